@@ -1,0 +1,10 @@
+//! Meridian: a geo-aware authoritative DNS server and traffic router.
+//!
+//! The modules are floors; imports point only down (a test reads the `use crate::` lines):
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0, words | [`model`] |
+
+pub mod config;
+pub mod model;

@@ -1,0 +1,23 @@
+//! Floor 0: the words that every other floor speaks.
+//!
+//! Plain data and small methods on it; no I/O, no clock, nothing that imports from another floor.
+//! A **location** is where a client is, a **place** a set of locations that an operator can name, a
+//! **site** (cloud and region) where endpoints stand, a **plan** a set of endpoints with a policy.
+
+mod country;
+mod endpoint;
+mod ids;
+mod location;
+mod name;
+mod place;
+mod policy;
+mod region;
+
+pub use country::{Continent, Country, CountryFacts, Subdivision};
+pub use endpoint::{Addresses, Cost, Endpoint, Family, State, Target};
+pub use ids::{CounterId, EndpointId, LocationId, Member, OrderId, PlanId, ServiceId, ZoneId};
+pub use location::{Coordinates, FenceMask, Location, MAX_FENCES};
+pub use name::{Name, NameError};
+pub use place::{Place, PlaceSet};
+pub use policy::{Fence, FenceUnknown, MAX_MEMBERS, Plan, Policy, Preference, Service, Spread, WhenNone, Within};
+pub use region::{Cloud, Region, RegionStatus, Site, built_in_regions, find_region};

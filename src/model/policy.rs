@@ -1,0 +1,117 @@
+//! Plans, policies and services.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{EndpointId, Member, Name, PlaceSet, PlanId, ZoneId};
+
+/// The most endpoints that one plan may hold: a [`Member`] is an octet, and sets of members are
+/// 256 bits.
+pub const MAX_MEMBERS: usize = 255;
+
+/// A hard rule of residency: clients in its `where` get only these members (BEHAVIOUR rule 1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fence {
+    /// Index into `Config::fence_places`, the bit that a location's fence mask has for `where`.
+    pub place: usize,
+    /// Members that stand in its `in` (and are of its `clouds` or `endpoints`), ascending; not empty.
+    pub members: Vec<Member>,
+}
+
+/// What clients get whose place is not known, or whose prefix lies under different fences
+/// (BEHAVIOUR rule 3).
+#[derive(Clone, Debug, PartialEq)]
+pub enum FenceUnknown {
+    /// Members that all fences allow (of the mixed prefix; of the plan for a client unlocated).
+    Strictest,
+    /// Members in a named set, ascending; not empty.
+    Set(Vec<Member>),
+}
+
+/// How far a preference or budget may lead away from the fastest usable member.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Within {
+    /// At most so many ms slower than the fastest usable one (BEHAVIOUR rule 5).
+    Ms(f32),
+    /// A strict tier: however slow.
+    Any,
+}
+
+/// Clients in `place` prefer these members. Preferences are tried in order; the first that has a
+/// usable member within its budget decides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preference {
+    /// Whose clients.
+    pub place: PlaceSet,
+    /// The members preferred, ascending; not empty.
+    pub members: Vec<Member>,
+    /// Its latency budget.
+    pub within: Within,
+}
+
+/// How clients are spread over members that tie (BEHAVIOUR rule 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Spread {
+    /// By the client's prefix: the same client, the same endpoint.
+    Sticky,
+    /// Anew for each query; behind a big cache neither random nor weighted.
+    Random,
+    /// The first N usable members in one tier within `tie`, all in one answer (N from 2).
+    Multivalue(u8),
+}
+
+/// What to answer when no member is usable (BEHAVIOUR rule 18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WhenNone {
+    /// The order as if all probes were up.
+    IgnoreHealth,
+    /// This member, which lies inside every fence.
+    Endpoint(Member),
+    /// SERVFAIL with an extended error.
+    Servfail,
+    /// No data.
+    Nodata,
+}
+
+/// How the members of a plan are chosen between.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// All that apply to a client hold at once.
+    pub fences: Vec<Fence>,
+    /// For clients of unknown place and mixed prefixes.
+    pub fence_unknown: FenceUnknown,
+    /// In order.
+    pub preferences: Vec<Preference>,
+    /// The cheapest within so many ms of the fastest wins; 0: cost plays no part (rule 6).
+    pub cost_budget_ms: f32,
+    /// Members within so many ms of the chosen one share with it.
+    pub tie_ms: f32,
+    /// How they share.
+    pub spread: Spread,
+    /// What to do when none is usable.
+    pub when_none: WhenNone,
+}
+
+/// Endpoints and a policy. Services with the same ones share one plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Its endpoints, in the order of the file; [`Member`]s index into it.
+    pub members: Vec<EndpointId>,
+    /// How to choose.
+    pub policy: Policy,
+}
+
+/// A steered name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Its name; may be a wildcard.
+    pub name: Name,
+    /// As typed: seeds the spread, labels metrics.
+    pub label: Arc<str>,
+    /// The zone that it lies in.
+    pub zone: ZoneId,
+    /// What chooses its endpoint.
+    pub plan: PlanId,
+    /// TTL of its answers, whole seconds.
+    pub ttl: Duration,
+}
