@@ -11,6 +11,7 @@ mod location;
 mod name;
 mod place;
 mod policy;
+mod problem;
 mod region;
 
 pub use country::{Continent, Country, CountryFacts, Subdivision};
@@ -20,4 +21,5 @@ pub use location::{Coordinates, FenceMask, Location, MAX_FENCES};
 pub use name::{Name, NameError};
 pub use place::{Place, PlaceSet};
 pub use policy::{Fence, FenceUnknown, MAX_MEMBERS, Plan, Policy, Preference, Service, Spread, WhenNone, Within};
+pub use problem::{Files, Problem, Severity, Spot};
 pub use region::{Cloud, Region, RegionStatus, Site, built_in_regions, find_region};
