@@ -7,4 +7,6 @@
 //! | 0, words | [`model`] |
 
 pub mod config;
+pub mod latency;
 pub mod model;
+pub mod steer;

@@ -106,3 +106,15 @@ pub struct Endpoint {
     /// Where to probe instead of each address; its outcome stands for all of them (rule 17).
     pub probe_target: Option<Target>,
 }
+
+impl Endpoint {
+    /// Does it have, or may it come to have, an address of `family`? Fixed at load: a hostname counts
+    /// as IPv4 alone, since what types a name has must not depend on a resolver (invariant 4).
+    #[must_use]
+    pub fn has_family(&self, family: Family) -> bool {
+        match &self.addresses {
+            Addresses::Fixed(addresses) => addresses.iter().any(|address| family.holds(address)),
+            Addresses::Hostname(_) => family == Family::V4,
+        }
+    }
+}

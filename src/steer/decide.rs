@@ -1,0 +1,299 @@
+//! The decision function, with its trace.
+
+use super::order::{Order, allowed, rank};
+use super::settle::{Settled, settle};
+use crate::model::{Endpoint, Family, Location, Member, Plan, State};
+
+/// What a decision came to and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The members that the location may use, best first.
+    pub order: Order,
+    /// Who answers now.
+    pub settled: Settled,
+    /// The trace: every member of the plan, in the plan's order.
+    pub candidates: Vec<Candidate>,
+}
+
+/// What a decision saw of one member.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Who.
+    pub member: Member,
+    /// Expected latency in ms, without bias.
+    pub estimate_ms: f32,
+    /// Added to it.
+    pub bias_ms: f32,
+    /// Cost for clients at this location.
+    pub cost: f64,
+    /// Do the fences let this location use it?
+    pub in_fence: bool,
+    /// Does it have an address of the family?
+    pub has_family: bool,
+    /// Its state in the family.
+    pub state: State,
+    /// Its place in the order, from 0; none where fence or family bar it.
+    pub rank: Option<usize>,
+    /// The first preference holding the location that names it.
+    pub preference: Option<usize>,
+    /// Its part of the clients in 1/256; 256 for each member of a multivalue answer.
+    pub parts: u16,
+}
+
+/// Decides for clients at `location` that ask for `family` addresses of `plan`.
+///
+/// `estimate_ms` and `states` have an entry a member; `states` are those of the family's addresses.
+/// Pure: the same input gives the same decision, on every node.
+#[must_use]
+pub fn decide(
+    plan: &Plan,
+    endpoints: &[Endpoint],
+    family: Family,
+    location: &Location,
+    estimate_ms: &[f32],
+    states: &[State],
+) -> Decision {
+    let order = rank(plan, endpoints, family, location, estimate_ms);
+    let settled = settle(plan, endpoints, &order, states);
+    let fenced = allowed(plan, location);
+    let candidate = |member: Member| {
+        let endpoint = &endpoints[plan.members[member.index()].index()];
+        let preferences = order.preferences.iter().map(|reach| usize::from(reach.preference));
+        let names = |preference: &usize| plan.policy.preferences[*preference].members.binary_search(&member).is_ok();
+        Candidate {
+            member,
+            estimate_ms: estimate_ms[member.index()],
+            bias_ms: endpoint.bias_ms,
+            cost: endpoint.cost.at(location),
+            in_fence: fenced.binary_search(&member).is_ok(),
+            has_family: endpoint.has_family(family),
+            state: states[member.index()],
+            rank: order.ranked.iter().position(|&ranked| ranked == member),
+            preference: preferences.clone().find(names),
+            parts: parts(&settled, member),
+        }
+    };
+    let candidates = (0..plan.members.len()).map(Member::at).map(candidate).collect();
+    Decision { order, settled, candidates }
+}
+
+fn parts(settled: &Settled, member: Member) -> u16 {
+    match settled {
+        Settled::Split(split) => {
+            split.shares().iter().find(|share| share.member == member).map_or(0, |share| share.parts)
+        }
+        Settled::Set(members) if members.contains(&member) => 256,
+        Settled::Set(_) | Settled::Nodata | Settled::Servfail => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{
+        Addresses, Cost, EndpointId, Fence, FenceMask, FenceUnknown, Place, PlaceSet, Policy, Preference, Site, Spread,
+        WhenNone, Within, find_region,
+    };
+    use crate::steer::{client_key, pick};
+
+    fn endpoint(name: &str, cost: f64) -> Endpoint {
+        Endpoint {
+            name: name.into(),
+            site: Site::from(find_region("aws", "us-east-1").unwrap()),
+            addresses: Addresses::Fixed(vec!["192.0.2.1".parse().unwrap()]),
+            bias_ms: 0.0,
+            weight: 100,
+            cost: Cost { default: cost, by_place: Vec::new() },
+            probes: Vec::new(),
+            probe_target: None,
+        }
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            fences: Vec::new(),
+            fence_unknown: FenceUnknown::Strictest,
+            preferences: Vec::new(),
+            cost_budget_ms: 0.0,
+            tie_ms: 0.0,
+            spread: Spread::Sticky,
+            when_none: WhenNone::IgnoreHealth,
+        }
+    }
+
+    fn members(list: &[u8]) -> Vec<Member> {
+        list.iter().copied().map(Member).collect()
+    }
+
+    fn plan(count: usize, policy: Policy) -> (Plan, Vec<Endpoint>) {
+        let endpoints = (0..count).map(|n| endpoint(&format!("e{n}"), n as f64)).collect();
+        (Plan { members: (0..count).map(EndpointId::at).collect(), policy }, endpoints)
+    }
+
+    fn singapore() -> Location {
+        Location { country: Some("SG".parse().unwrap()), ..Location::default() }
+    }
+
+    fn prefer(list: &[u8], within: Within) -> Preference {
+        let place = PlaceSet { label: "sg".into(), places: vec![Place::Country("SG".parse().unwrap())] };
+        Preference { place, members: members(list), within }
+    }
+
+    /// Who answers when the members in `down` are down.
+    fn chosen(plan: &(Plan, Vec<Endpoint>), ms: &[f32], down: &[u8]) -> Vec<u8> {
+        let state = |n| if down.contains(&(n as u8)) { State::Down } else { State::Up };
+        let states: Vec<State> = (0..ms.len()).map(state).collect();
+        match decide(&plan.0, &plan.1, Family::V4, &singapore(), ms, &states).settled {
+            Settled::Split(split) => split.shares().iter().map(|share| share.member.0).collect(),
+            Settled::Set(set) => set.iter().map(|member| member.0).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_fastest_living_member_answers() {
+        let plan = plan(3, policy());
+        assert_eq!(chosen(&plan, &[30.0, 10.0, 20.0], &[]), [1]);
+        assert_eq!(chosen(&plan, &[30.0, 10.0, 20.0], &[1]), [2]);
+        assert_eq!(chosen(&plan, &[30.0, 10.0, 20.0], &[1, 2]), [0]);
+        // All down: as if all were up.
+        assert_eq!(chosen(&plan, &[30.0, 10.0, 20.0], &[0, 1, 2]), [1]);
+    }
+
+    #[test]
+    fn a_preference_wins_only_within_its_budget_of_the_best_usable() {
+        let tiered = |within| plan(3, Policy { preferences: vec![prefer(&[1, 2], within)], ..policy() });
+        let ms = [10.0, 35.0, 240.0];
+        assert_eq!(chosen(&tiered(Within::Ms(30.0)), &ms, &[]), [1]);
+        assert_eq!(chosen(&tiered(Within::Ms(30.0)), &ms, &[1]), [0], "240 ms is no preference worth having");
+        assert_eq!(chosen(&tiered(Within::Any), &ms, &[1]), [2], "a strict tier");
+        assert_eq!(chosen(&tiered(Within::Ms(20.0)), &ms, &[]), [0]);
+    }
+
+    #[test]
+    fn budgets_are_reckoned_from_who_is_usable_now() {
+        // What no fixed list can express: 1 comes within the first preference's reach once 2 is down.
+        let preferences = vec![prefer(&[1], Within::Ms(30.0)), prefer(&[0], Within::Ms(30.0))];
+        let two = plan(3, Policy { preferences, ..policy() });
+        let ms = [20.0, 38.0, 5.0];
+        assert_eq!(chosen(&two, &ms, &[]), [0]);
+        assert_eq!(chosen(&two, &ms, &[2]), [1]);
+        // And by cost: 0 is the dearest.
+        let (plan, mut endpoints) = plan(3, Policy { cost_budget_ms: 15.0, ..policy() });
+        for (endpoint, cost) in endpoints.iter_mut().zip([3.0, 2.0, 1.0]) {
+            endpoint.cost.default = cost;
+        }
+        let by_cost = (plan, endpoints);
+        assert_eq!(chosen(&by_cost, &[0.0, 10.0, 20.0], &[]), [1]);
+        assert_eq!(chosen(&by_cost, &[0.0, 10.0, 20.0], &[0]), [2]);
+    }
+
+    #[test]
+    fn members_that_tie_share() {
+        let tied = plan(6, Policy { tie_ms: 3.0, ..policy() });
+        assert_eq!(chosen(&tied, &[10.0, 12.0, 13.5, 11.0, 12.5, 12.9], &[]), [0, 1, 3, 4]);
+        assert_eq!(chosen(&tied, &[10.0, 12.0, 13.5, 11.0, 12.5, 12.9], &[0]), [1, 3, 4, 5]);
+        let many = plan(6, Policy { tie_ms: 3.0, spread: Spread::Multivalue(2), ..policy() });
+        assert_eq!(chosen(&many, &[10.0, 12.0, 13.5, 11.0, 12.5, 12.9], &[]), [0, 3]);
+    }
+
+    #[test]
+    fn states_are_used_in_order() {
+        let (plan, endpoints) = plan(4, policy());
+        let ms = [1.0, 2.0, 3.0, 4.0];
+        let mut states = [State::Down, State::Unknown, State::Degraded, State::Up];
+        for expected in [3, 2, 1] {
+            let settled = decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &states).settled;
+            assert_eq!(settled, Settled::Split(Split::new(&plan, &endpoints, &[Member(expected)])));
+            states[usize::from(expected)] = State::Down;
+        }
+    }
+
+    use crate::steer::Split;
+
+    #[test]
+    fn none_left() {
+        let none = |when_none| {
+            let (plan, endpoints) = plan(2, Policy { when_none, ..policy() });
+            decide(&plan, &endpoints, Family::V4, &singapore(), &[1.0, 2.0], &[State::Down; 2]).settled
+        };
+        assert_eq!(none(WhenNone::Servfail), Settled::Servfail);
+        assert_eq!(none(WhenNone::Nodata), Settled::Nodata);
+        let Settled::Split(split) = none(WhenNone::Endpoint(Member(1))) else { panic!() };
+        assert_eq!(split.shares()[0].member, Member(1));
+    }
+
+    fn policies() -> impl Strategy<Value = (Policy, Vec<f32>)> {
+        let subset = || prop::collection::btree_set(0u8..8, 1..8).prop_map(|set| set.into_iter().map(Member).collect());
+        let fences = prop::collection::vec((0usize..3, subset()), 0..3);
+        let within = prop_oneof![(0f32..80.0).prop_map(Within::Ms), Just(Within::Any)];
+        let preferences = prop::collection::vec((subset(), within), 0..3);
+        let unknown = prop_oneof![Just(FenceUnknown::Strictest), subset().prop_map(FenceUnknown::Set)];
+        let spread = prop_oneof![Just(Spread::Sticky), Just(Spread::Random), (2u8..5).prop_map(Spread::Multivalue)];
+        let when_none = prop_oneof![Just(WhenNone::IgnoreHealth), Just(WhenNone::Servfail), Just(WhenNone::Nodata)];
+        let figures = (0f32..40.0, 0f32..20.0, prop::collection::vec(0f32..300.0, 8));
+        (fences, preferences, unknown, spread, when_none, figures).prop_map(
+            |(fences, preferences, fence_unknown, spread, when_none, (cost_budget_ms, tie_ms, ms))| {
+                let fences = fences.into_iter().map(|(place, members)| Fence { place, members }).collect();
+                let preference = |(members, within)| Preference { members, within, ..prefer(&[], Within::Any) };
+                let preferences = preferences.into_iter().map(preference).collect();
+                (Policy { fences, fence_unknown, preferences, cost_budget_ms, tie_ms, spread, when_none }, ms)
+            },
+        )
+    }
+
+    fn locations() -> impl Strategy<Value = Location> {
+        (any::<bool>(), 0u64..8, any::<bool>()).prop_map(|(located, mask, mixed)| Location {
+            country: located.then(|| "SG".parse().unwrap()),
+            fences: FenceMask(mask),
+            mixed,
+            ..Location::default()
+        })
+    }
+
+    fn answering(settled: &Settled) -> Vec<Member> {
+        match settled {
+            Settled::Split(split) => split.shares().iter().map(|share| share.member).collect(),
+            Settled::Set(members) => members.to_vec(),
+            Settled::Nodata | Settled::Servfail => Vec::new(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_set_of_failures_crosses_a_fence(
+            (policy, ms) in policies(),
+            location in locations(),
+            states in prop::collection::vec(
+                prop_oneof![Just(State::Up), Just(State::Degraded), Just(State::Unknown), Just(State::Down)], 8),
+            client: u32,
+        ) {
+            let (plan, endpoints) = plan(8, policy);
+            let decision = decide(&plan, &endpoints, Family::V4, &location, &ms, &states);
+            let fenced = allowed(&plan, &location);
+            for member in answering(&decision.settled) {
+                prop_assert!(fenced.contains(&member));
+                for fence in plan.policy.fences.iter().filter(|fence| location.fences.contains(fence.place)) {
+                    // A named set may stand in only where the place is not known.
+                    let named = matches!(plan.policy.fence_unknown, FenceUnknown::Set(_));
+                    let unknown = location.mixed || !location.is_located();
+                    prop_assert!(fence.members.contains(&member) || named && unknown);
+                }
+            }
+            if let Settled::Split(split) = &decision.settled {
+                prop_assert_eq!(split.shares().iter().map(|share| share.parts).sum::<u16>(), 256);
+                let member = pick(split, client_key(7, client.to_be_bytes().into()));
+                prop_assert!(split.shares().iter().any(|share| share.member == member));
+            }
+            // Someone usable and allowed is never passed over for someone in a worse state.
+            let best = fenced.iter().map(|member| states[member.index()]).min();
+            if let Some(best) = best.filter(|&best| best != State::Down) {
+                let answering = answering(&decision.settled);
+                prop_assert!(!answering.is_empty());
+                prop_assert!(answering.iter().all(|member| states[member.index()] == best));
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Health → preference → cost → tie: who answers now.
+
+use super::order::Order;
+use super::spread::{MAX_SHARES, Split};
+use crate::model::{Endpoint, Member, Plan, Spread, State, WhenNone};
+
+/// What an order comes to under the present states.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Settled {
+    /// One member per client; several share their clients.
+    Split(Split),
+    /// All of these in one answer, in this order (multivalue).
+    Set(Box<[Member]>),
+    /// No data, by `when_none`.
+    Nodata,
+    /// Nothing may be answered.
+    Servfail,
+}
+
+/// Settles `order` under `states` (index: [`Member`]; of the address family that was ranked).
+///
+/// Never names a member that the order lacks, but for `when_none = "endpoint:…"`, which the
+/// configuration has checked to lie inside every fence.
+#[must_use]
+pub fn settle(plan: &Plan, endpoints: &[Endpoint], order: &Order, states: &[State]) -> Settled {
+    let state_of = |rank: usize| states[order.ranked[rank].index()];
+    let ranks = 0..order.ranked.len();
+    let best = ranks.clone().map(state_of).min().unwrap_or(State::Down);
+    let usable: Vec<usize> = match (best, plan.policy.when_none) {
+        (State::Down, WhenNone::IgnoreHealth) => ranks.collect(),
+        (State::Down, WhenNone::Endpoint(member)) => return only(plan, endpoints, member),
+        (State::Down, WhenNone::Nodata) => return Settled::Nodata,
+        (State::Down, WhenNone::Servfail) => return Settled::Servfail,
+        _ => ranks.filter(|&rank| state_of(rank) == best).collect(),
+    };
+    let tier = preferred(plan, order, &usable).unwrap_or(usable);
+    let Some(chosen) = cheapest_near(order, &tier) else { return Settled::Servfail };
+    spread(plan, endpoints, order, &tier, chosen)
+}
+
+fn only(plan: &Plan, endpoints: &[Endpoint], member: Member) -> Settled {
+    Settled::Split(Split::new(plan, endpoints, &[member]))
+}
+
+/// The members of the first preference that reaches one of `usable`, if any does.
+fn preferred(plan: &Plan, order: &Order, usable: &[usize]) -> Option<Vec<usize>> {
+    let fastest = *usable.first()?;
+    order.preferences.iter().find_map(|preference| {
+        let members = &plan.policy.preferences[usize::from(preference.preference)].members;
+        let last = usize::from(preference.reach[fastest]);
+        let near = usable.iter().copied().take_while(|&rank| rank <= last);
+        let tier: Vec<usize> = near.filter(|&rank| members.binary_search(&order.ranked[rank]).is_ok()).collect();
+        (!tier.is_empty()).then_some(tier)
+    })
+}
+
+/// The cheapest rank of `tier` within the cost budget of its fastest; without a budget, the fastest.
+fn cheapest_near(order: &Order, tier: &[usize]) -> Option<usize> {
+    let fastest = *tier.first()?;
+    if order.budget.is_empty() {
+        return Some(fastest);
+    }
+    let last = usize::from(order.budget[fastest]);
+    tier.iter().copied().take_while(|&rank| rank <= last).min_by_key(|&rank| (order.cost[rank], rank))
+}
+
+/// The chosen rank and those of its tier that tie with it (at the same cost, where cost counts).
+fn spread(plan: &Plan, endpoints: &[Endpoint], order: &Order, tier: &[usize], chosen: usize) -> Settled {
+    let last = usize::from(order.tie[chosen]);
+    let same_cost = |rank: &usize| order.cost.is_empty() || order.cost[*rank] == order.cost[chosen];
+    let ties = tier.iter().copied().filter(|&rank| rank >= chosen && rank <= last).filter(same_cost);
+    let room = match plan.policy.spread {
+        Spread::Multivalue(count) => usize::from(count),
+        Spread::Sticky | Spread::Random => MAX_SHARES,
+    };
+    let members: Vec<Member> = ties.take(room).map(|rank| order.ranked[rank]).collect();
+    match plan.policy.spread {
+        Spread::Multivalue(_) => Settled::Set(members.into()),
+        Spread::Sticky | Spread::Random => Settled::Split(Split::new(plan, endpoints, &members)),
+    }
+}

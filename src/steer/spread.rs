@@ -1,0 +1,168 @@
+//! Splits: how clients are divided over members that share them.
+
+use std::net::IpAddr;
+
+use crate::model::{Endpoint, Member, Plan};
+
+/// The most members that share clients; the first by rank where more tie.
+pub const MAX_SHARES: usize = 4;
+
+/// One member's part of a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Share {
+    /// Who.
+    pub member: Member,
+    /// In 1/256 of the clients, 1..=256.
+    pub parts: u16,
+    /// From the endpoint's name: the same on all nodes and after every edit.
+    salt: u64,
+}
+
+/// Up to [`MAX_SHARES`] members with parts that add up to 256; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Split(Box<[Share]>);
+
+impl Split {
+    /// Divides clients over `members` (1..=[`MAX_SHARES`]) by their endpoints' weights.
+    ///
+    /// # Panics
+    /// When `members` is empty: the caller has chosen at least one.
+    #[must_use]
+    pub fn new(plan: &Plan, endpoints: &[Endpoint], members: &[Member]) -> Self {
+        assert!(!members.is_empty() && members.len() <= MAX_SHARES, "a split has one to four members");
+        let endpoint = |member: Member| &endpoints[plan.members[member.index()].index()];
+        let weights: Vec<u32> = members.iter().map(|&member| endpoint(member).weight).collect();
+        let share = |(&member, parts)| Share { member, parts, salt: salt(&endpoint(member).name) };
+        let mut shares: Vec<Share> = members.iter().zip(apportion(&weights)).map(share).collect();
+        shares.sort_by_key(|share| share.member);
+        Self(shares.into())
+    }
+
+    /// Its shares, by member.
+    #[must_use]
+    pub fn shares(&self) -> &[Share] {
+        &self.0
+    }
+}
+
+/// 256 parts by weight, the remainder to the largest fractions; each gets at least one.
+fn apportion(weights: &[u32]) -> Vec<u16> {
+    let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
+    let exact = |weight: u32| u64::from(weight) * 256;
+    let mut parts: Vec<u64> = weights.iter().map(|&weight| (exact(weight) / total).max(1)).collect();
+    // The floor left some parts over: one each to whoever is furthest below its due.
+    while parts.iter().sum::<u64>() < 256 {
+        let excess = |index: usize| parts[index] as i128 * i128::from(total) - i128::from(exact(weights[index]));
+        let neediest = (0..parts.len()).min_by_key(|&index| excess(index)).expect("a split is not empty");
+        parts[neediest] += 1;
+    }
+    // Or the least part of one took too many: back from the largest.
+    while parts.iter().sum::<u64>() > 256 {
+        *parts.iter_mut().max().expect("a split is not empty") -= 1;
+    }
+    parts.into_iter().map(|part| u16::try_from(part).expect("256 parts in all")).collect()
+}
+
+/// Who is asking, as far as a split may know (BEHAVIOUR rule 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientKey(pub u64);
+
+/// The key of a client of the service salted `service`: its /24 or /48.
+#[must_use]
+pub fn client_key(service: u64, client: IpAddr) -> ClientKey {
+    let prefix = match client {
+        IpAddr::V4(v4) => u64::from(v4.to_bits() >> 8),
+        IpAddr::V6(v6) => (v6.to_bits() >> 80) as u64 | 1 << 63,
+    };
+    ClientKey(mix(service ^ mix(prefix)))
+}
+
+/// The only way from a split to a member: weighted rendezvous hashing. When shares change, only the
+/// clients that must move do: a member that gains takes from those that lose and from no one else.
+#[must_use]
+pub fn pick(split: &Split, key: ClientKey) -> Member {
+    let [only] = split.shares() else {
+        let cost = |share: &Share| -unit(mix(key.0 ^ share.salt)).ln() / f64::from(share.parts);
+        let least = split.shares().iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
+        return least.expect("a split is not empty").member;
+    };
+    only.member
+}
+
+/// A name's salt: FNV-1a, then mixed. Seeds a service's spread and tells endpoints apart, alike on
+/// every node and in every version.
+#[must_use]
+pub fn salt(name: &str) -> u64 {
+    let fold = |hash: u64, octet: u8| (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3);
+    mix(name.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
+}
+
+/// The finaliser of SplitMix64: every input bit moves every output bit.
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
+}
+
+/// 53 bits of a hash as a figure in 0 < x ≤ 1.
+fn unit(hash: u64) -> f64 {
+    ((hash >> 11) + 1) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(parts: &[u16]) -> Split {
+        let share = |(index, &parts): (usize, &u16)| Share {
+            member: Member::at(index),
+            parts,
+            salt: salt(&format!("endpoint-{index}")),
+        };
+        Split(parts.iter().enumerate().map(share).collect())
+    }
+
+    fn clients() -> impl Iterator<Item = ClientKey> {
+        (0..100_000u32).map(|n| client_key(salt("www"), IpAddr::from((n << 8).to_be_bytes())))
+    }
+
+    #[test]
+    fn parts_add_up() {
+        assert_eq!(apportion(&[100]), [256]);
+        assert_eq!(apportion(&[100, 100, 100]), [86, 85, 85]);
+        assert_eq!(apportion(&[1, 1_000_000]), [1, 255]);
+        assert_eq!(apportion(&[1, 1, 1, u32::MAX]), [1, 1, 1, 253]);
+        assert_eq!(apportion(&[300, 100]), [192, 64]);
+    }
+
+    #[test]
+    fn picks_are_weighted() {
+        let split = split(&[192, 64]);
+        let second = clients().filter(|&key| pick(&split, key) == Member(1)).count();
+        assert!((24_000..26_000).contains(&second), "{second}");
+    }
+
+    #[test]
+    fn a_step_moves_only_the_clients_that_it_must() {
+        let (before, after) = (split(&[128, 128]), split(&[192, 64]));
+        let mut moved = 0;
+        for key in clients() {
+            let (from, to) = (pick(&before, key), pick(&after, key));
+            assert!(from == to || to == Member(0), "the one that loses gains no client");
+            moved += usize::from(from != to);
+        }
+        assert!((23_500..26_500).contains(&moved), "a quarter of the clients: {moved}");
+    }
+
+    #[test]
+    fn keys_are_prefixes_and_seeded_by_the_service() {
+        let key = |service, client: &str| client_key(salt(service), client.parse().unwrap());
+        assert_eq!(key("www", "192.0.2.1"), key("www", "192.0.2.200"));
+        assert_ne!(key("www", "192.0.2.1"), key("www", "192.0.3.1"));
+        assert_ne!(key("www", "192.0.2.1"), key("api", "192.0.2.1"));
+        assert_eq!(key("www", "2001:db8:1:2::1"), key("www", "2001:db8:1:ffff::1"));
+        // The figure itself is a promise between nodes and versions.
+        assert_eq!(key("www", "192.0.2.1"), ClientKey(key("www", "192.0.2.9").0));
+    }
+}
