@@ -5,6 +5,8 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0, words | [`model`] |
+//! | 2, compiled | [`geo`] |
 
 pub mod config;
+pub mod geo;
 pub mod model;
