@@ -5,8 +5,10 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0, words | [`model`] |
+//! | 2, compiled | [`geo`] |
 
 pub mod config;
 pub mod latency;
+pub mod geo;
 pub mod model;
 pub mod steer;
