@@ -1,0 +1,25 @@
+//! Floor 2: everything that a query reads, compiled into one immutable [`Snapshot`].
+//!
+//! ```text
+//! Config, Zones, Geo ──Snapshot::compile──▶ Snapshot ──Published::publish──▶ every worker
+//! Health             ──with_health────────▶ Snapshot'   (shares what did not change)
+//! ```
+//!
+//! A steered answer is a chain of look-ups: name → [`ServiceEntry`] → [`PlanTable`]: location →
+//! `OrderId` → [`Reply`] → [`Image`]. Orders depend on places, estimates and fences alone, so a verdict
+//! leaves them as they are; it only changes what each order of the plans that hold the endpoint comes
+//! to ([`Snapshot::with_health`]).
+
+mod counters;
+mod image;
+mod plan;
+mod publish;
+mod snapshot;
+mod standing;
+
+pub use counters::{Cells, CounterKey, Counters, RCODE_SLOTS, rcode_slot};
+pub use image::Image;
+pub use plan::{PlanTable, Reply};
+pub use publish::Published;
+pub use snapshot::{Parts, ServiceEntry, Snapshot};
+pub use standing::Standing;

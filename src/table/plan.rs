@@ -1,0 +1,201 @@
+//! A plan's tables: location → order → reply.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::image::Image;
+use super::snapshot::EndpointEntry;
+use crate::latency;
+use crate::model::{
+    Endpoint, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem, State,
+};
+use crate::steer::{self, Order, Settled, Split};
+
+/// One plan, compiled.
+#[derive(Clone, Debug)]
+pub struct PlanTable {
+    /// What it was compiled from.
+    pub plan: Plan,
+    /// By family: what does not depend on health.
+    rankings: [Arc<Ranking>; 2],
+    /// By family and order: what each comes to now.
+    replies: [Arc<[Reply]>; 2],
+}
+
+/// Orders of one family.
+#[derive(Debug, Default)]
+struct Ranking {
+    /// Interned.
+    orders: Vec<Order>,
+    /// Index: `LocationId`.
+    by_location: Vec<OrderId>,
+}
+
+/// What to answer for an order, now.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// One of these by client key; the images stand beside the split's shares.
+    Split(Split, Box<[Arc<Image>]>),
+    /// All of it.
+    Set(Arc<Image>),
+    /// No data.
+    Nodata,
+    /// Nothing may be answered.
+    Servfail,
+}
+
+impl PlanTable {
+    /// Ranks `plan` for every location and settles every order.
+    ///
+    /// # Errors
+    /// A fence that leaves some location no endpoint; an order that crosses a fence (a bug of ours,
+    /// refused before it can do harm).
+    pub(super) fn compile(
+        plan: &Plan,
+        endpoints: &[Endpoint],
+        locations: &[Location],
+        entries: &[EndpointEntry],
+        file: &Path,
+    ) -> Result<Self, Problem> {
+        let mut builders = [RankingBuilder::default(), RankingBuilder::default()];
+        for location in locations {
+            if steer::allowed(plan, location).is_empty() {
+                return Err(fence_leaves_none(plan, endpoints, location, file));
+            }
+            let member_ms = |id: &crate::model::EndpointId| latency::expected_ms(location, &endpoints[id.index()].site);
+            let estimate_ms: Vec<f32> = plan.members.iter().map(member_ms).collect();
+            for family in Family::ALL {
+                let order = steer::rank(plan, endpoints, family, location, &estimate_ms);
+                if let Some(member) = outside_fences(plan, location, &order) {
+                    return Err(fence_crossed(plan, endpoints, location, member, file));
+                }
+                builders[family as usize].push(order);
+            }
+        }
+        let rankings = builders.map(|builder| Arc::new(builder.finish()));
+        let none: [Arc<[Reply]>; 2] = [Arc::new([]), Arc::new([])];
+        Ok(Self { plan: plan.clone(), rankings, replies: none }.settled(endpoints, entries))
+    }
+
+    /// The same orders, settled under the present standing of the endpoints.
+    pub(super) fn settled(&self, endpoints: &[Endpoint], entries: &[EndpointEntry]) -> Self {
+        let replies = Family::ALL.map(|family| {
+            let entry = |member: Member| &entries[self.plan.members[member.index()].index()];
+            let states: Vec<Option<State>> =
+                (0..self.plan.members.len()).map(|index| entry(Member::at(index)).standing.state(family)).collect();
+            let reply = |order: &Order| match steer::settle(&self.plan, endpoints, order, &states) {
+                Settled::Split(split) => split_reply(split, |member| entry(member).images[family as usize].clone()),
+                Settled::Set(members) => Reply::Set(set_image(family, &members, entry)),
+                Settled::Nodata => Reply::Nodata,
+                Settled::Servfail => Reply::Servfail,
+            };
+            self.rankings[family as usize].orders.iter().map(reply).collect()
+        });
+        Self { plan: self.plan.clone(), rankings: self.rankings.clone(), replies }
+    }
+
+    /// Does every location have an endpoint of `family`? Only then does a service have the type
+    /// (DESIGN invariant 4).
+    #[must_use]
+    pub fn offers(&self, family: Family) -> bool {
+        self.rankings[family as usize].orders.iter().all(|order| !order.ranked.is_empty())
+    }
+
+    /// What to answer clients at `location` that ask for `family`.
+    #[must_use]
+    pub fn reply(&self, family: Family, location: LocationId) -> &Reply {
+        let order = self.rankings[family as usize].by_location[location.index()];
+        &self.replies[family as usize][order.index()]
+    }
+
+    /// The order of a location, for `explain` and tests.
+    #[must_use]
+    pub fn order(&self, family: Family, location: LocationId) -> (OrderId, &Order) {
+        let id = self.rankings[family as usize].by_location[location.index()];
+        (id, &self.rankings[family as usize].orders[id.index()])
+    }
+}
+
+#[derive(Default)]
+struct RankingBuilder {
+    ids: HashMap<Order, OrderId>,
+    by_location: Vec<OrderId>,
+}
+
+impl RankingBuilder {
+    fn push(&mut self, order: Order) {
+        let next = OrderId::at(self.ids.len());
+        self.by_location.push(*self.ids.entry(order).or_insert(next));
+    }
+
+    fn finish(self) -> Ranking {
+        let mut orders = vec![Order::default(); self.ids.len()];
+        for (order, id) in self.ids {
+            orders[id.index()] = order;
+        }
+        Ranking { orders, by_location: self.by_location }
+    }
+}
+
+fn split_reply(split: Split, image: impl Fn(Member) -> Option<Arc<Image>>) -> Reply {
+    let images: Option<Box<[Arc<Image>]>> = split.shares().iter().map(|share| image(share.member)).collect();
+    images.map_or(Reply::Servfail, |images| Reply::Split(split, images))
+}
+
+/// One image of all the members' addresses.
+fn set_image<'a>(family: Family, members: &[Member], entry: impl Fn(Member) -> &'a EndpointEntry) -> Arc<Image> {
+    let entries: Vec<&EndpointEntry> = members.iter().map(|&member| entry(member)).collect();
+    let addresses: Vec<_> = entries.iter().flat_map(|entry| entry.standing.answerable(family)).collect();
+    let ttl = entries.iter().map(|entry| entry.standing.ttl).min().unwrap_or(u32::MAX);
+    Arc::new(Image::new(family, &addresses, ttl, entries.iter().map(|entry| entry.counter).collect()))
+}
+
+/// A member of `order` that a fence of `location` bars, reckoned apart from the ranking.
+fn outside_fences(plan: &Plan, location: &Location, order: &Order) -> Option<Member> {
+    let unknown = location.mixed || !location.is_located();
+    if let (true, FenceUnknown::Set(named)) = (unknown, &plan.policy.fence_unknown) {
+        let both = |member: &&Member| !named.contains(member) && !plan.policy.fences.is_empty();
+        return order.ranked.iter().find(both).copied();
+    }
+    let barred = |member: &&Member| {
+        let applying = |place: usize| location.fences.contains(place) || !location.is_located();
+        plan.policy.fences.iter().any(|fence| applying(fence.place) && !fence.members.contains(member))
+    };
+    order.ranked.iter().find(barred).copied()
+}
+
+fn describe(location: &Location) -> String {
+    match (location.country, location.mixed) {
+        (None, _) => "clients whose country is not known".to_owned(),
+        (Some(country), true) => format!("prefixes that lie partly in {country}, under several fences"),
+        (Some(country), false) => format!("clients in {country}"),
+    }
+}
+
+fn names(plan: &Plan, endpoints: &[Endpoint]) -> String {
+    let names: Vec<&str> = plan.members.iter().map(|id| &*endpoints[id.index()].name).take(4).collect();
+    format!("{}{}", names.join(", "), if plan.members.len() > 4 { ", …" } else { "" })
+}
+
+fn fence_leaves_none(plan: &Plan, endpoints: &[Endpoint], location: &Location, file: &Path) -> Problem {
+    let message = format!(
+        "the fences of the services over {} leave {} no endpoint",
+        names(plan, endpoints),
+        describe(location)
+    );
+    Problem::error("fence-leaves-none", file, message)
+        .help("widen a fence, add an endpoint inside it, or name a set for `fence_unknown`")
+}
+
+fn fence_crossed(
+    plan: &Plan,
+    endpoints: &[Endpoint],
+    location: &Location,
+    member: Member,
+    file: &Path,
+) -> Problem {
+    let name = &endpoints[plan.members[member.index()].index()].name;
+    let message = format!("our bug: the order for {} holds `{name}`, outside its fence; not published", describe(location));
+    Problem::error("fence-crossed", file, message).help("please report it with this configuration")
+}
