@@ -5,6 +5,8 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0, words | [`model`] |
+//! | 2, compiled | [`zone`] |
 
 pub mod config;
 pub mod model;
+pub mod zone;
