@@ -1,0 +1,25 @@
+//! Floor 2: master-file text → [`ZoneTree`], and what a zone has for a question.
+//!
+//! [`read`] takes a zone's master files (RFC 1035 §5, `$TTL` of RFC 2308, RFC 3597) and gives
+//! [`ZoneData`], the build form, in which every RRset knows the line that it came from; or every
+//! problem of the files at once. [`ZoneTree::build`] puts the services at their names and freezes it
+//! into the look-up form, which knows no lines any more. [`ZoneTree::find`] is the look-up of RFC
+//! 1034 §4.3.2 with wildcards (RFC 4592), DNAME (RFC 6672) and empty non-terminals (RFC 8020): one
+//! name in one zone; following aliases and asking services is the answer's work. [`Zones`] finds the
+//! zone.
+//!
+//! Record data is read by crate `domain`, one entry a time: its reader cannot go on after an error,
+//! and we want all of them, with the place of each token.
+
+mod build;
+mod data;
+mod rrset;
+mod rtype;
+mod tree;
+mod zones;
+
+pub use build::Steered;
+pub use data::ZoneData;
+pub use rrset::{RRset, Rdatas};
+pub use tree::{Found, Node, ZoneTree};
+pub use zones::Zones;
