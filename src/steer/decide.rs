@@ -30,8 +30,8 @@ pub struct Candidate {
     pub in_fence: bool,
     /// Does it have an address of the family?
     pub has_family: bool,
-    /// Its state in the family.
-    pub state: State,
+    /// Its state in the family; none: no address of it is known.
+    pub state: Option<State>,
     /// Its place in the order, from 0; none where fence or family bar it.
     pub rank: Option<usize>,
     /// The first preference holding the location that names it.
@@ -51,7 +51,7 @@ pub fn decide(
     family: Family,
     location: &Location,
     estimate_ms: &[f32],
-    states: &[State],
+    states: &[Option<State>],
 ) -> Decision {
     let order = rank(plan, endpoints, family, location, estimate_ms);
     let settled = settle(plan, endpoints, &order, states);
@@ -144,7 +144,7 @@ mod tests {
     /// Who answers when the members in `down` are down.
     fn chosen(plan: &(Plan, Vec<Endpoint>), ms: &[f32], down: &[u8]) -> Vec<u8> {
         let state = |n| if down.contains(&(n as u8)) { State::Down } else { State::Up };
-        let states: Vec<State> = (0..ms.len()).map(state).collect();
+        let states: Vec<Option<State>> = (0..ms.len()).map(state).map(Some).collect();
         match decide(&plan.0, &plan.1, Family::V4, &singapore(), ms, &states).settled {
             Settled::Split(split) => split.shares().iter().map(|share| share.member.0).collect(),
             Settled::Set(set) => set.iter().map(|member| member.0).collect(),
@@ -203,11 +203,11 @@ mod tests {
     fn states_are_used_in_order() {
         let (plan, endpoints) = plan(4, policy());
         let ms = [1.0, 2.0, 3.0, 4.0];
-        let mut states = [State::Down, State::Unknown, State::Degraded, State::Up];
+        let mut states = [State::Down, State::Unknown, State::Degraded, State::Up].map(Some);
         for expected in [3, 2, 1] {
             let settled = decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &states).settled;
             assert_eq!(settled, Settled::Split(Split::new(&plan, &endpoints, &[Member(expected)])));
-            states[usize::from(expected)] = State::Down;
+            states[usize::from(expected)] = Some(State::Down);
         }
     }
 
@@ -217,7 +217,7 @@ mod tests {
     fn none_left() {
         let none = |when_none| {
             let (plan, endpoints) = plan(2, Policy { when_none, ..policy() });
-            decide(&plan, &endpoints, Family::V4, &singapore(), &[1.0, 2.0], &[State::Down; 2]).settled
+            decide(&plan, &endpoints, Family::V4, &singapore(), &[1.0, 2.0], &[Some(State::Down); 2]).settled
         };
         assert_eq!(none(WhenNone::Servfail), Settled::Servfail);
         assert_eq!(none(WhenNone::Nodata), Settled::Nodata);
@@ -266,8 +266,8 @@ mod tests {
         fn no_set_of_failures_crosses_a_fence(
             (policy, ms) in policies(),
             location in locations(),
-            states in prop::collection::vec(
-                prop_oneof![Just(State::Up), Just(State::Degraded), Just(State::Unknown), Just(State::Down)], 8),
+            states in prop::collection::vec(prop::option::of(
+                prop_oneof![Just(State::Up), Just(State::Degraded), Just(State::Unknown), Just(State::Down)]), 8),
             client: u32,
         ) {
             let (plan, endpoints) = plan(8, policy);
@@ -275,6 +275,7 @@ mod tests {
             let fenced = allowed(&plan, &location);
             for member in answering(&decision.settled) {
                 prop_assert!(fenced.contains(&member));
+                prop_assert!(states[member.index()].is_some(), "what has no address is never answered");
                 for fence in plan.policy.fences.iter().filter(|fence| location.fences.contains(fence.place)) {
                     // A named set may stand in only where the place is not known.
                     let named = matches!(plan.policy.fence_unknown, FenceUnknown::Set(_));
@@ -288,11 +289,11 @@ mod tests {
                 prop_assert!(split.shares().iter().any(|share| share.member == member));
             }
             // Someone usable and allowed is never passed over for someone in a worse state.
-            let best = fenced.iter().map(|member| states[member.index()]).min();
+            let best = fenced.iter().filter_map(|member| states[member.index()]).min();
             if let Some(best) = best.filter(|&best| best != State::Down) {
                 let answering = answering(&decision.settled);
                 prop_assert!(!answering.is_empty());
-                prop_assert!(answering.iter().all(|member| states[member.index()] == best));
+                prop_assert!(answering.iter().all(|member| states[member.index()] == Some(best)));
             }
         }
     }

@@ -17,29 +17,28 @@ pub enum Settled {
     Servfail,
 }
 
-/// Settles `order` under `states` (index: [`Member`]; of the address family that was ranked).
+/// Settles `order` under `states` (index: [`Member`]; of the address family that was ranked). None
+/// means that a member must not be answered in any mode: no address of it is known.
 ///
 /// Never names a member that the order lacks, but for `when_none = "endpoint:…"`, which the
 /// configuration has checked to lie inside every fence.
 #[must_use]
-pub fn settle(plan: &Plan, endpoints: &[Endpoint], order: &Order, states: &[State]) -> Settled {
+pub fn settle(plan: &Plan, endpoints: &[Endpoint], order: &Order, states: &[Option<State>]) -> Settled {
     let state_of = |rank: usize| states[order.ranked[rank].index()];
-    let ranks = 0..order.ranked.len();
-    let best = ranks.clone().map(state_of).min().unwrap_or(State::Down);
-    let usable: Vec<usize> = match (best, plan.policy.when_none) {
-        (State::Down, WhenNone::IgnoreHealth) => ranks.collect(),
-        (State::Down, WhenNone::Endpoint(member)) => return only(plan, endpoints, member),
+    let answerable: Vec<usize> = (0..order.ranked.len()).filter(|&rank| state_of(rank).is_some()).collect();
+    let best = answerable.iter().filter_map(|&rank| state_of(rank)).min().unwrap_or(State::Down);
+    let usable = match (best, plan.policy.when_none) {
+        (State::Down, WhenNone::IgnoreHealth) => answerable,
+        (State::Down, WhenNone::Endpoint(member)) if states[member.index()].is_some() => {
+            return Settled::Split(Split::new(plan, endpoints, &[member]));
+        }
         (State::Down, WhenNone::Nodata) => return Settled::Nodata,
-        (State::Down, WhenNone::Servfail) => return Settled::Servfail,
-        _ => ranks.filter(|&rank| state_of(rank) == best).collect(),
+        (State::Down, WhenNone::Servfail | WhenNone::Endpoint(_)) => return Settled::Servfail,
+        _ => answerable.into_iter().filter(|&rank| state_of(rank) == Some(best)).collect(),
     };
     let tier = preferred(plan, order, &usable).unwrap_or(usable);
     let Some(chosen) = cheapest_near(order, &tier) else { return Settled::Servfail };
     spread(plan, endpoints, order, &tier, chosen)
-}
-
-fn only(plan: &Plan, endpoints: &[Endpoint], member: Member) -> Settled {
-    Settled::Split(Split::new(plan, endpoints, &[member]))
 }
 
 /// The members of the first preference that reaches one of `usable`, if any does.

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use super::image::Image;
 use super::snapshot::EndpointEntry;
 use crate::latency;
-use crate::model::{
-    Endpoint, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem, State,
-};
+use crate::model::{Endpoint, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem, State};
 use crate::steer::{self, Order, Settled, Split};
 
 /// One plan, compiled.
@@ -63,7 +61,7 @@ impl PlanTable {
             if steer::allowed(plan, location).is_empty() {
                 return Err(fence_leaves_none(plan, endpoints, location, file));
             }
-            let member_ms = |id: &crate::model::EndpointId| latency::expected_ms(location, &endpoints[id.index()].site);
+            let member_ms = |id: &EndpointId| latency::expected_ms(location, &endpoints[id.index()].site);
             let estimate_ms: Vec<f32> = plan.members.iter().map(member_ms).collect();
             for family in Family::ALL {
                 let order = steer::rank(plan, endpoints, family, location, &estimate_ms);
@@ -179,23 +177,15 @@ fn names(plan: &Plan, endpoints: &[Endpoint]) -> String {
 }
 
 fn fence_leaves_none(plan: &Plan, endpoints: &[Endpoint], location: &Location, file: &Path) -> Problem {
-    let message = format!(
-        "the fences of the services over {} leave {} no endpoint",
-        names(plan, endpoints),
-        describe(location)
-    );
+    let message =
+        format!("the fences of the services over {} leave {} no endpoint", names(plan, endpoints), describe(location));
     Problem::error("fence-leaves-none", file, message)
         .help("widen a fence, add an endpoint inside it, or name a set for `fence_unknown`")
 }
 
-fn fence_crossed(
-    plan: &Plan,
-    endpoints: &[Endpoint],
-    location: &Location,
-    member: Member,
-    file: &Path,
-) -> Problem {
+fn fence_crossed(plan: &Plan, endpoints: &[Endpoint], location: &Location, member: Member, file: &Path) -> Problem {
     let name = &endpoints[plan.members[member.index()].index()].name;
-    let message = format!("our bug: the order for {} holds `{name}`, outside its fence; not published", describe(location));
+    let message =
+        format!("our bug: the order for {} holds `{name}`, outside its fence; not published", describe(location));
     Problem::error("fence-crossed", file, message).help("please report it with this configuration")
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::model::{Endpoint, Family, State};
+use crate::model::{Addresses, Endpoint, Family, State};
 
 /// One endpoint's addresses and what health says of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ impl Standing {
     #[must_use]
     pub fn all(endpoint: &Endpoint, state: State) -> Self {
         let addresses = match &endpoint.addresses {
-            crate::model::Addresses::Fixed(addresses) => addresses.iter().map(|&address| (address, state)).collect(),
-            crate::model::Addresses::Hostname(_) => Vec::new(),
+            Addresses::Fixed(addresses) => addresses.iter().map(|&address| (address, state)).collect(),
+            Addresses::Hostname(_) => Vec::new(),
         };
         Self { addresses, ttl: u32::MAX }
     }
