@@ -1,0 +1,199 @@
+//! Files on disk, read as one set.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::model::Files;
+
+/// The largest file that is read: a full city database has 134 MB.
+const MAX_FILE: u64 = 1 << 30;
+
+/// A SHA-256 of content.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of these octets.
+    #[must_use]
+    pub fn of(octets: &[u8]) -> Self {
+        Self(Sha256::digest(octets).into())
+    }
+
+    /// The digest that 64 hexadecimal digits write.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut octets = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (octet, at) in octets.iter_mut().zip((0..64).step_by(2)) {
+            *octet = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+        }
+        Some(Self(octets))
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// What tells without reading that a file is another one: editors replace by rename, others write in
+/// place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        let (device, inode) = (metadata.dev(), metadata.ino());
+        Some(Self { device, inode, length: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
+
+/// What a set of files looked like when it was read, those included that were not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    files: BTreeMap<PathBuf, Option<Stamp>>,
+    folders: BTreeMap<PathBuf, Option<Vec<PathBuf>>>,
+}
+
+impl Sight {
+    /// Does everything look as it did?
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.files.iter().all(|(path, stamp)| Stamp::of(path) == *stamp)
+            && self.folders.iter().all(|(folder, listed)| list(folder).ok() == *listed)
+    }
+
+    /// The folders whose changes may change the set.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        let parents = self.files.keys().filter_map(|path| path.parent());
+        parents.chain(self.folders.keys().map(PathBuf::as_path))
+    }
+}
+
+/// Files on disk. Each is read once; a second read gives the same content.
+#[derive(Debug, Default)]
+pub struct DiskFiles {
+    contents: BTreeMap<PathBuf, Arc<[u8]>>,
+    sight: Sight,
+}
+
+impl DiskFiles {
+    /// What was read.
+    #[must_use]
+    pub fn contents(&self) -> &BTreeMap<PathBuf, Arc<[u8]>> {
+        &self.contents
+    }
+
+    /// What the set looked like.
+    #[must_use]
+    pub fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
+    /// Is what is on disk now what was read (BEHAVIOUR rule 25)? Reads and compares all.
+    #[must_use]
+    pub fn still_same(&self) -> bool {
+        let same = |(path, content): (&PathBuf, &Arc<[u8]>)| read(path).is_ok_and(|now| now == *content);
+        self.sight.holds() && self.contents.iter().all(same)
+    }
+}
+
+impl Files for DiskFiles {
+    fn read(&mut self, path: &Path) -> io::Result<Arc<[u8]>> {
+        if let Some(content) = self.contents.get(path) {
+            return Ok(content.clone());
+        }
+        self.sight.files.insert(path.to_owned(), Stamp::of(path));
+        let content = read(path)?;
+        self.contents.insert(path.to_owned(), content.clone());
+        Ok(content)
+    }
+
+    fn list(&mut self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        if let Some(Some(listed)) = self.sight.folders.get(folder) {
+            return Ok(listed.clone());
+        }
+        let listed = list(folder);
+        self.sight.folders.insert(folder.to_owned(), listed.as_ref().ok().cloned());
+        listed
+    }
+}
+
+fn read(path: &Path) -> io::Result<Arc<[u8]>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 GiB"));
+    }
+    Ok(fs::read(path)?.into())
+}
+
+fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_file() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_read_once_and_notices_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, absent) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&path, "one").unwrap();
+        let mut files = DiskFiles::default();
+        assert_eq!(&*files.read(&path).unwrap(), b"one");
+        assert!(files.read(&absent).is_err());
+        assert_eq!(files.list(folder.path()).unwrap(), [path.clone()]);
+        assert!(files.still_same());
+        // Replaced by rename, as editors do, with content of the same length.
+        fs::write(folder.path().join("new"), "two").unwrap();
+        fs::rename(folder.path().join("new"), &path).unwrap();
+        assert!(!files.still_same());
+        assert_eq!(&*files.read(&path).unwrap(), b"one", "one set is seen as one");
+        let mut files = DiskFiles::default();
+        assert!(files.read(&absent).is_err() && files.sight().holds());
+        fs::write(&absent, "").unwrap();
+        assert!(!files.sight().holds(), "a file that was missing has come");
+    }
+
+    #[test]
+    fn digests_print_and_parse() {
+        let digest = Digest::of(b"");
+        assert!(digest.to_string().starts_with("e3b0c44298fc1c14"));
+        assert_eq!(Digest::from_hex(&digest.to_string()), Some(digest));
+        assert_eq!(Digest::from_hex("xyz"), None);
+    }
+}
