@@ -5,6 +5,8 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0, words | [`model`] |
+//! | 1, pure functions | [`wire`] |
 
 pub mod config;
 pub mod model;
+pub mod wire;
