@@ -1,0 +1,23 @@
+//! Floor 1: the DNS wire format. Bytes → [`Query`], answer → the caller's buffer.
+//!
+//! [`parse`] reads a query in one walk over its bytes, borrows from them and allocates nothing. What
+//! it refuses it refuses with a [`Rejection`]: silence, or a reply that can be written at once. The
+//! class, the type and the name are not judged here.
+//!
+//! A [`Writer`] copies the question as it was sent (case kept), takes records one by one or as a
+//! ready image, holds back the room of the OPT record that it will end with, and says [`Full`]
+//! without leaving half a record. It knows no zones and no policy.
+
+mod edns;
+mod names;
+mod numbers;
+mod query;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use edns::{ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError};
+pub use names::name_length;
+pub use numbers::{Class, Rcode, Rtype, UnknownRtype};
+pub use query::{HEADER_LENGTH, Header, Query, Question, Rejected, Rejection, parse};
+pub use writer::{Ending, Full, Mark, Section, Writer};
