@@ -5,6 +5,10 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0, words | [`model`] |
+//! | 1, pure functions | [`health`] |
+//! | 4, control plane | [`probe`] |
 
 pub mod config;
+pub mod health;
 pub mod model;
+pub mod probe;
