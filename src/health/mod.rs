@@ -1,0 +1,21 @@
+//! Floor 1: from outcomes of probes to what health says of addresses and endpoints.
+//!
+//! A [`Check`] is one probe at one target of one endpoint. [`HealthState`] counts its outcomes;
+//! [`Board`] holds the states of all checks and sums them up: an address is as good as the worst of
+//! its checks, an endpoint as good as the best of its addresses (BEHAVIOUR rule 17). An edit or a
+//! hostname's new addresses go through [`Board::reconfigure`], which keeps what has not changed.
+//!
+//! Pure: times are arguments, and they are wall times, since all that is done with them here is to
+//! show them. Intervals are the prober's.
+
+mod board;
+mod check;
+mod outcome;
+mod state;
+mod summary;
+
+pub use board::{Board, HostAddresses, StateChange, Verdict};
+pub use check::{Check, CheckId};
+pub use outcome::{Cause, Outcome};
+pub use state::{Change, HealthState, Last};
+pub use summary::{AddressHealth, EndpointHealth};

@@ -1,0 +1,133 @@
+//! From the states of checks to those of addresses and endpoints.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::board::Slot;
+use super::{CheckId, Last};
+use crate::model::State;
+
+/// What health says of an endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointHealth {
+    /// Its name.
+    pub name: Arc<str>,
+    /// That of the best of its addresses.
+    pub state: State,
+    /// When it took that state.
+    pub since: Timestamp,
+    /// Why, in words for operators.
+    pub reason: String,
+    /// The latest outcome of any of its checks.
+    pub last: Option<Last>,
+    /// Its addresses in the order of the file; a hostname's as resolved.
+    pub addresses: Vec<AddressHealth>,
+}
+
+/// What health says of one address.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddressHealth {
+    /// The address.
+    pub address: IpAddr,
+    /// That of the worst of its checks.
+    pub state: State,
+    /// When it took that state.
+    pub since: Timestamp,
+    /// Why, in words for operators.
+    pub reason: String,
+}
+
+/// An endpoint with its checks.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The checks of each address, in the order of `health.addresses`.
+    pub(super) checks: Vec<Vec<CheckId>>,
+    /// Why it has no address; none: it has.
+    pub(super) bare: Option<Bare>,
+    pub(super) health: EndpointHealth,
+}
+
+/// Why an endpoint has no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bare {
+    Unresolved,
+    Unresolvable,
+}
+
+impl EndpointHealth {
+    /// That of an endpoint with these addresses, before its checks are summed up: what was said of
+    /// the endpoint and of the addresses that it had before stands, so that times stay.
+    pub(super) fn after(before: Option<Self>, name: &Arc<str>, addresses: &[IpAddr], now: Timestamp) -> Self {
+        let new = Self {
+            name: name.clone(),
+            state: State::Unknown,
+            since: now,
+            reason: String::new(),
+            last: None,
+            addresses: Vec::new(),
+        };
+        let mut health = before.unwrap_or(new);
+        let old = std::mem::take(&mut health.addresses);
+        let address = |&address: &IpAddr| {
+            let kept = old.iter().find(|old| old.address == address).cloned();
+            kept.unwrap_or(AddressHealth { address, state: State::Unknown, since: now, reason: String::new() })
+        };
+        Self { addresses: addresses.iter().map(address).collect(), ..health }
+    }
+}
+
+impl Entry {
+    /// Sums the states of checks up; times are those of changes.
+    pub(super) fn sum_up(&mut self, slots: &BTreeMap<CheckId, Slot>, now: Timestamp) {
+        for (address, checks) in self.health.addresses.iter_mut().zip(&self.checks) {
+            let (state, reason) = worst(checks, slots);
+            if state != address.state {
+                (address.state, address.since) = (state, now);
+            }
+            address.reason = reason;
+        }
+        let (state, reason) = self.best();
+        if state != self.health.state {
+            (self.health.state, self.health.since) = (state, now);
+        }
+        self.health.reason = reason;
+        let lasts = self.checks.iter().flatten().filter_map(|id| slots[id].health.last());
+        self.health.last = lasts.max_by_key(|last| last.at).cloned();
+    }
+
+    /// The states of the addresses.
+    pub(super) fn address_states(&self) -> Vec<(IpAddr, State)> {
+        self.health.addresses.iter().map(|address| (address.address, address.state)).collect()
+    }
+
+    /// The state of the best address, and the endpoint's reason.
+    fn best(&self) -> (State, String) {
+        let addresses = &self.health.addresses;
+        let Some(best) = addresses.iter().min_by_key(|address| address.state) else {
+            return match self.bare {
+                Some(Bare::Unresolved) => (State::Unknown, "its hostname is not resolved yet".to_owned()),
+                _ => (State::Down, "its hostname does not resolve".to_owned()),
+            };
+        };
+        let others: Vec<_> = addresses.iter().filter(|address| address.state != best.state).collect();
+        let Some(worst) = others.iter().max_by_key(|address| address.state) else {
+            return (best.state, best.reason.clone());
+        };
+        let (alike, all) = (addresses.len() - others.len(), addresses.len());
+        let state = best.state.as_str();
+        let reason = format!("{alike} of {all} addresses {state}; {}: {}", worst.address, worst.reason);
+        (best.state, reason)
+    }
+}
+
+/// The state of the worst check, and an address's reason.
+fn worst(checks: &[CheckId], slots: &BTreeMap<CheckId, Slot>) -> (State, String) {
+    // The first of the worst, so that the reason does not jump between equals.
+    let Some(slot) = checks.iter().rev().map(|id| &slots[id]).max_by_key(|slot| slot.health.state()) else {
+        return (State::Up, "it has no probe".to_owned());
+    };
+    (slot.health.state(), format!("probe {}: {}", slot.check.probe.name, slot.health.reason()))
+}
