@@ -5,6 +5,8 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0, words | [`model`] |
+//! | 5, commands | [`cli`] |
 
+pub mod cli;
 pub mod config;
 pub mod model;
