@@ -1,0 +1,3 @@
+//! Floor 5: what a command of `meridian` does, built from the floors below.
+
+pub mod lab;
