@@ -5,13 +5,21 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0, words | [`model`] |
-//! | 1, pure functions | [`config`], [`latency`], [`steer`] |
-//! | 2, compiled | [`zone`], [`geo`], [`table`] |
+//! | 1, pure functions | [`wire`], [`config`], [`health`], [`latency`], [`steer`] |
+//! | 2, compiled, immutable | [`zone`], [`geo`], [`table`] |
+//! | 3, data plane | [`answer`] |
+//! | 4, control plane | [`control`] |
+//! | 5, commands | [`cli`] |
 
+pub mod answer;
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod geo;
+pub mod health;
 pub mod latency;
 pub mod model;
 pub mod steer;
 pub mod table;
+pub mod wire;
 pub mod zone;

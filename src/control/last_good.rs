@@ -181,9 +181,8 @@ mod tests {
             kept.keep(config, &set(&n.to_string()), Timestamp::UNIX_EPOCH).unwrap();
             kept.keep(config, &set(&n.to_string()), Timestamp::UNIX_EPOCH).unwrap(); // the same: no new set
         }
-        let texts = || -> Vec<Vec<u8>> {
-            kept.newest_first(config).iter().map(|set| set.files[config].to_vec()).collect()
-        };
+        let texts =
+            || -> Vec<Vec<u8>> { kept.newest_first(config).iter().map(|set| set.files[config].to_vec()).collect() };
         assert_eq!(texts(), [b"6", b"5", b"4", b"3", b"2"]);
         assert_eq!(fs::read_dir(kept.folder.join("files")).unwrap().count(), 6);
         assert!(kept.newest_first(Path::new("other.toml")).is_empty());

@@ -12,13 +12,13 @@ const FIXED: usize = 12;
 
 /// Address records of one endpoint set and type, as they go into a message, but for the TTL, which is
 /// filled when copied. The owner is a pointer to octet 12, the question's name, so that services
-/// share images.
+/// share images; behind an alias it is pointed elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// The records, one after the other, each [`Image::record_length`] octets.
+    /// The records, one after the other.
     pub bytes: Box<[u8]>,
-    /// How many.
-    pub records: u16,
+    /// Where each begins.
+    pub starts: Box<[u16]>,
     /// TTL bound of the addresses, in seconds.
     pub ttl: u32,
     /// What to count when it is answered: its endpoints.
@@ -29,9 +29,10 @@ impl Image {
     /// The image of `addresses`, all of `family`.
     #[must_use]
     pub fn new(family: Family, addresses: &[IpAddr], ttl: u32, counters: Box<[CounterId]>) -> Self {
-        let mut bytes = Vec::with_capacity(addresses.len() * (FIXED + 16));
+        let (rtype, length) = if family == Family::V4 { (TYPE_A, 4u16) } else { (TYPE_AAAA, 16) };
+        let record = FIXED + usize::from(length);
+        let mut bytes = Vec::with_capacity(addresses.len() * record);
         for address in addresses {
-            let (rtype, length) = if family == Family::V4 { (TYPE_A, 4u16) } else { (TYPE_AAAA, 16) };
             bytes.extend_from_slice(&[0xc0, 12]);
             bytes.extend_from_slice(&rtype.to_be_bytes());
             bytes.extend_from_slice(&[0, 1, 0, 0, 0, 0]); // class IN, TTL
@@ -41,13 +42,28 @@ impl Image {
                 IpAddr::V6(v6) => bytes.extend_from_slice(&v6.octets()),
             }
         }
-        let records = u16::try_from(addresses.len()).expect("the configuration bounds its addresses");
-        Self { bytes: bytes.into(), records, ttl, counters }
+        let start = |at| u16::try_from(at).expect("the configuration bounds an endpoint's addresses");
+        let starts = (0..bytes.len()).step_by(record).map(start).collect();
+        Self { bytes: bytes.into(), starts, ttl, counters }
     }
 
-    /// Octets of each of its records.
-    #[must_use]
-    pub fn record_length(&self) -> usize {
-        self.bytes.len().checked_div(usize::from(self.records)).unwrap_or(0)
+    /// The data of each record: an address in network order.
+    pub fn rdatas(&self) -> impl Iterator<Item = &[u8]> {
+        let ends = self.starts.iter().skip(1).copied().map(usize::from).chain([self.bytes.len()]);
+        self.starts.iter().zip(ends).map(|(&start, end)| &self.bytes[usize::from(start) + FIXED..end])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_stand_ready() {
+        let addresses = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let image = Image::new(Family::V4, &addresses, 60, Box::new([]));
+        assert_eq!(*image.starts, [0, 16]);
+        assert_eq!(image.bytes[..16], [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 1]);
+        assert_eq!(image.rdatas().collect::<Vec<_>>(), [[192, 0, 2, 1], [192, 0, 2, 2]]);
     }
 }

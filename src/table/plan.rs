@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::image::Image;
 use super::snapshot::EndpointEntry;
 use crate::latency;
-use crate::model::{Endpoint, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem, State};
+use crate::model::{
+    Endpoint, EndpointId, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem, State,
+};
 use crate::steer::{self, Order, Settled, Split};
 
 /// One plan, compiled.

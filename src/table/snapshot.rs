@@ -34,6 +34,9 @@ pub struct Snapshot {
     pub generation: u64,
     /// What it was compiled from.
     pub parts: Parts,
+    /// Are steered names answered? Not before the first round of probes; queries for them get silence
+    /// until then, so that resolvers ask the next server. Static names never wait (BEHAVIOUR rule 11).
+    pub steering: bool,
     /// Index: `ServiceId`.
     pub services: Arc<[ServiceEntry]>,
     /// Index: `PlanId`.
@@ -92,6 +95,7 @@ impl Snapshot {
         standings: Vec<Standing>,
         counters: &mut Counters,
         generation: u64,
+        steering: bool,
     ) -> Result<Self, Vec<Problem>> {
         let config = parts.config.clone();
         let counter = |counters: &mut Counters, index: usize| {
@@ -114,7 +118,7 @@ impl Snapshot {
         let zone_counters = config.zones.iter().map(|zone| counters.queries(&zone.name.to_string())).collect();
         let no_zone = counters.queries("").into();
         let location_counters = ["ecs", "resolver", "default"].map(|source| counters.id(CounterKey::Location(source)));
-        Ok(Self { generation, parts, services, plans, endpoints, zone_counters, no_zone, location_counters })
+        Ok(Self { generation, parts, steering, services, plans, endpoints, zone_counters, no_zone, location_counters })
     }
 
     /// The next snapshot, in which these endpoints stand anew. Everything that does not hold one of

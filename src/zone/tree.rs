@@ -51,11 +51,11 @@ pub(super) enum Standing {
 /// What a zone has for a question. `wildcard` tells that the records are a wildcard's: their owner
 /// in the answer is the name asked for (RFC 4592 §3.3.1); so it is where `wildcard` is false.
 #[derive(Debug)]
-pub enum Found<'a> {
+pub enum Found<'z, 'n> {
     /// The RRset asked for; for ANY one of those there (RFC 8482 §4.1).
     Answer {
         /// Not of type CNAME unless that was asked for.
-        rrset: &'a RRset,
+        rrset: &'z RRset,
         /// Made from a wildcard.
         wildcard: bool,
     },
@@ -69,23 +69,23 @@ pub enum Found<'a> {
     /// The name is an alias: answer with it, then go on with its target.
     Cname {
         /// One CNAME.
-        rrset: &'a RRset,
+        rrset: &'z RRset,
         /// Made from a wildcard.
         wildcard: bool,
     },
     /// The name lies below a DNAME: answer with it and the CNAME made from it (RFC 6672 §3.1).
     Dname {
         /// Its owner: a suffix of the name asked for.
-        owner: &'a [u8],
+        owner: &'n [u8],
         /// One DNAME.
-        rrset: &'a RRset,
+        rrset: &'z RRset,
     },
     /// The name lies at or below a delegation.
     Referral {
         /// The cut: a suffix of the name asked for.
-        owner: &'a [u8],
+        owner: &'n [u8],
         /// The NS RRset of the child, for AUTHORITY.
-        ns: &'a RRset,
+        ns: &'z RRset,
     },
     /// The name exists, the type does not (RFC 2308 §2.2).
     NoData {
@@ -125,7 +125,7 @@ impl ZoneTree {
     /// What the zone has for `qname`, which is at or below the apex: lower-cased, uncompressed wire
     /// form, the root's zero included.
     #[must_use]
-    pub fn find<'a>(&'a self, qname: &'a [u8], qtype: u16) -> Found<'a> {
+    pub fn find<'z, 'n>(&'z self, qname: &'n [u8], qtype: u16) -> Found<'z, 'n> {
         match self.node(qname) {
             Some(node) if node.standing != Standing::Occluded => node.answer(qname, qtype, false),
             _ => self.find_above(qname, qtype),
@@ -151,7 +151,7 @@ impl ZoneTree {
     }
 
     /// For a name that is not there, or is occluded: what its closest encloser says.
-    fn find_above<'a>(&'a self, qname: &'a [u8], qtype: u16) -> Found<'a> {
+    fn find_above<'z, 'n>(&'z self, qname: &'n [u8], qtype: u16) -> Found<'z, 'n> {
         let above = suffixes(qname).skip(1).skip_while(|suffix| suffix.len() > self.longest);
         for owner in above {
             let Some(node) = self.node(owner) else { continue };
@@ -166,7 +166,7 @@ impl ZoneTree {
     }
 
     /// The source of synthesis is `*` at the closest encloser and no other (RFC 4592 §3.3.1).
-    fn synthesise<'a>(&'a self, encloser: &Node, qname: &'a [u8], qtype: u16) -> Found<'a> {
+    fn synthesise<'z, 'n>(&'z self, encloser: &Node, qname: &'n [u8], qtype: u16) -> Found<'z, 'n> {
         let wildcard = encloser.wildcard.map(|node| &self.nodes[node as usize]);
         wildcard.map_or(Found::NxDomain, |node| node.answer(qname, qtype, true))
     }
@@ -196,7 +196,7 @@ impl Node {
     }
 
     /// What this node, not occluded, has for a question that it answers.
-    fn answer<'a>(&'a self, qname: &'a [u8], qtype: u16, wildcard: bool) -> Found<'a> {
+    fn answer<'z, 'n>(&'z self, qname: &'n [u8], qtype: u16, wildcard: bool) -> Found<'z, 'n> {
         // The parent's side of a cut answers for DS (RFC 4035 §3.1.4.1).
         if self.standing == Standing::Cut && qtype != rtype::DS {
             return Found::Referral { owner: qname, ns: self.expect(rtype::NS) };

@@ -1,0 +1,73 @@
+//! Floor 3: a query's bytes → a reply's bytes, from one snapshot.
+//!
+//! ```text
+//! respond ── wire::parse ──▶ resolve: Zones::find_zone → ZoneTree::find ─┬─▶ answer, alias, referral,
+//!                              ▲                 │ alias inside our zones │   nodata, nxdomain, refused
+//!                              └── next name ◀───┘                        └─▶ steered: locate → reply
+//! ```
+//! All transports call [`respond`]. It allocates, locks, awaits and logs nothing.
+
+mod resolve;
+mod steered;
+
+use std::net::IpAddr;
+
+use crate::model::{CounterId, ZoneId};
+use crate::table::{Cells, Snapshot, rcode_slot};
+use crate::wire::{self, ADVERTISED_UDP_SIZE, Query, Rcode, Rejection, Writer};
+use resolve::Resolution;
+
+/// How the query came: what bounds the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Bounded by the client's EDNS and by 1232 octets.
+    Datagram,
+    /// Bounded by the length field, 65,535 octets (TCP, TLS, …).
+    Stream,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// The transport's source address.
+    pub address: IpAddr,
+    /// How.
+    pub transport: Transport,
+    /// Drawn anew for each query: what `spread = "random"` picks by.
+    pub random: u64,
+}
+
+/// Octets that every reply buffer has at least.
+pub const MIN_BUFFER: usize = 512;
+
+/// Answers `packet` into `out` and returns the reply's length; 0 is silence.
+///
+/// # Panics
+/// When `out` is shorter than [`MIN_BUFFER`].
+pub fn respond(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: &mut [u8]) -> usize {
+    match wire::parse(packet) {
+        Err(Rejection::Silence) => 0,
+        Err(Rejection::Reply(rejected)) => {
+            count(snapshot, cells, None, rejected.rcode);
+            rejected.write(out)
+        }
+        Ok(query) => answer(snapshot, cells, asker, &query, out),
+    }
+}
+
+fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, query: &Query<'_>, out: &mut [u8]) -> usize {
+    let limit = match asker.transport {
+        Transport::Datagram => query.udp_limit(ADVERTISED_UDP_SIZE),
+        Transport::Stream => usize::from(u16::MAX),
+    };
+    let mut resolution = Resolution::new(snapshot, cells, asker, query, Writer::reply(query, out, limit));
+    resolution.resolve();
+    let Some((zone, writer, ending)) = resolution.finish() else { return 0 };
+    count(snapshot, cells, zone, ending.rcode);
+    writer.finish(ending)
+}
+
+fn count(snapshot: &Snapshot, cells: &Cells, zone: Option<ZoneId>, rcode: Rcode) {
+    let counters: &[CounterId] = snapshot.query_counters(zone);
+    cells.count(counters[usize::from(rcode_slot(rcode.0))]);
+}

@@ -1,0 +1,242 @@
+//! From a question to what the zones say of it: one function per DNS outcome.
+
+use super::Asker;
+use crate::model::ZoneId;
+use crate::table::{Cells, Snapshot};
+use crate::wire::{Class, Ending, ExtendedError, Full, Query, Rcode, Rtype, Section, Writer, name_length};
+use crate::zone::{Found, RRset, ZoneTree};
+
+/// Aliases followed in one answer. Beyond, the answer ends with the last alias and the client asks on.
+const MAX_ALIASES: usize = 8;
+/// Octets of the longest name.
+const MAX_NAME: usize = 255;
+
+/// Extended errors (RFC 8914 §4).
+const NOT_AUTHORITATIVE: u16 = 20;
+const NOT_SUPPORTED: u16 = 21;
+
+/// One answer being made.
+pub(super) struct Resolution<'s, 'q, 'b> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) cells: &'s Cells,
+    pub(super) asker: Asker,
+    pub(super) query: &'q Query<'q>,
+    pub(super) writer: Writer<'b>,
+    pub(super) ending: Ending<'s>,
+    /// The zone of the question.
+    zone: Option<ZoneId>,
+    silent: bool,
+}
+
+/// A name as it is asked for: as it stands in the question or an alias, and lower-cased.
+#[derive(Clone)]
+struct Asked {
+    sent: [u8; MAX_NAME],
+    folded: [u8; MAX_NAME],
+    length: usize,
+}
+
+impl Asked {
+    fn new(name: &[u8]) -> Self {
+        let mut asked = Self { sent: [0; MAX_NAME], folded: [0; MAX_NAME], length: name.len() };
+        asked.sent[..name.len()].copy_from_slice(name);
+        asked.folded[..name.len()].copy_from_slice(name);
+        asked.folded.make_ascii_lowercase(); // length octets are below 'A'
+        asked
+    }
+
+    fn sent(&self) -> &[u8] {
+        &self.sent[..self.length]
+    }
+
+    fn folded(&self) -> &[u8] {
+        &self.folded[..self.length]
+    }
+}
+
+impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
+    pub(super) fn new(
+        snapshot: &'s Snapshot,
+        cells: &'s Cells,
+        asker: Asker,
+        query: &'q Query<'q>,
+        writer: Writer<'b>,
+    ) -> Self {
+        Self { snapshot, cells, asker, query, writer, ending: Ending::default(), zone: None, silent: false }
+    }
+
+    /// The zone, the message and how to end it; none: silence.
+    pub(super) fn finish(self) -> Option<(Option<ZoneId>, Writer<'b>, Ending<'s>)> {
+        (!self.silent).then_some((self.zone, self.writer, self.ending))
+    }
+
+    /// Answers the question (RFC 1034 §4.3.2, with steered names).
+    pub(super) fn resolve(&mut self) {
+        let question = self.query.question;
+        if matches!(question.rtype, Rtype::AXFR | Rtype::IXFR) {
+            return self.refuse(NOT_SUPPORTED, "zone transfers are not offered");
+        }
+        if question.class != Class::IN {
+            return self.refuse(NOT_SUPPORTED, "class IN only");
+        }
+        let mut asked = Asked::new(question.name);
+        let mut targets: [&'s [u8]; MAX_ALIASES] = [&[]; MAX_ALIASES];
+        let snapshot = self.snapshot;
+        for hop in 0..=MAX_ALIASES {
+            let Some((id, zone)) = snapshot.parts.zones.find_zone(asked.folded()) else {
+                if hop == 0 {
+                    self.refuse(NOT_AUTHORITATIVE, "no zone of this server holds the name");
+                }
+                return; // an alias that leads out of our zones: the client asks on
+            };
+            if hop == 0 {
+                self.zone = Some(id);
+                self.ending.authoritative = true;
+            }
+            let found = zone.find(asked.folded(), question.rtype.0);
+            let next = match found {
+                Found::Answer { rrset, .. } => return self.answer(zone, asked.sent(), rrset),
+                Found::Steered { service, .. } => return self.steered(zone, asked.sent(), service, hop > 0),
+                Found::Referral { owner, ns } => return self.referral(zone, owner, ns, hop == 0),
+                Found::NoData { service } => {
+                    let ttl = service.map_or(u32::MAX, |service| snapshot.services[service.index()].ttl);
+                    return self.nodata(zone, ttl);
+                }
+                Found::NxDomain => return self.nxdomain(zone),
+                Found::Cname { rrset, .. } => self.alias(asked.sent(), rrset),
+                Found::Dname { owner, rrset } => {
+                    let next = self.dname(asked.sent(), asked.length - owner.len(), owner, rrset);
+                    let Some(next) = next else { return };
+                    asked = next;
+                    continue;
+                }
+            };
+            // An alias that leads back ends the answer (RFC 1034 §3.6.2); one of our own zones' data.
+            let Some(target) = next else { return };
+            let back = |earlier: &&[u8]| earlier.eq_ignore_ascii_case(target);
+            if hop == MAX_ALIASES || question.name.eq_ignore_ascii_case(target) || targets.iter().any(|t| back(&t)) {
+                return;
+            }
+            targets[hop] = target;
+            asked = Asked::new(target);
+        }
+    }
+
+    /// An RRset of the zone.
+    fn answer(&mut self, zone: &ZoneTree, owner: &[u8], rrset: &RRset) {
+        if self.put(Section::Answer, owner, rrset, rrset.ttl).is_err() {
+            self.ending.truncated = true;
+            return;
+        }
+        // The addresses of the zone's own servers are courtesy; other answers are minimal.
+        if rrset.rtype == Rtype::NS.0 {
+            for target in rrset.rdatas() {
+                if self.addresses(zone, target).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Adds a CNAME; its target, unless the answer is full.
+    fn alias(&mut self, owner: &[u8], rrset: &'s RRset) -> Option<&'s [u8]> {
+        if self.put(Section::Answer, owner, rrset, rrset.ttl).is_err() {
+            self.ending.truncated = true;
+            return None;
+        }
+        rrset.rdatas().next()
+    }
+
+    /// Adds a DNAME and the CNAME made from it (RFC 6672 §3.1): the name with its last octets, which
+    /// are `owner`, replaced by the target. None: the answer ends here.
+    fn dname(&mut self, sent: &[u8], prefix: usize, owner: &[u8], rrset: &RRset) -> Option<Asked> {
+        if self.put(Section::Answer, owner, rrset, rrset.ttl).is_err() {
+            self.ending.truncated = true;
+            return None;
+        }
+        let target = rrset.rdatas().next()?;
+        if prefix + target.len() > MAX_NAME {
+            self.ending.rcode = YXDOMAIN; // §2.2
+            return None;
+        }
+        let mut made = [0; MAX_NAME];
+        made[..prefix].copy_from_slice(&sent[..prefix]);
+        made[prefix..prefix + target.len()].copy_from_slice(target);
+        let made = &made[..prefix + target.len()];
+        if self.writer.record(Section::Answer, sent, Rtype::CNAME, Class::IN, rrset.ttl, made).is_err() {
+            self.ending.truncated = true;
+            return None;
+        }
+        Some(Asked::new(made))
+    }
+
+    /// Leads the client to the servers of a zone below (RFC 1034 §4.2.1).
+    fn referral(&mut self, zone: &ZoneTree, cut: &[u8], ns: &RRset, first: bool) {
+        // AA speaks of the question's name: behind an alias of ours it stays.
+        self.ending.authoritative = !first;
+        if self.put(Section::Authority, cut, ns, ns.ttl).is_err() {
+            self.ending.truncated = true;
+            return;
+        }
+        for target in ns.rdatas() {
+            if self.addresses(zone, target).is_err() {
+                self.ending.truncated = true; // glue must be whole (RFC 9471)
+                return;
+            }
+        }
+    }
+
+    /// The name exists, the type does not (RFC 2308 §2.2).
+    pub(super) fn nodata(&mut self, zone: &ZoneTree, at_most: u32) {
+        let ttl = zone.negative_ttl().min(at_most);
+        if self.put(Section::Authority, zone.apex().as_wire(), zone.soa(), ttl).is_err() {
+            self.ending.truncated = true;
+        }
+    }
+
+    /// The name does not exist; behind an alias it is the last name that does not (RFC 6604 §2).
+    fn nxdomain(&mut self, zone: &ZoneTree) {
+        self.ending.rcode = Rcode::NXDOMAIN;
+        self.nodata(zone, u32::MAX);
+    }
+
+    /// We do not serve that.
+    fn refuse(&mut self, code: u16, text: &'static str) {
+        self.ending.rcode = Rcode::REFUSED;
+        self.ending.extended_error = Some(ExtendedError { code, text });
+    }
+
+    /// Our zone says that there is an answer, and there is none that may be given.
+    pub(super) fn fail(&mut self, code: u16, text: &'static str) {
+        self.ending.rcode = Rcode::SERVFAIL;
+        self.ending.extended_error = Some(ExtendedError { code, text });
+    }
+
+    /// No reply: the client asks another server.
+    pub(super) fn stay_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// Adds a whole RRset or nothing of it.
+    fn put(&mut self, section: Section, owner: &[u8], rrset: &RRset, ttl: u32) -> Result<(), Full> {
+        let before = self.writer.mark();
+        for rdata in rrset.rdatas() {
+            let written = self.writer.record(section, owner, Rtype(rrset.rtype), Class::IN, ttl, rdata);
+            if let Err(full) = written {
+                self.writer.rewind(before);
+                return Err(full);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the addresses that the zone itself holds of a server.
+    fn addresses(&mut self, zone: &ZoneTree, target: &[u8]) -> Result<(), Full> {
+        debug_assert_eq!(name_length(target), Some(target.len()), "zones hold whole names");
+        let folded = Asked::new(target);
+        zone.addresses(folded.folded()).try_for_each(|rrset| self.put(Section::Additional, target, rrset, rrset.ttl))
+    }
+}
+
+/// Name exists when it should not (RFC 2136 §2.2): here, it grew too long.
+const YXDOMAIN: Rcode = Rcode(6);

@@ -1,0 +1,116 @@
+//! The answer of a service: where is the client, who answers there.
+
+use super::resolve::Resolution;
+use crate::geo::Match;
+use crate::model::{Family, ServiceId, Spread};
+use crate::steer::{self, ClientKey};
+use crate::table::{Image, Reply, ServiceEntry};
+use crate::wire::{Class, Full, HEADER_LENGTH, Rtype, Section};
+use crate::zone::ZoneTree;
+
+/// No reachable endpoint may be answered (RFC 8914 §4.1: 'Other').
+const OTHER: u16 = 0;
+
+/// Where a location came from; indexes `Snapshot::location_counter`.
+const FROM_ECS: usize = 0;
+const FROM_RESOLVER: usize = 1;
+const FROM_NOTHING: usize = 2;
+
+impl Resolution<'_, '_, '_> {
+    /// Answers with the endpoint that `service` chooses for this client. `owner` is the name at
+    /// which it was found, behind an alias where `aliased`.
+    pub(super) fn steered(&mut self, zone: &ZoneTree, owner: &[u8], service: ServiceId, aliased: bool) {
+        if !self.snapshot.steering {
+            return self.stay_silent();
+        }
+        let service = &self.snapshot.services[service.index()];
+        self.cells.count(service.counter);
+        let Some(family) = self.family(service) else { return self.nodata(zone, service.ttl) };
+        let place = self.locate();
+        let plan = self.snapshot.plan(service);
+        let image = match plan.reply(family, place.location) {
+            Reply::Split(split, images) => {
+                let key = self.client_key(service, plan.plan.policy.spread, split.shares().len() > 1, place);
+                let member = steer::pick(split, key);
+                let index = split.shares().iter().position(|share| share.member == member);
+                &images[index.expect("picked from these shares")]
+            }
+            Reply::Set(image) => {
+                self.scope(place.length);
+                image
+            }
+            Reply::Nodata => return self.nodata(zone, service.ttl),
+            Reply::Servfail => return self.fail(OTHER, "no endpoint of this service may be answered now"),
+        };
+        self.put_image(owner, image, service.ttl.min(image.ttl), aliased);
+    }
+
+    /// The address family asked for, if the service has it; for ANY the first that it has (RFC 8482).
+    fn family(&self, service: &ServiceEntry) -> Option<Family> {
+        let asked = |family: Family| match self.query.question.rtype {
+            Rtype::A => family == Family::V4,
+            Rtype::AAAA => family == Family::V6,
+            _ => true,
+        };
+        Family::ALL.into_iter().find(|&family| service.offers[family as usize] && asked(family))
+    }
+
+    /// By client subnet where the query has one with a source, else by the resolver (RFC 7871 §7.2.1).
+    fn locate(&self) -> Match {
+        let geo = &self.snapshot.parts.geo;
+        let subnet = self.query.edns.and_then(|edns| edns.client_subnet).filter(|subnet| subnet.source > 0);
+        let (place, source) = match subnet {
+            Some(subnet) => (geo.locate_prefix(subnet.address, subnet.source), FROM_ECS),
+            // The answer does not depend on the subnet, so its scope is 0.
+            None => (Match { length: 0, ..geo.locate(self.asker.address) }, FROM_RESOLVER),
+        };
+        let source = if geo.location(place.location).is_located() { source } else { FROM_NOTHING };
+        self.cells.count(self.snapshot.location_counter(source));
+        place
+    }
+
+    /// The key to pick by; sets the scope: that of the place, or of the key where it decides.
+    fn client_key(&mut self, service: &ServiceEntry, spread: Spread, several: bool, place: Match) -> ClientKey {
+        let subnet = self.query.edns.and_then(|edns| edns.client_subnet).filter(|subnet| subnet.source > 0);
+        let client = subnet.map_or(self.asker.address, |subnet| subnet.address);
+        if spread == Spread::Random {
+            self.scope(place.length);
+            return ClientKey(self.asker.random);
+        }
+        // A scope that is always the whole key's length, whatever the source's: scopes of one answer
+        // never overlap.
+        let key_length = if client.is_ipv4() { 24 } else { 48 };
+        let by_key = several && subnet.is_some();
+        self.scope(if by_key { place.length.max(key_length) } else { place.length });
+        steer::client_key(service.salt, client)
+    }
+
+    fn scope(&mut self, length: u8) {
+        self.ending.scope = length;
+    }
+
+    fn put_image(&mut self, owner: &[u8], image: &Image, ttl: u32, aliased: bool) {
+        let at = if aliased { self.writer.offset_of(owner) } else { Some(HEADER_LENGTH as u16) };
+        let written = match at {
+            Some(at) => self.writer.image(Section::Answer, &image.bytes, &image.starts, at, ttl),
+            None => self.put_records(owner, image, ttl),
+        };
+        match written {
+            Ok(()) => image.counters.iter().for_each(|&counter| self.cells.count(counter)),
+            Err(Full) => self.ending.truncated = true,
+        }
+    }
+
+    /// The slow way, for an owner that no pointer reaches.
+    fn put_records(&mut self, owner: &[u8], image: &Image, ttl: u32) -> Result<(), Full> {
+        let before = self.writer.mark();
+        for rdata in image.rdatas() {
+            let rtype = if rdata.len() == 4 { Rtype::A } else { Rtype::AAAA };
+            if let Err(full) = self.writer.record(Section::Answer, owner, rtype, Class::IN, ttl, rdata) {
+                self.writer.rewind(before);
+                return Err(full);
+            }
+        }
+        Ok(())
+    }
+}
