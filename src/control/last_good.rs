@@ -33,7 +33,10 @@ pub struct LastGood {
 #[serde(deny_unknown_fields)]
 struct Manifest {
     at: Timestamp,
+    /// As it was typed: what the paths below are relative to.
     config: PathBuf,
+    /// The same, absolute: whose set it is.
+    absolute: PathBuf,
     files: BTreeMap<PathBuf, String>,
 }
 
@@ -42,6 +45,8 @@ struct Manifest {
 pub struct KeptSet {
     /// When it was published.
     pub at: Timestamp,
+    /// The configuration among its files.
+    pub config: PathBuf,
     /// Its files.
     pub files: BTreeMap<PathBuf, Arc<[u8]>>,
 }
@@ -64,11 +69,12 @@ impl LastGood {
         let manifest = Manifest {
             at,
             config: config.to_owned(),
+            absolute: std::path::absolute(config)?,
             files: digests.iter().map(|(path, digest)| (path.clone(), digest.to_string())).collect(),
         };
         let sets = self.sets()?;
         if let Some(newest) = sets.last().and_then(|(_, path)| read_manifest(path).ok()) {
-            if (&newest.config, &newest.files) == (&manifest.config, &manifest.files) {
+            if (&newest.absolute, &newest.files) == (&manifest.absolute, &manifest.files) {
                 return Ok(());
             }
         }
@@ -96,7 +102,7 @@ impl LastGood {
 
     fn read_set(&self, path: &Path, config: &Path) -> io::Result<Option<KeptSet>> {
         let manifest = read_manifest(path)?;
-        if manifest.config != config {
+        if manifest.absolute != std::path::absolute(config)? {
             return Ok(None);
         }
         let mut files = BTreeMap::new();
@@ -108,7 +114,7 @@ impl LastGood {
             }
             files.insert(name, content.into());
         }
-        Ok(Some(KeptSet { at: manifest.at, files }))
+        Ok(Some(KeptSet { at: manifest.at, config: manifest.config, files }))
     }
 
     /// Drops all but the newest sets, and contents that none of these names.

@@ -1,0 +1,113 @@
+//! What the control plane shows to the others: the published snapshot and the record of what happened.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use jiff::Timestamp;
+
+use super::files::Digest;
+use crate::health::Board;
+use crate::model::Problem;
+use crate::table::{Cells, Counters, Published};
+
+/// Shared with workers (the snapshot and their own cells) and with `admin` (all of it).
+#[derive(Debug)]
+pub struct Shared {
+    /// What is served.
+    pub published: Published,
+    /// When the process started.
+    pub started: Timestamp,
+    board: Mutex<Board>,
+    journal: Mutex<Journal>,
+    counters: Mutex<Counters>,
+    cells: Mutex<Vec<Arc<Cells>>>,
+}
+
+/// What happened last.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// The last time that files were read.
+    pub reload: Reload,
+    /// What is served is not what is on disk: the files there do not pass.
+    pub stale: bool,
+    /// Has the first round of probes passed, or its bound?
+    pub ready: bool,
+    /// What the operator should know of the set that is served.
+    pub warnings: Vec<Problem>,
+    /// Over all content that decisions come from (BEHAVIOUR rule 10).
+    pub decision_hash: Digest,
+}
+
+/// How a reload ended.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// When.
+    pub at: Timestamp,
+    /// How.
+    pub result: ReloadResult,
+    /// What was wrong; empty unless it failed.
+    pub problems: Vec<Problem>,
+}
+
+/// The ends of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// The set on disk serves.
+    Ok,
+    /// It does not pass; the last good one serves.
+    Failed,
+}
+
+impl ReloadResult {
+    /// The word that `/status` and metrics use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(published: Published, board: Board, journal: Journal, counters: Counters) -> Self {
+        Self {
+            published,
+            started: Timestamp::now(),
+            board: Mutex::new(board),
+            journal: Mutex::new(journal),
+            counters: Mutex::new(counters),
+            cells: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// What health knows. Held for moments only: no worker waits for it.
+    pub fn board(&self) -> MutexGuard<'_, Board> {
+        lock(&self.board)
+    }
+
+    /// What happened last.
+    pub fn journal(&self) -> MutexGuard<'_, Journal> {
+        lock(&self.journal)
+    }
+
+    /// The names of the counters.
+    pub fn counters(&self) -> MutexGuard<'_, Counters> {
+        lock(&self.counters)
+    }
+
+    /// Takes in a worker's cells, so that its figures are summed with the others'.
+    pub fn add_cells(&self, cells: Arc<Cells>) {
+        lock(&self.cells).push(cells);
+    }
+
+    /// The sum of a counter over all workers.
+    #[must_use]
+    pub fn count(&self, id: crate::model::CounterId) -> u64 {
+        lock(&self.cells).iter().map(|cells| cells.read(id)).sum()
+    }
+}
+
+/// A holder that panicked left whole values behind: each is replaced in one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
