@@ -1,8 +1,8 @@
 //! One mmdb file: verified, walked, cut to what can be used.
 //!
-//! `maxminddb` verifies a file before it is walked: no cycle, no pointer out of bounds, at most three
-//! networks a tree node. So a walk yields at most three leaves a node, and all that is made of a file
-//! is bounded by its size, which is bounded by [`MAX_BYTES`].
+//! `maxminddb` verifies a file before it is walked: no cycle, no pointer out of bounds, every record
+//! readable. A walk takes at most three networks a tree node, so all that is made of a file is bounded
+//! by its size, which is bounded by [`MAX_BYTES`].
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,6 +20,9 @@ use crate::model::Problem;
 
 /// Of one file. The largest known, full commercial ones, have 500 MB.
 const MAX_BYTES: usize = 1 << 30;
+
+/// A tree without shared parts has two at most; `Reader::verify` has the same limit.
+const NETWORKS_PER_NODE: usize = 3;
 
 /// One mmdb file.
 #[derive(Clone, Debug)]
@@ -84,10 +87,15 @@ pub(super) struct Content {
 pub(super) fn read(database: &Database, records: &mut Records) -> Result<Content, Problem> {
     let reader = open(database)?;
     let corrupt = |error| corrupt(database, &error);
-    reader.verify().map_err(corrupt)?;
+    verify(&reader).map_err(corrupt)?;
     let built = build_time(database, &reader)?;
     let mut walk = Walk { v4: Builder::new(), v6: Builder::new(), by_offset: HashMap::new(), networks: 0 };
-    for found in reader.networks(maxminddb::WithinOptions::default()).map_err(corrupt)? {
+    let most = NETWORKS_PER_NODE * reader.metadata().node_count as usize;
+    for (count, found) in reader.networks(maxminddb::WithinOptions::default()).map_err(corrupt)?.enumerate() {
+        if count >= most {
+            let message = format!("its tree has more than {NETWORKS_PER_NODE} networks a node");
+            return Err(corrupt(MaxMindDbError::invalid_database(message)));
+        }
         walk.take(&found.map_err(corrupt)?, records).map_err(corrupt)?;
     }
     if walk.by_offset.values().all(|entry| entry.says_nothing) {
@@ -128,6 +136,12 @@ fn open(database: &Database) -> Result<Reader<Arc<[u8]>>, Problem> {
         return Err(Problem::error("database-too-large", &database.path, message));
     }
     Reader::from_source(Arc::clone(&database.bytes)).map_err(|error| corrupt(database, &error))
+}
+
+/// `Reader::verify` refuses files without a description for that alone, and those of ip-location-db
+/// have none. Their walk is bounded all the same, and all that is used of their records is decoded.
+fn verify(reader: &Reader<Arc<[u8]>>) -> Result<(), MaxMindDbError> {
+    if reader.metadata().description.is_empty() { Ok(()) } else { reader.verify() }
 }
 
 fn corrupt(database: &Database, error: &MaxMindDbError) -> Problem {

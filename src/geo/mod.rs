@@ -14,7 +14,7 @@
 //!
 //! **Bounds.** A file has at most 1 GiB, and at most three leaves a tree node. A leaf costs 12 octets
 //! (IPv4) or 24 (IPv6); the shipped database has 2.4 million. There are at most 65,536 locations of
-//! leaves (`places`: the grid gets coarser) and 32,768 of mixed prefixes (`summary`).
+//! leaves (`places`: the grid gets coarser) and some 8,900 of mixed prefixes (`summary`: they get stricter).
 
 mod database;
 mod partition;
@@ -103,9 +103,12 @@ pub fn compile(
     let mapped = LocationId::at(locations.len() - 1).0;
     let id = |profile: u32| ids.get(profile as usize).map_or(mapped, |id| id.0);
     let (v4, v6) = (v4.map(id), v6.map(id));
-    let mut summaries = Summaries::new(&mut locations);
+    let mut summaries = Summaries::new(&locations);
     let (inner_v4, inner_v6) = (summaries.of(&v4), summaries.of(&v6));
-    let (v4, v6) = (Trie::freeze(v4, LocationId, inner_v4), Trie::freeze(v6, LocationId, inner_v6));
+    let mixed = summaries.finish();
+    let v4 = Trie::freeze(v4, LocationId, mixed.resolve(inner_v4));
+    let v6 = Trie::freeze(v6, LocationId, mixed.resolve(inner_v6));
+    locations.extend(mixed.locations);
     Ok(Geo { v4, v6, locations, files })
 }
 
@@ -146,7 +149,8 @@ impl Geo {
         &self.locations[id.index()]
     }
 
-    /// All locations; `LocationId` indexes into it. At most 98,306.
+    /// All locations; `LocationId` indexes into it. First those of leaves, at most 65,537; then mixed ones, at
+    /// most 8,192 and one a country.
     #[must_use]
     pub fn locations(&self) -> &[Location] {
         &self.locations

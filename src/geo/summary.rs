@@ -15,26 +15,39 @@ use crate::model::{FenceMask, Location, LocationId};
 /// So many locations are kept apart while weights are summed up the tree; the lightest are dropped.
 const KEPT: usize = 16;
 
-/// Mixed locations are made until there are so many; prefixes beyond that share one that lies in all
-/// fences of the whole database and nowhere on the globe. They are those of high addresses.
-const MAX_MIXED: usize = 1 << 15;
+/// So many pairs of heaviest location and fences get a mixed location of their own: those that most
+/// inner nodes have. The shipped database has 2,431 with one fence on the EU and 6,228 with three
+/// disjoint fences. Nodes of the rest share one by country, to which all fences of all leaves apply:
+/// stricter than need be, never laxer.
+const MAX_MIXED: usize = 1 << 13;
 
-/// Makes locations for prefixes, over both families.
+/// Gathers what prefixes over several leaves hold, over both families.
 #[derive(Debug)]
 pub(super) struct Summaries<'a> {
-    locations: &'a mut Vec<Location>,
-    mixed: HashMap<(LocationId, FenceMask), LocationId>,
-    overflow: Option<LocationId>,
+    locations: &'a [Location],
+    pairs: Vec<Pair>,
+    ids: HashMap<(LocationId, FenceMask), usize>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    heaviest: LocationId,
+    fences: FenceMask,
+    nodes: usize,
+}
+
+/// The locations of inner nodes, as summed up: those of leaves, or one of a mixed pair.
+#[derive(Debug)]
+pub(super) struct Inner(Vec<LocationId>);
+
 impl<'a> Summaries<'a> {
-    pub(super) fn new(locations: &'a mut Vec<Location>) -> Self {
-        Self { locations, mixed: HashMap::new(), overflow: None }
+    pub(super) fn new(locations: &'a [Location]) -> Self {
+        Self { locations, pairs: Vec::new(), ids: HashMap::new() }
     }
 
-    /// One location for each leaf but the first: that of the inner node whose midpoint the leaf
-    /// begins at. The first entry is only a filler. `partition` has location ids as values.
-    pub(super) fn of<A: Address>(&mut self, partition: &Partition<A>) -> Vec<LocationId> {
+    /// One entry for each leaf but the first: that of the inner node whose midpoint the leaf begins
+    /// at. The first is only a filler. `partition` has location ids as values.
+    pub(super) fn of<A: Address>(&mut self, partition: &Partition<A>) -> Inner {
         let mut inner = vec![super::UNLOCATED; partition.len()];
         // Finished subtrees from left to right, each longer than the one before it: at most one a bit.
         let mut stack: Vec<(u8, usize, Inside)> = Vec::with_capacity(usize::from(A::WIDTH) + 2);
@@ -53,33 +66,64 @@ impl<'a> Summaries<'a> {
                 inner[at] = self.location(left);
             }
         }
-        inner
+        Inner(inner)
     }
 
+    /// For a mixed pair an id past those of `locations`, by its index.
     fn location(&mut self, inside: &Inside) -> LocationId {
         let Some(heaviest) = inside.heaviest() else { return super::UNLOCATED };
         if !inside.mixed {
             return heaviest;
         }
-        if let Some(&id) = self.mixed.get(&(heaviest, inside.fences)) {
-            return id;
+        let fences = inside.fences;
+        let index = *self.ids.entry((heaviest, fences)).or_insert_with(|| {
+            self.pairs.push(Pair { heaviest, fences, nodes: 0 });
+            self.pairs.len() - 1
+        });
+        self.pairs[index].nodes += 1;
+        LocationId::at(self.locations.len() + index)
+    }
+
+    /// The mixed locations, to be put behind those of leaves.
+    pub(super) fn finish(self) -> Mixed {
+        let mut ranked: Vec<usize> = (0..self.pairs.len()).collect();
+        ranked.sort_by_key(|&index| std::cmp::Reverse(self.pairs[index].nodes));
+        let all = FenceMask(self.locations.iter().fold(0, |all, location| all | location.fences.0));
+        let mut by_country = HashMap::new();
+        let leaves = self.locations.len();
+        let mut mixed = Mixed { leaves, ids: vec![super::UNLOCATED; ranked.len()], locations: Vec::new() };
+        for (rank, index) in ranked.into_iter().enumerate() {
+            let Pair { heaviest, fences, .. } = self.pairs[index];
+            let heaviest = &self.locations[heaviest.index()];
+            mixed.ids[index] = if rank < MAX_MIXED {
+                mixed.push(heaviest, fences)
+            } else {
+                *by_country.entry(heaviest.country).or_insert_with(|| mixed.push(heaviest, all))
+            };
         }
-        if self.mixed.len() >= MAX_MIXED {
-            return *self.overflow.get_or_insert_with(|| {
-                let all = self.locations.iter().fold(0, |all, location| all | location.fences.0);
-                push(self.locations, Location { fences: FenceMask(all), mixed: true, ..Location::default() })
-            });
-        }
-        let location = Location { fences: inside.fences, mixed: true, ..self.locations[heaviest.index()].clone() };
-        let id = push(self.locations, location);
-        self.mixed.insert((heaviest, inside.fences), id);
-        id
+        mixed
     }
 }
 
-fn push(locations: &mut Vec<Location>, location: Location) -> LocationId {
-    locations.push(location);
-    LocationId::at(locations.len() - 1)
+/// Locations that stand for prefixes over leaves of different fences.
+#[derive(Debug)]
+pub(super) struct Mixed {
+    leaves: usize,
+    ids: Vec<LocationId>, // by pair
+    pub(super) locations: Vec<Location>,
+}
+
+impl Mixed {
+    /// The final ids of inner nodes.
+    pub(super) fn resolve(&self, inner: Inner) -> Vec<LocationId> {
+        let resolve = |id: LocationId| id.index().checked_sub(self.leaves).map_or(id, |pair| self.ids[pair]);
+        inner.0.into_iter().map(resolve).collect()
+    }
+
+    fn push(&mut self, heaviest: &Location, fences: FenceMask) -> LocationId {
+        self.locations.push(Location { fences, mixed: true, ..heaviest.clone() });
+        LocationId::at(self.leaves + self.locations.len() - 1)
+    }
 }
 
 /// What lies inside a prefix.
