@@ -1,27 +1,47 @@
 //! GeoIP: the bytes of mmdb files and what the configuration names → where a client is.
 //!
 //! The address space of each family is a partition into prefixes, the **leaves**; every leaf has one
-//! interned [`Location`]. Space that no database knows is leaves too, of the location [`UNLOCATED`].
+//! interned [`Location`], and equal neighbours are merged, so that an ECS scope is as short as it can
+//! truthfully be. Space that no database knows is leaves too, of the location [`UNLOCATED`].
+//!
+//! ```text
+//! mmdb ─ database ─▶ Partition of records ─┐ overlay: the first file that has a field wins
+//! mmdb ─ database ─▶ Partition of records ─┤
+//! `cidr:` labels ──▶ Partition of labels ──┴─▶ profiles ─ places ─▶ locations
+//!                                                                      │ summary: inner nodes
+//!                                              Trie (look-up form) ◀───┘
+//! ```
+//!
+//! **Bounds.** A file has at most 1 GiB, and at most three leaves a tree node. A leaf costs 12 octets
+//! (IPv4) or 24 (IPv6); the shipped database has 2.4 million. There are at most 65,536 locations of
+//! leaves (`places`: the grid gets coarser) and some 8,900 of mixed prefixes (`summary`: they get stricter).
 
+mod database;
+mod partition;
+mod places;
+mod profiles;
+mod record;
+mod summary;
+mod trie;
+
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+pub use database::{Database, TraceStep, trace};
+pub use record::{Point, Record};
 
 use crate::model::{Location, LocationId, PlaceSet, Problem};
+use database::{Content, Records};
+use partition::{EMPTY, Partition};
+use profiles::Profiles;
+use summary::Summaries;
+use trie::Trie;
 
 /// The location of clients that no database and no label knows: `Location::default()`.
 pub const UNLOCATED: LocationId = LocationId(0);
-
-/// One mmdb file.
-#[derive(Clone, Debug)]
-pub struct Database {
-    /// Names it in problems, traces and `/status`.
-    pub path: PathBuf,
-    /// Its content.
-    pub bytes: Arc<[u8]>,
-}
 
 /// What a file of the configuration turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +52,7 @@ pub struct FileInfo {
     pub database_type: String,
     /// The metadata's `build_epoch`.
     pub built: jiff::Timestamp,
-    /// Networks with a record, IPv4 counted once.
+    /// Networks with a record; IPv4's are counted once, however often they are grafted into IPv6.
     pub networks: usize,
 }
 
@@ -41,41 +61,86 @@ pub struct FileInfo {
 pub struct Match {
     /// Index into [`Geo::locations`].
     pub location: LocationId,
-    /// Prefix length that the answer holds for, in the family of the address asked: an ECS scope.
+    /// Prefix length, in the family of the address asked: the ECS scope.
     pub length: u8,
 }
 
 /// Where every address is. Immutable.
 #[derive(Debug)]
 pub struct Geo {
+    v4: Trie<u32, LocationId>,
+    v6: Trie<u128, LocationId>,
     locations: Vec<Location>,
     files: Vec<FileInfo>,
 }
 
-/// Compiles databases and the configuration's own prefixes.
+/// Compiles databases, in their order of precedence, and what the configuration names.
+///
+/// `labels` are the prefixes that become [`Location::label`], narrowest first where they nest; `asns`
+/// the autonomous systems that become [`Location::asn`]; bit i of [`Location::fences`] stands for
+/// `fence_places[i]`, of which there are at most [`MAX_FENCES`](crate::model::MAX_FENCES).
+///
+/// Of several files the first that has a field wins; what a later one says of the place counts only
+/// where both mean the same country. A country without a point gets its centroid, one without a
+/// continent its own.
 ///
 /// # Errors
-/// Every database that cannot be used, with its cause.
+/// A problem for every database that cannot be used, with its cause: `database-corrupt`,
+/// `database-kind`, `database-too-large`; or `too-many-locations`.
 pub fn compile(
-    _databases: &[Database],
-    _labels: &[IpNet],
-    _asns: &[u32],
-    _fence_places: &[PlaceSet],
+    databases: &[Database],
+    labels: &[IpNet],
+    asns: &[u32],
+    fence_places: &[PlaceSet],
 ) -> Result<Geo, Vec<Problem>> {
-    Ok(Geo { locations: vec![Location::default()], files: Vec::new() })
+    let mut records = Records::new(asns);
+    let (v4, v6, files) = read_all(databases, &mut records)?;
+    let mut profiles = Profiles::new(labels);
+    let (v4, v6) = (profiles.of_v4(&v4, &records), profiles.of_v6(&v6, &records));
+    let (mut locations, ids) =
+        places::intern(profiles.list(), fence_places).ok_or_else(|| vec![too_many_locations(databases)])?;
+    locations.push(Location::default()); // of the profile `MAPPED`
+    let mapped = LocationId::at(locations.len() - 1).0;
+    let id = |profile: u32| ids.get(profile as usize).map_or(mapped, |id| id.0);
+    let (v4, v6) = (v4.map(id), v6.map(id));
+    let mut summaries = Summaries::new(&locations);
+    let (inner_v4, inner_v6) = (summaries.of(&v4), summaries.of(&v6));
+    let mixed = summaries.finish();
+    let v4 = Trie::freeze(v4, LocationId, mixed.resolve(inner_v4));
+    let v6 = Trie::freeze(v6, LocationId, mixed.resolve(inner_v6));
+    locations.extend(mixed.locations);
+    Ok(Geo { v4, v6, locations, files })
 }
 
 impl Geo {
     /// The location of one address, and the length of the leaf that holds it.
+    ///
+    /// An IPv4-mapped IPv6 address is where the IPv4 address is.
     #[must_use]
-    pub fn locate(&self, _address: IpAddr) -> Match {
-        Match { location: UNLOCATED, length: 0 }
+    pub fn locate(&self, address: IpAddr) -> Match {
+        self.locate_prefix(address, u8::MAX)
     }
 
-    /// The location of the `source` first bits of an address (EDNS Client Subnet, RFC 7871).
+    /// The location of the `source` leading bits of an address (EDNS Client Subnet, RFC 7871).
+    ///
+    /// Where a leaf holds the whole prefix, this is the leaf's location and length, which is at most
+    /// `source`. Else it is the location with most weight inside, with the fences of all leaves inside
+    /// and [`Location::mixed`] where these differ; and the length is that of the leaf at the prefix's
+    /// first address. That is more than `source`, by which a resolver learns that more bits would get
+    /// it a better answer (§7.2.1).
     #[must_use]
-    pub fn locate_prefix(&self, _address: IpAddr, _source: u8) -> Match {
-        Match { location: UNLOCATED, length: 0 }
+    pub fn locate_prefix(&self, address: IpAddr, source: u8) -> Match {
+        let found = |(location, length): (LocationId, u8)| Match { location, length };
+        match address {
+            IpAddr::V4(v4) => found(self.v4.prefix(v4.into(), source.min(32))),
+            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+                Some(v4) if source >= 96 => {
+                    let (location, length) = self.v4.prefix(v4.into(), source.min(128) - 96);
+                    found((location, 96 + length))
+                }
+                _ => found(self.v6.prefix(v6.into(), source.min(128))),
+            },
+        }
     }
 
     /// The location of that id.
@@ -84,7 +149,8 @@ impl Geo {
         &self.locations[id.index()]
     }
 
-    /// All locations; `LocationId` indexes into it.
+    /// All locations; `LocationId` indexes into it. First those of leaves, at most 65,537; then mixed ones, at
+    /// most 8,192 and one a country.
     #[must_use]
     pub fn locations(&self) -> &[Location] {
         &self.locations
@@ -95,4 +161,48 @@ impl Geo {
     pub fn files(&self) -> &[FileInfo] {
         &self.files
     }
+
+    /// Every leaf: IPv4's in the order of addresses, then IPv6's. They cover all space and never overlap.
+    pub fn leaves(&self) -> impl Iterator<Item = (IpNet, LocationId)> {
+        let v4 = self.v4.iter().map(|(start, length, id)| (IpNet::V4(Ipv4Net::new_assert(start.into(), length)), id));
+        let v6 = self.v6.iter().map(|(start, length, id)| (IpNet::V6(Ipv6Net::new_assert(start.into(), length)), id));
+        v4.chain(v6)
+    }
+}
+
+type Files = (Partition<u32>, Partition<u128>, Vec<FileInfo>);
+
+/// Reads every file and merges them, in order, into one partition of record ids for each family.
+fn read_all(databases: &[Database], records: &mut Records) -> Result<Files, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut files = Vec::new();
+    let (mut v4, mut v6) = (Partition::empty(), Partition::empty());
+    let mut known = HashMap::new();
+    for database in databases {
+        match database::read(database, records) {
+            Ok(Content { v4: later_v4, v6: later_v6, info }) => {
+                v4 = v4.overlay(&later_v4, |first, later| merge(first, later, records, &mut known));
+                v6 = v6.overlay(&later_v6, |first, later| merge(first, later, records, &mut known));
+                files.push(info);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok((v4, v6, files)) } else { Err(problems) }
+}
+
+fn merge(first: u32, later: u32, records: &mut Records, known: &mut HashMap<(u32, u32), u32>) -> u32 {
+    if first == EMPTY || later == EMPTY {
+        return first.max(later); // the other of the two
+    }
+    *known.entry((first, later)).or_insert_with(|| records.intern(records.get(first).or(*records.get(later))))
+}
+
+fn too_many_locations(databases: &[Database]) -> Problem {
+    let file = databases.first().map_or(Path::new("config.toml"), |database| &database.path);
+    let message = format!(
+        "with all prefixes and autonomous systems that the configuration names there are more than {} locations",
+        places::MAX_LOCATIONS
+    );
+    Problem::error("too-many-locations", file, message).help("name fewer `cidr:` and `asn:` places, or wider ones")
 }

@@ -1,6 +1,6 @@
 //! From the build form to the look-up form, with the services put at their names.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::data::{Draft, ZoneData};
@@ -85,7 +85,7 @@ fn steered_name_servers(data: &ZoneData, tree: &ZoneTree, steered: &[&Steered]) 
 
 /// The tree of records and services that do not clash.
 fn assemble(data: &ZoneData, steered: &[&Steered]) -> ZoneTree {
-    let glue: HashSet<Name> = data.targets(rtype::NS).map(|(.., target)| target).collect();
+    let glue = data.name_servers();
     let mut builder = Builder { data, nodes: Vec::new(), index: HashMap::new() };
     for owner in data.owners() {
         let standing = standing(data, &owner.name);
@@ -104,7 +104,7 @@ fn assemble(data: &ZoneData, steered: &[&Steered]) -> ZoneTree {
     builder.finish()
 }
 
-fn standing(data: &ZoneData, name: &Name) -> Standing {
+pub(super) fn standing(data: &ZoneData, name: &Name) -> Standing {
     if data.cut_above(name).is_some() {
         return Standing::Occluded;
     }

@@ -1,12 +1,12 @@
 //! The build form of a zone: its RRsets, each with the place that it was first written at.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::rrset::{RRset, Rdatas};
 use super::rtype;
-use crate::model::{Name, Problem, Spot};
+use crate::model::{Name, Spot};
 
 /// What a zone's master files say, found good; [`ZoneTree::build`](super::ZoneTree::build) makes
 /// the look-up form of it.
@@ -58,6 +58,8 @@ pub(super) enum Added {
     Duplicate,
     /// It is in; its TTL was another, the smaller one holds (RFC 2181 §5.2).
     OtherTtl,
+    /// Left out: a name has one SOA, CNAME or DNAME at the most.
+    Second,
     /// Left out: the RRset would not fit into any message.
     TooLarge,
 }
@@ -128,6 +130,11 @@ impl ZoneData {
         })
     }
 
+    /// Every target of an NS record.
+    pub(super) fn name_servers(&self) -> HashSet<Name> {
+        self.targets(rtype::NS).map(|(.., target)| target).collect()
+    }
+
     /// The name itself and those above it, up to the apex, longest first, as lower-cased wire names.
     pub(super) fn upwards<'a>(&self, name: &'a Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let apex_length = self.apex.as_wire().len();
@@ -148,18 +155,12 @@ impl ZoneData {
 
     /// `file, line` of a place, for help texts.
     pub(super) fn say(&self, place: Place) -> String {
-        format!("{} line {}", self.files[place.file as usize].display(), place.line)
+        format!("{} line {}", self.file(place).display(), place.line)
     }
 
-    /// An error or warning about a place.
-    pub(super) fn problem(
-        &self,
-        make: fn(&'static str, &Path, String) -> Problem,
-        code: &'static str,
-        place: Place,
-        message: String,
-    ) -> Problem {
-        make(code, &self.files[place.file as usize], message).at(place.spot())
+    /// The file that a place is in.
+    pub(super) fn file(&self, place: Place) -> &Path {
+        &self.files[place.file as usize]
     }
 }
 
@@ -175,6 +176,9 @@ impl Draft {
     fn add(&mut self, ttl: u32, rdata: &[u8]) -> Added {
         if self.rdatas().any(|known| rtype::same(self.rtype, known, rdata)) {
             return Added::Duplicate;
+        }
+        if matches!(self.rtype, rtype::SOA | rtype::CNAME | rtype::DNAME) {
+            return Added::Second;
         }
         let other_ttl = ttl != self.ttl;
         self.ttl = self.ttl.min(ttl);
@@ -196,6 +200,18 @@ impl Draft {
 }
 
 impl Place {
+    /// The place of `span` in `text`, searched from a line before it and that line's first octet.
+    pub(super) fn of(file: u32, text: &[u8], (mut line, mut line_start): (u32, usize), span: Range<usize>) -> Self {
+        while let Some(length) = text[line_start..span.start].iter().position(|&octet| octet == b'\n') {
+            line_start += length + 1;
+            line += 1;
+        }
+        let column = 1 + String::from_utf8_lossy(&text[line_start..span.start]).chars().count();
+        // Files of 4 GiB do not get this far.
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Self { file, line, column: small(column), start: small(span.start), end: small(span.end) }
+    }
+
     pub(super) fn spot(self) -> Spot {
         let span: Range<usize> = self.start as usize..self.end as usize;
         Spot { line: self.line as usize, column: self.column as usize, span }

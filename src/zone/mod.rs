@@ -12,14 +12,21 @@
 //! and we want all of them, with the place of each token.
 
 mod build;
+mod check;
 mod data;
+mod entry;
+mod problems;
+mod rdata;
+mod read;
 mod rrset;
 mod rtype;
+mod tokens;
 mod tree;
 mod zones;
 
 pub use build::Steered;
 pub use data::ZoneData;
+pub use read::read;
 pub use rrset::{RRset, Rdatas};
 pub use tree::{Found, Node, ZoneTree};
 pub use zones::Zones;

@@ -19,7 +19,7 @@ pub struct RRset {
 }
 
 impl RRset {
-    /// An RRset of `octets`: lengths and data by turns, as [`push`](super::data) wrote them.
+    /// An RRset of `octets`: lengths and data by turns, as a draft gathers them.
     pub(super) fn new(rtype: u16, ttl: u32, octets: &[u8]) -> Self {
         let count = Rdatas { rest: octets }.count();
         let count = u16::try_from(count).expect("a draft is bounded to 65,535 octets");

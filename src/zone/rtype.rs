@@ -44,3 +44,7 @@ pub(super) fn same(rtype: u16, one: &[u8], other: &[u8]) -> bool {
 pub(super) fn name_of(rtype: u16) -> String {
     Rtype::from_int(rtype).to_mnemonic_str().map_or_else(|| format!("TYPE{rtype}"), str::to_owned)
 }
+
+/// The likely fix of a name that does not read.
+pub(super) const NAME_HELP: &str =
+    "labels of 1 to 63 octets between dots, 255 octets in all; without a dot at its end it is below the origin";

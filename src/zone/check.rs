@@ -1,0 +1,146 @@
+//! What must hold of a zone as a whole.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::build::{is_kept, standing};
+use super::data::{Draft, Owner, ZoneData};
+use super::problems::Problems;
+use super::rtype;
+use super::tree::{Found, Standing, ZoneTree};
+use crate::model::{Name, Problem};
+
+/// Finds every breach. Where records could not be read, what seems to lack is not spoken of: it may
+/// be among them.
+pub(super) fn check(data: &ZoneData, path: &Path, problems: &mut Problems) {
+    if !problems.has_errors() {
+        check_apex(data, path, problems);
+    }
+    let glue = data.name_servers();
+    for owner in data.owners() {
+        check_owner(data, owner, problems);
+        check_standing(data, owner, &glue, problems);
+    }
+    if !problems.has_errors() {
+        check_targets(data, problems);
+    }
+}
+
+fn check_apex(data: &ZoneData, path: &Path, problems: &mut Problems) {
+    let apex = data.apex();
+    for (rtype, code, help) in [
+        (rtype::SOA, "no-soa", "@ SOA ns1 hostmaster 1 7200 900 1209600 300"),
+        (rtype::NS, "no-ns", "@ NS ns1 (and an address for it if it lies in the zone)"),
+    ] {
+        if data.get(apex.as_wire(), rtype).is_none() {
+            let message = format!("zone '{apex}' has no {} at '{apex}'", rtype::name_of(rtype));
+            problems.push(Problem::error(code, path, message).help(help));
+        }
+    }
+}
+
+/// What may stand beside what.
+fn check_owner(data: &ZoneData, owner: &Owner, problems: &mut Problems) {
+    let (name, is_apex) = (&owner.name, owner.name == *data.apex());
+    for draft in &owner.drafts {
+        let say = rtype::name_of(draft.rtype);
+        let other = owner.drafts.iter().find(|other| other.rtype != draft.rtype);
+        let mut error = |code, message, help| problems.error(data, code, draft.place, message, help);
+        match (draft.rtype, other) {
+            (rtype::SOA, _) if !is_apex => {
+                let help = format!("the zone's name is '{}'; remove this SOA", data.apex());
+                error("soa-not-at-apex", format!("'{name}' has a SOA, but is not the zone"), help);
+            }
+            (rtype::CNAME, _) if is_apex => {
+                let help = "make the apex a service, or give it addresses".to_owned();
+                error("cname-at-apex", format!("the zone '{name}' itself cannot be a CNAME (RFC 1034 §3.6.2)"), help);
+            }
+            (rtype::CNAME, Some(other)) => {
+                let help =
+                    format!("keep one of them; the {} is in {}", rtype::name_of(other.rtype), data.say(other.place));
+                error("cname-and-other", format!("'{name}' has a CNAME beside other records (RFC 1034 §3.6.2)"), help);
+            }
+            (rtype::DNAME, Some(_)) if !is_apex && has(owner, rtype::NS) => {
+                let help = "keep one of them: both hand on what lies below".to_owned();
+                error("dname-and-ns", format!("'{name}' has a DNAME beside NS (RFC 6672 §2.3)"), help);
+            }
+            (rtype::NS | rtype::DNAME, _) if name.is_wildcard() => {
+                let help = "name each delegation or redirection".to_owned();
+                error(
+                    "wildcard-cut",
+                    format!("'{name}' has {say}: undefined for a wildcard (RFC 4592 §4.2, §4.4)"),
+                    help,
+                );
+            }
+            (rtype::DS, _) if is_apex => {
+                let help = "remove it: DS belongs to the zone above".to_owned();
+                error("ds-at-apex", format!("the zone '{name}' has a DS at its apex (RFC 4035 §2.4)"), help);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn has(owner: &Owner, rtype: u16) -> bool {
+    owner.drafts.iter().any(|draft| draft.rtype == rtype)
+}
+
+/// Records that a delegation or DNAME hides.
+fn check_standing(data: &ZoneData, owner: &Owner, glue: &HashSet<Name>, problems: &mut Problems) {
+    let (name, standing) = (&owner.name, standing(data, &owner.name));
+    let above = if standing == Standing::Cut { data.cut_at(name.as_wire()) } else { data.cut_above(name) };
+    let Some(cut) = above else { return };
+    for draft in owner.drafts.iter().filter(|draft| !is_kept(standing, draft.rtype, glue.contains(name))) {
+        let say = rtype::name_of(draft.rtype);
+        let cut_at = data.say(cut.place);
+        if cut.rtype == rtype::DNAME {
+            let message = format!("'{name}' has {say} below a DNAME (RFC 6672 §2.4)");
+            problems.error(data, "below-dname", draft.place, message, format!("remove it, or the DNAME in {cut_at}"));
+        } else {
+            let message = format!("{say} of '{name}' is left out: it lies at or below a delegation and is no glue");
+            problems.warn(
+                data,
+                "occluded",
+                draft.place,
+                message,
+                format!("it belongs to the zone delegated in {cut_at}"),
+            );
+        }
+    }
+}
+
+/// Names that records point to, as far as they lie in the zone.
+fn check_targets(data: &ZoneData, problems: &mut Problems) {
+    let Ok(tree) = ZoneTree::build(data, &[]) else { return };
+    for rtype in [rtype::NS, rtype::MX, rtype::SRV] {
+        for (owner, draft, target) in data.targets(rtype).filter(|(.., target)| target.is_at_or_below(data.apex())) {
+            if matches!(tree.find(target.as_wire(), rtype::A), Found::Cname { .. }) {
+                let say = rtype::name_of(rtype);
+                let message = format!("{say} of '{owner}' points to '{target}', which is a CNAME (RFC 2181 §10.3)");
+                let help = "point it to the name that has the addresses".to_owned();
+                problems.warn(data, "target-is-cname", draft.place, message, help);
+            } else if rtype == rtype::NS && !has_address(&tree, &target) {
+                check_name_server(data, owner, draft, &target, problems);
+            }
+        }
+    }
+}
+
+fn has_address(tree: &ZoneTree, target: &Name) -> bool {
+    let wildcard = |rtype| matches!(tree.find(target.as_wire(), rtype), Found::Answer { .. });
+    tree.addresses(target.as_wire()).next().is_some() || wildcard(rtype::A) || wildcard(rtype::AAAA)
+}
+
+/// A name server in the zone without an address. The zone itself must be reachable; a delegation
+/// that is not harms the child only, and may be an old one that nobody asks for.
+fn check_name_server(data: &ZoneData, owner: &Name, draft: &Draft, target: &Name, problems: &mut Problems) {
+    if owner == data.apex() {
+        let message = format!("name server '{target}' of the zone has no address");
+        let help = "give it A or AAAA records; it cannot be a service".to_owned();
+        problems.error(data, "ns-without-address", draft.place, message, help);
+    } else {
+        let message = format!("name server '{target}' of the delegation '{owner}' has no address (glue)");
+        let help = "give it A or AAAA records here: without them resolvers may not get there".to_owned();
+        problems.warn(data, "missing-glue", draft.place, message, help);
+    }
+}
