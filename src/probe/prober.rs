@@ -181,3 +181,178 @@ impl Shared {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ProbeKind;
+    use crate::health::HealthState;
+    use crate::model::State;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn probe() -> Probe {
+        Probe {
+            name: "p".into(),
+            kind: ProbeKind::Tcp,
+            port: 443,
+            interval: 2 * SECOND,
+            jitter: 0.1,
+            timeout: SECOND,
+            down_after: 3,
+            up_after: 2,
+            allow_private: false,
+        }
+    }
+
+    /// Answers after a time, or never.
+    struct After(Option<Duration>, Result<(), Failed>);
+
+    impl Attempt for After {
+        async fn attempt(&self) -> Result<(), Failed> {
+            match self.0 {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+            self.1.clone()
+        }
+    }
+
+    /// Answers at once, but is silent from one time to another.
+    struct SilentBetween(Instant, Instant);
+
+    impl Attempt for SilentBetween {
+        async fn attempt(&self) -> Result<(), Failed> {
+            if (self.0..self.1).contains(&Instant::now()) { std::future::pending().await } else { Ok(()) }
+        }
+    }
+
+    /// Runs checks of `probe` with ids from 0, one for each attempt.
+    struct Bench {
+        prober: Prober,
+        reports: mpsc::Receiver<Report>,
+        start: Instant,
+        tasks: Vec<Running>,
+    }
+
+    impl Bench {
+        fn new(probe: &Probe, attempts: impl IntoIterator<Item = impl Attempt>) -> Self {
+            let (sender, reports) = mpsc::channel(16);
+            let prober = Prober::new(4 * SECOND, sender);
+            let start = Instant::now();
+            let start_one = |(id, attempt)| Running { pem: None, task: prober.start(CheckId(id), probe, attempt) };
+            let tasks = (0..).zip(attempts).map(start_one).collect();
+            Self { prober, reports, start, tasks }
+        }
+
+        async fn next(&mut self) -> (Duration, CheckId, Outcome) {
+            let report = self.reports.recv().await.unwrap();
+            (self.start.elapsed(), report.check, report.outcome)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_round_is_early_and_starts_keep_their_distance() {
+        let mut bench = Bench::new(&probe(), (0..50).map(|_| After(Some(100 * SECOND / 1000), Ok(()))));
+        let mut starts = vec![Vec::new(); 50];
+        while starts.iter().any(|starts| starts.len() < 20) {
+            let (at, CheckId(id), outcome) = bench.next().await;
+            let rtt = outcome.rtt().unwrap();
+            assert!((100..105).contains(&rtt.as_millis()), "{rtt:?}");
+            starts[id as usize].push(at - rtt);
+        }
+        for starts in starts {
+            assert!(starts[0] <= SECOND + SECOND / 100, "within a quarter of first_round: {:?}", starts[0]);
+            let gaps = starts[1..].windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
+            assert!(gaps.into_iter().all(|gap| (1790..=2210).contains(&gap)), "{starts:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_target_times_out_and_delays_no_other() {
+        let silent = || After(None, Ok(()));
+        let quick = || After(Some(Duration::ZERO), Ok(()));
+        let mut bench = Bench::new(&probe(), [silent(), silent(), silent(), quick()]);
+        let mut quick_at = Vec::new();
+        while quick_at.len() < 30 {
+            let (at, CheckId(id), outcome) = bench.next().await;
+            if id == 3 {
+                quick_at.push(at);
+            } else {
+                assert_eq!(outcome, Outcome::Failure { cause: Cause::Timeout(SECOND) });
+            }
+        }
+        let gaps = quick_at[1..].windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
+        assert!(gaps.into_iter().all(|gap| gap <= 2210), "{quick_at:?}");
+        assert_eq!(bench.prober.discarded(), Discarded::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_down_and_up_within_the_time_that_the_settings_promise() {
+        let (dies, heals) = (20 * SECOND, 60 * SECOND);
+        let probe = probe();
+        let start = Instant::now();
+        let mut bench = Bench::new(&probe, [SilentBetween(start + dies, start + heals)]);
+        let mut health = HealthState::new(probe.down_after, probe.up_after, Timestamp::UNIX_EPOCH);
+        let mut changes = Vec::new();
+        while changes.len() < 3 {
+            let (at, _, outcome) = bench.next().await;
+            assert!(at < 2 * heals);
+            changes.extend(health.observe(Timestamp::UNIX_EPOCH, outcome).map(|change| (change.to, at)));
+        }
+        let runs = |count: u32| (count * probe.interval).mul_f64(1.0 + probe.jitter) + SECOND / 10;
+        let within = |(state, at): (State, Duration), expected, from: Duration, bound: Duration| {
+            assert_eq!(state, expected);
+            assert!((from..from + bound).contains(&at), "{state:?} at {at:?}, {bound:?} after {from:?}");
+        };
+        within(changes[0], State::Up, Duration::ZERO, SECOND + SECOND / 100);
+        within(changes[1], State::Down, dies, runs(probe.down_after) + probe.timeout);
+        within(changes[2], State::Up, heals, runs(probe.up_after));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_permit_is_no_part_of_the_time_measured() {
+        let slow = || After(Some(SECOND * 9 / 10), Ok(()));
+        let mut bench = Bench::new(&probe(), (0..=MAX_IN_FLIGHT).map(|_| slow()));
+        for _ in 0..=MAX_IN_FLIGHT {
+            let (_, _, outcome) = bench.next().await;
+            assert!(outcome.rtt().is_some_and(|rtt| rtt < SECOND), "{outcome:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_late_timer_or_an_exhausted_machine_saw_is_discarded_and_counted() {
+        let mut bench = Bench::new(&probe(), [After(Some(Duration::ZERO), Ok(()))]);
+        bench.next().await;
+        // Nothing runs while the clock jumps: the next start is late by far.
+        tokio::time::advance(60 * SECOND).await;
+        bench.next().await;
+        assert_eq!(bench.prober.discarded(), Discarded { late: 1, exhausted: 0 });
+
+        // So is the timeout of a run that is under way.
+        let long = Probe { interval: 20 * SECOND, timeout: 10 * SECOND, ..probe() };
+        let mut bench = Bench::new(&long, [After(None, Ok(()))]);
+        tokio::time::sleep(2 * SECOND).await;
+        tokio::time::advance(60 * SECOND).await;
+        assert_eq!(bench.next().await.2, Outcome::Failure { cause: Cause::Timeout(10 * SECOND) });
+        assert_eq!(bench.prober.discarded(), Discarded { late: 1, exhausted: 0 });
+
+        let exhausted = Err(Failed::Here("too many open files".to_owned()));
+        let mut bench = Bench::new(&probe(), [After(Some(Duration::ZERO), exhausted)]);
+        assert!(timeout(60 * SECOND, bench.next()).await.is_err(), "nothing to report");
+        assert!(bench.prober.discarded().exhausted > 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_channel_holds_outcomes_back_and_a_closed_one_ends_the_task() {
+        let mut bench = Bench::new(&probe(), (0..40).map(|_| After(Some(Duration::ZERO), Ok(()))));
+        tokio::time::sleep(600 * SECOND).await;
+        assert_eq!(bench.reports.len(), 16);
+        bench.reports.close();
+        while bench.reports.recv().await.is_some() {}
+        for running in &mut bench.tasks {
+            (&mut running.task).await.unwrap();
+        }
+        assert_eq!(bench.prober.discarded(), Discarded::default(), "a wait for the reader is no late timer");
+    }
+}
