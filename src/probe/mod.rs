@@ -1,2 +1,22 @@
-//! Floor 4: runs the probes and resolves hostname endpoints; outcomes and addresses leave on
-//! channels.
+//! Floor 4: runs the probes and resolves hostname endpoints; what they find leaves on channels.
+//!
+//! [`Prober`] runs one task per [`Check`](crate::health::Check): wait, probe, send a [`Report`].
+//! Tasks share nothing but a bound on probes in flight, so that a slow target delays no other.
+//! [`Trust`] holds what `https` probes need, made once per configuration. [`Resolver`] runs one task
+//! per hostname endpoint and sends [`Resolved`] when its addresses change (BEHAVIOUR rule 26).
+//!
+//! Both take a new configuration through `reconfigure`, which leaves alone what has not changed, and
+//! stop everything when dropped.
+
+mod attempt;
+mod http;
+mod memory;
+mod prober;
+mod resolver;
+mod schedule;
+mod trust;
+
+pub use prober::{Discarded, MAX_IN_FLIGHT, Prober, Report};
+pub use resolver::{Resolved, Resolver};
+
+pub use trust::Trust;

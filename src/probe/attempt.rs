@@ -1,0 +1,124 @@
+//! One run of a probe, and how its errors read.
+
+use std::error::Error;
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+
+use super::http::HttpClient;
+use super::trust::Trust;
+use crate::config::{ProbeKind, is_private};
+use crate::health::{Cause, Check};
+
+/// Runs one probe once, without a bound in time.
+pub(super) trait Attempt: Send + Sync + 'static {
+    /// It is stopped by dropping the future.
+    fn attempt(&self) -> impl Future<Output = Result<(), Failed>> + Send;
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The target, or the way to it.
+    There(Cause),
+    /// This machine ran out of something, so that nothing is known of the target.
+    Here(String),
+}
+
+/// What attempts a check.
+pub(super) enum Client {
+    Tcp(SocketAddr),
+    Http(HttpClient),
+    /// The check cannot be run as it is configured.
+    Unfit(Cause),
+}
+
+impl Client {
+    pub(super) fn new(check: &Check, trust: &Trust) -> Self {
+        if !check.probe.allow_private && is_private(check.target.ip()) {
+            return Self::Unfit(Cause::Private);
+        }
+        match &check.probe.kind {
+            ProbeKind::Tcp => Self::Tcp(check.target),
+            ProbeKind::Http(http) => match HttpClient::new(check.target, http, trust) {
+                Ok(client) => Self::Http(client),
+                Err(why) => Self::Unfit(Cause::Protocol(why)),
+            },
+        }
+    }
+}
+
+impl Attempt for Client {
+    async fn attempt(&self) -> Result<(), Failed> {
+        match self {
+            Self::Tcp(target) => TcpStream::connect(target).await.map(drop).map_err(|error| classify(&error)),
+            Self::Http(client) => client.attempt().await,
+            Self::Unfit(cause) => Err(Failed::There(cause.clone())),
+        }
+    }
+}
+
+/// Finds what went wrong beneath the layers that reported it.
+pub(super) fn classify(error: &(dyn Error + 'static)) -> Failed {
+    let mut error = error;
+    loop {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Failed::There(Cause::Tls(bounded(&tls.to_string())));
+        }
+        let io = error.downcast_ref::<io::Error>();
+        if let Some(failed) = io.and_then(classify_io) {
+            return failed;
+        }
+        // An I/O error that wraps another names it by `get_ref`; its `source` skips that one.
+        let wrapped = io.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
+        match wrapped.or_else(|| error.source()) {
+            Some(inner) => error = inner,
+            None => return Failed::There(Cause::Protocol(bounded(&error.to_string()))),
+        }
+    }
+}
+
+fn classify_io(error: &io::Error) -> Option<Failed> {
+    // ENFILE and EMFILE have no `ErrorKind`; the numbers are the same on every Unix.
+    if matches!(error.raw_os_error(), Some(23 | 24)) || error.kind() == ErrorKind::OutOfMemory {
+        return Some(Failed::Here(error.to_string()));
+    }
+    let cause = match error.kind() {
+        ErrorKind::ConnectionRefused => Cause::Refused,
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => Cause::Reset,
+        ErrorKind::HostUnreachable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::AddrNotAvailable
+        | ErrorKind::TimedOut => Cause::Unreachable,
+        _ => return None,
+    };
+    Some(Failed::There(cause))
+}
+
+/// Errors may quote what the peer sent: one line of at most 200 characters.
+fn bounded(text: &str) -> String {
+    text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_error_decides() {
+        let reset = io::Error::from(ErrorKind::ConnectionReset);
+        assert_eq!(classify(&io::Error::other(io::Error::other(reset))), Failed::There(Cause::Reset));
+        let tls = io::Error::new(ErrorKind::InvalidData, rustls::Error::DecryptError);
+        let Failed::There(Cause::Tls(_)) = classify(&tls) else { panic!("{tls}") };
+        let odd = io::Error::other("a\nb".repeat(1000));
+        let Failed::There(Cause::Protocol(text)) = classify(&odd) else { panic!("{odd}") };
+        assert_eq!((text.len(), &text[..3]), (200, "a b"));
+    }
+
+    #[test]
+    fn running_out_of_descriptors_says_nothing_of_the_target() {
+        let Failed::Here(_) = classify(&io::Error::from_raw_os_error(24)) else { panic!("EMFILE") };
+    }
+}

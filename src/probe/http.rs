@@ -1,0 +1,142 @@
+//! `http` and `https` probes: one request on a fresh connection to the target's address, no
+//! redirects, no proxy.
+
+use std::net::{IpAddr, SocketAddr};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{CONNECTION, HOST, HeaderValue};
+use reqwest::{Method, Request, Response, Url};
+
+use super::attempt::{Attempt, Failed, classify};
+use super::trust::Trust;
+use crate::config::{Http, HttpMethod};
+use crate::health::Cause;
+
+/// Text is looked for in so many octets at the body's beginning; the rest is never read.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Sends one request.
+pub(super) struct HttpClient {
+    client: reqwest::Client,
+    method: Method,
+    url: Url,
+    host: HeaderValue,
+    expect: Vec<(u16, u16)>,
+    body: Option<String>,
+}
+
+impl HttpClient {
+    /// # Errors
+    /// Why the settings make no request.
+    pub(super) fn new(target: SocketAddr, http: &Http, trust: &Trust) -> Result<Self, String> {
+        let url = url_of(target, http)?;
+        let host = http.host.clone().unwrap_or_else(|| authority(target, http.tls.is_some()));
+        let tls = trust.client_config(http.tls.as_ref()).ok_or("its certificate authorities are not loaded")?;
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("meridian/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Fixed(target))
+            .tls_backend_preconfigured(tls.clone())
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .pool_max_idle_per_host(0)
+            .no_proxy()
+            .build()
+            .map_err(|error| format!("no client: {error}"))?;
+        Ok(Self {
+            client,
+            method: match http.method {
+                HttpMethod::Get => Method::GET,
+                HttpMethod::Head => Method::HEAD,
+            },
+            url,
+            host: HeaderValue::from_str(&host).map_err(|_| format!("host {host:?} cannot be sent"))?,
+            expect: http.expect.clone(),
+            body: http.body.clone(),
+        })
+    }
+
+    fn request(&self) -> Request {
+        let mut request = Request::new(self.method.clone(), self.url.clone());
+        request.headers_mut().insert(HOST, self.host.clone());
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        request
+    }
+}
+
+impl Attempt for HttpClient {
+    async fn attempt(&self) -> Result<(), Failed> {
+        let response = self.client.execute(self.request()).await.map_err(|error| classify(&error))?;
+        let status = response.status().as_u16();
+        if !self.expect.iter().any(|&(from, to)| (from..=to).contains(&status)) {
+            return Err(Failed::There(Cause::Status(status)));
+        }
+        match &self.body {
+            Some(text) => find_in_body(response, text.as_bytes()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads until the text has come, the body ends or its bound is reached.
+async fn find_in_body(mut response: Response, text: &[u8]) -> Result<(), Failed> {
+    let mut body = Vec::new();
+    let mut searched: usize = 0;
+    loop {
+        // A match may begin in what is old, but it ends in what is new.
+        let from = searched.saturating_sub(text.len());
+        if text.is_empty() || body[from..].windows(text.len()).any(|window| window == text) {
+            return Ok(());
+        }
+        searched = body.len();
+        if body.len() == MAX_BODY {
+            return Err(Failed::There(Cause::Body));
+        }
+        let chunk = response.chunk().await.map_err(|error| classify(&error))?;
+        let chunk = chunk.ok_or(Failed::There(Cause::Body))?;
+        body.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY - body.len())]);
+    }
+}
+
+/// The URL names what the certificate must bear; where it connects to is [`Fixed`]'s.
+fn url_of(target: SocketAddr, http: &Http) -> Result<Url, String> {
+    let scheme = if http.tls.is_some() { "https" } else { "http" };
+    let mut url = Url::parse(&format!("{scheme}://{target}{}", http.path))
+        .map_err(|error| format!("path {:?} makes no URL: {error}", http.path))?;
+    let Some(tls) = &http.tls else { return Ok(url) };
+    let Some(name) = tls.server_name.as_deref().or(http.host.as_deref().map(without_port)) else { return Ok(url) };
+    url.set_host(Some(name)).map_err(|error| format!("server_name {name:?} is no name: {error}"))?;
+    // An address in the URL would be connected to.
+    let address = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+    match address {
+        Some(address) if address != target.ip() => Err(format!("server_name {name:?} is an address, not a name")),
+        _ => Ok(url),
+    }
+}
+
+/// The host of `host`, `host:port`, `[v6]:port`.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|octet| octet.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// `Host` of the target's address: without the scheme's own port (RFC 9110 §7.2).
+fn authority(target: SocketAddr, tls: bool) -> String {
+    match target {
+        _ if target.port() != if tls { 443 } else { 80 } => target.to_string(),
+        SocketAddr::V4(v4) => v4.ip().to_string(),
+        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+    }
+}
+
+/// Every name is at the target.
+#[derive(Clone, Copy)]
+struct Fixed(SocketAddr);
+
+impl Resolve for Fixed {
+    fn resolve(&self, _: Name) -> Resolving {
+        let addresses: Addrs = Box::new(std::iter::once(self.0));
+        Box::pin(std::future::ready(Ok(addresses)))
+    }
+}
