@@ -1,0 +1,216 @@
+//! The command line: what can be typed, and what it means. Reads nothing but its arguments.
+//!
+//! Exit codes are 0 good, 1 found wrong, 2 used wrong; the last is clap's own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::{Family, Name};
+
+const EXIT_CODES: &str = "Exit codes: 0 good, 1 found wrong, 2 used wrong.";
+
+/// Geo-aware authoritative DNS server and traffic router
+#[derive(Debug, PartialEq, Parser)]
+#[command(name = "meridian", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands of `meridian`.
+#[derive(Debug, PartialEq, Subcommand)]
+pub enum Command {
+    /// Answer DNS as the configuration says, and follow its edits
+    #[command(after_help = "Example: meridian serve --config /etc/meridian/config.toml")]
+    Serve(Serve),
+    /// Read the configuration with all its files and tell every error, with its place
+    #[command(after_help = "Example: meridian check --config config.toml && systemctl reload meridian")]
+    Check(Check),
+    /// Tell why a client gets the answer that it gets
+    #[command(after_help = "Examples: meridian explain --client 103.86.96.1 www.shop.example\n          \
+                            meridian explain --client 2001:db8::1 www.shop.example AAAA --json --live")]
+    Explain(Explain),
+    /// Serve with stand-in storefronts on loopback that can be broken and healed on command
+    #[command(after_help = "Example: meridian lab, and when it is up: kill gcp-singapore")]
+    Lab(Lab),
+}
+
+/// `meridian serve`
+#[derive(Debug, PartialEq, Args)]
+pub struct Serve {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Refuse to start where the files do not pass, instead of serving the last good set
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `meridian check`
+#[derive(Debug, PartialEq, Args)]
+pub struct Check {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// `meridian explain`
+#[derive(Debug, PartialEq, Args)]
+pub struct Explain {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The client's address, as a resolver would send it in ECS
+    #[arg(long, value_name = "IP")]
+    pub client: IpAddr,
+    /// The name asked for
+    pub name: Name,
+    /// The type asked for
+    #[arg(
+        value_name = "TYPE",
+        default_value = "A",
+        ignore_case = true,
+        value_parser = PossibleValuesParser::new(["A", "AAAA"]).map(|name| family(&name))
+    )]
+    pub family: Family,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Ask the running server, at the configuration's admin address or at URL, instead of the files alone
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, value_parser = url)]
+    pub live: Option<Option<String>>,
+}
+
+/// `meridian lab`
+#[derive(Debug, PartialEq, Args)]
+pub struct Lab {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Take commands by HTTP at this loopback address, besides typed ones
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8054", value_parser = loopback)]
+    pub listen: SocketAddr,
+}
+
+/// `--config`, which every command has.
+#[derive(Debug, PartialEq, Args)]
+pub struct ConfigFile {
+    /// The configuration file
+    #[arg(long = "config", value_name = "FILE", default_value = "config.toml")]
+    pub path: PathBuf,
+}
+
+fn family(name: &str) -> Family {
+    if name.eq_ignore_ascii_case("AAAA") { Family::V6 } else { Family::V4 }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    match text.strip_prefix("http://") {
+        Some(rest) if !rest.is_empty() => Ok(text.trim_end_matches('/').to_owned()),
+        _ => Err("write http:// and an address, such as http://127.0.0.1:8053".to_owned()),
+    }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "write an address and a port, such as 127.0.0.1:8054".to_owned())?;
+    let harmless = address.ip().is_loopback();
+    harmless.then_some(address).ok_or_else(|| "whoever can send commands can break the lab: only loopback".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        let words = ["meridian"].into_iter().chain(line.split_whitespace());
+        Arguments::try_parse_from(words).map(|arguments| arguments.command)
+    }
+
+    fn config(path: &str) -> ConfigFile {
+        ConfigFile { path: path.into() }
+    }
+
+    fn explain(line: &str) -> Explain {
+        match parse(line) {
+            Ok(Command::Explain(explain)) => explain,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_defaults() {
+        let serve = |path, strict| Command::Serve(Serve { config: config(path), strict });
+        assert_eq!(parse("serve").unwrap(), serve("config.toml", false));
+        assert_eq!(parse("serve --strict --config b.toml").unwrap(), serve("b.toml", true));
+        assert_eq!(parse("check").unwrap(), Command::Check(Check { config: config("config.toml") }));
+        let listen = "127.0.0.1:8054".parse().unwrap();
+        assert_eq!(parse("lab").unwrap(), Command::Lab(Lab { config: config("config.toml"), listen }));
+    }
+
+    #[test]
+    fn explain_reads_names_types_and_where_to_ask() {
+        let plain = explain("explain --client 103.86.96.1 www.shop.example");
+        let expected = Explain {
+            config: config("config.toml"),
+            client: "103.86.96.1".parse().unwrap(),
+            name: "www.shop.example".parse().unwrap(),
+            family: Family::V4,
+            json: false,
+            live: None,
+        };
+        assert_eq!(plain, expected);
+        let full = explain("explain --live --client 2001:db8::1 www.shop.example aaaa --json");
+        assert_eq!((full.family, full.json, full.live), (Family::V6, true, Some(None)));
+        let at = explain("explain --live=http://[::1]:8053/ --client 192.0.2.1 www.shop.example");
+        assert_eq!(at.live, Some(Some("http://[::1]:8053".to_owned())));
+    }
+
+    #[test]
+    fn wrong_use_exits_2_and_says_what_is_right() {
+        for (line, hint) in [
+            ("", "Usage: meridian <COMMAND>"),
+            ("serv", "serve"),
+            ("serve --stric", "--strict"),
+            ("explain www.shop.example", "--client <IP>"),
+            ("explain --client 192.0.2.0/24 www.shop.example", "invalid IP address"),
+            ("explain --client 192.0.2.1 www..example", "www..example"),
+            ("explain --client 192.0.2.1 www.shop.example MX", "possible values: A, AAAA"),
+            ("explain --live=8053 --client 192.0.2.1 www.shop.example", "write http://"),
+            ("lab --listen 0.0.0.0:8054", "only loopback"),
+            ("lab --listen 8054", "an address and a port"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(hint), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_help_has_an_example_that_parses_and_exits_0() {
+        for command in Arguments::command().get_subcommands() {
+            let error = parse(&format!("{} --help", command.get_name())).unwrap_err();
+            assert_eq!((error.kind(), error.exit_code()), (ErrorKind::DisplayHelp, 0));
+            let help = error.to_string();
+            let (_, examples) = help.split_once("Example").unwrap_or_else(|| panic!("{help}"));
+            let examples: Vec<&str> = examples.split(" meridian ").skip(1).collect();
+            assert!(!examples.is_empty(), "{help}");
+            for example in examples {
+                let typed = example.split([',', '&', '\n']).next().unwrap();
+                assert!(parse(typed).is_ok(), "{typed}");
+            }
+        }
+    }
+}
