@@ -8,7 +8,7 @@
 //! | 1, pure functions | [`wire`], [`config`], [`health`], [`latency`], [`steer`] |
 //! | 2, compiled, immutable | [`zone`], [`geo`], [`table`] |
 //! | 3, data plane | [`answer`] |
-//! | 4, control plane | [`control`] |
+//! | 4, control plane | [`probe`], [`control`] |
 //! | 5, commands | [`cli`] |
 
 pub mod answer;
@@ -19,6 +19,7 @@ pub mod geo;
 pub mod health;
 pub mod latency;
 pub mod model;
+pub mod probe;
 pub mod steer;
 pub mod table;
 pub mod wire;

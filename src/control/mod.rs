@@ -8,6 +8,7 @@
 //!                             └ good: kept in state/last-good                    every worker
 //! ```
 
+mod explain;
 mod files;
 mod last_good;
 mod load;
@@ -15,6 +16,7 @@ mod run;
 mod shared;
 mod watch;
 
+pub use explain::{Answered, Choice, Contender, DatabaseSays, Explanation, Placed, explain};
 pub use files::{Digest, DiskFiles, Sight};
 pub use last_good::{KeptSet, LastGood};
 pub use load::{Loaded, load};
