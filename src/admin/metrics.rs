@@ -1,0 +1,178 @@
+//! `/metrics`: Prometheus text, families bounded.
+//!
+//! Events of the control plane are counted where they happen, through `metrics`' global recorder. The
+//! data plane's cells and the present state are handed to a recorder made for each scrape, so that a
+//! label that is gone is gone from the next scrape.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::control::Shared;
+use crate::model::State;
+use crate::table::{CounterKey, RCODE_SLOTS};
+
+/// Services with a label of their own; the rest count as `other`.
+const MAX_SERVICES: usize = 1000;
+/// Configuration errors with a series of their own.
+const MAX_ERRORS: usize = 20;
+/// Upper bounds of the probe latency buckets, in seconds.
+const PROBE_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// What renders the text.
+pub(super) struct Metrics {
+    events: PrometheusHandle,
+    labelled: Mutex<Labelled>,
+}
+
+/// Which services have a label of their own.
+#[derive(Default)]
+struct Labelled {
+    names: BTreeSet<String>,
+    /// What `other` keeps of services that have a label now, less what it owes those that lost
+    /// theirs: so `other` never goes back when the busiest change.
+    kept: i128,
+}
+
+impl Metrics {
+    /// The recorder of the process is installed once, by whoever comes first.
+    pub(super) fn install() -> Self {
+        static EVENTS: OnceLock<PrometheusHandle> = OnceLock::new();
+        let install = || {
+            let builder = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Full("meridian_probe_seconds".to_owned()), &PROBE_BUCKETS)
+                .expect("there are buckets");
+            let recorder = builder.build_recorder();
+            let handle = recorder.handle();
+            let _ = metrics::set_global_recorder(recorder); // another one means somebody embeds us
+            describe_events();
+            handle
+        };
+        Self { events: EVENTS.get_or_init(install).clone(), labelled: Mutex::default() }
+    }
+
+    /// Folds histograms, which else grow with each sample until somebody scrapes.
+    pub(super) fn upkeep(&self) {
+        self.events.run_upkeep();
+    }
+
+    /// The whole text.
+    pub(super) fn render(&self, shared: &Shared) -> String {
+        let recorder: PrometheusRecorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            self.record_cells(shared);
+            record_state(shared);
+        });
+        self.events.render() + &recorder.handle().render()
+    }
+
+    fn record_cells(&self, shared: &Shared) {
+        describe_counter!("meridian_queries_total", "Answers by zone and response code; zone \"\" is none of ours.");
+        describe_counter!("meridian_answers_total", "Answers that named the endpoint.");
+        describe_counter!("meridian_locations_total", "Steered answers by where the client's location came from.");
+        describe_counter!("meridian_service_queries_total", "Queries for the service; the busiest have a label.");
+        let mut services = Vec::new();
+        let counters = shared.counters().clone();
+        for (key, id) in counters.iter() {
+            let figure = shared.count(id);
+            match key {
+                CounterKey::Queries(zone, slot) if figure > 0 => {
+                    let rcode = RCODE_SLOTS[usize::from(*slot)];
+                    counter!("meridian_queries_total", "zone" => zone.to_string(), "rcode" => rcode).absolute(figure);
+                }
+                CounterKey::Queries(..) => {}
+                CounterKey::Endpoint(name) => {
+                    counter!("meridian_answers_total", "endpoint" => name.to_string()).absolute(figure);
+                }
+                CounterKey::Location(source) => {
+                    counter!("meridian_locations_total", "source" => *source).absolute(figure);
+                }
+                CounterKey::Service(name) => services.push((name.to_string(), figure)),
+            }
+        }
+        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, figure) in labelled.choose(services, MAX_SERVICES) {
+            counter!("meridian_service_queries_total", "service" => name).absolute(figure);
+        }
+    }
+}
+
+impl Labelled {
+    /// The busiest `at_most` by name, and the rest as `other`.
+    fn choose(&mut self, mut services: Vec<(String, u64)>, at_most: usize) -> Vec<(String, u64)> {
+        services.sort_by(|(a, a_figure), (b, b_figure)| b_figure.cmp(a_figure).then_with(|| a.cmp(b)));
+        let rest = services.split_off(services.len().min(at_most));
+        for (name, figure) in &services {
+            if self.names.insert(name.clone()) {
+                self.kept += i128::from(*figure);
+            }
+        }
+        for (name, figure) in &rest {
+            if self.names.remove(name) {
+                self.kept -= i128::from(*figure);
+            }
+        }
+        if !rest.is_empty() {
+            let other = self.kept + rest.iter().map(|(_, figure)| i128::from(*figure)).sum::<i128>();
+            services.push(("other".to_owned(), u64::try_from(other).unwrap_or(0)));
+        }
+        services
+    }
+}
+
+/// What is so now.
+fn record_state(shared: &Shared) {
+    describe_gauge!("meridian_build_info", "Always 1; the version is a label.");
+    gauge!("meridian_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    describe_gauge!("meridian_generation", "Generation of the snapshot that serves.");
+    gauge!("meridian_generation").set(shared.published.load().generation as f64);
+    describe_gauge!("meridian_ready", "1 once steered names are answered.");
+    describe_gauge!("meridian_config_stale", "1 while the files on disk do not pass and the last good set serves.");
+    describe_gauge!("meridian_config_error", "Always 1: an error of the last reading of files, with its place.");
+    let journal = shared.journal().clone();
+    gauge!("meridian_ready").set(f64::from(u8::from(journal.ready)));
+    gauge!("meridian_config_stale").set(f64::from(u8::from(journal.stale)));
+    for problem in journal.reload.problems.iter().take(MAX_ERRORS) {
+        let (line, column) = problem.spot.as_ref().map_or((0, 0), |spot| (spot.line, spot.column));
+        let labels = [
+            ("file", problem.file.display().to_string()),
+            ("line", line.to_string()),
+            ("column", column.to_string()),
+            ("cause", problem.code.to_owned()),
+        ];
+        gauge!("meridian_config_error", &labels).set(1.0);
+    }
+    describe_gauge!("meridian_endpoint_up", "1 while the endpoint's verdict is up or degraded, else 0.");
+    for endpoint in shared.board().endpoints() {
+        let up = matches!(endpoint.state, State::Up | State::Degraded);
+        gauge!("meridian_endpoint_up", "endpoint" => endpoint.name.to_string()).set(f64::from(u8::from(up)));
+    }
+}
+
+fn describe_events() {
+    describe_histogram!("meridian_probe_seconds", "Round trips of probes that succeeded, by probe.");
+    describe_counter!("meridian_probe_outcomes_total", "Outcomes of probes, by probe and kind.");
+    describe_counter!("meridian_verdicts_total", "Changes of what health says of an endpoint or an address of it.");
+    describe_counter!("meridian_reloads_total", "Readings of files, by result.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_busiest_services_have_labels_and_the_rest_never_goes_back() {
+        let services = |a, b, c| [("a", a), ("b", b), ("c", c)].map(|(name, n)| (name.to_owned(), n)).to_vec();
+        let mut labelled = Labelled::default();
+        let figure = |chosen: &[(String, u64)], name: &str| chosen.iter().find(|(n, _)| n == name).map(|(_, f)| *f);
+        let first = labelled.choose(services(5, 3, 1), 2);
+        assert_eq!((figure(&first, "a"), figure(&first, "other")), (Some(5), Some(5 + 3 + 1)));
+        let second = labelled.choose(services(5, 3, 9), 2); // c overtakes b
+        assert_eq!((figure(&second, "c"), figure(&second, "b")), (Some(9), None));
+        assert!(figure(&second, "other") >= figure(&first, "other"));
+        let third = labelled.choose(services(5, 4, 9), 2);
+        assert_eq!(figure(&third, "other"), figure(&second, "other").map(|other| other + 1));
+    }
+}

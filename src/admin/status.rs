@@ -1,0 +1,230 @@
+//! `/status`: field names are relied upon; later ones are added, none is renamed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::control::{ReloadResult, Shared};
+use crate::health::EndpointHealth;
+use crate::model::{Endpoint, Problem, Severity};
+use crate::table::ServiceEntry;
+
+/// The whole.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The program's.
+    pub version: &'static str,
+    /// Of the snapshot that serves.
+    pub generation: u64,
+    /// Are steered names answered?
+    pub ready: bool,
+    /// When the process started.
+    pub started: Timestamp,
+    /// Over all content that decisions come from: nodes that show the same one decide alike.
+    pub decision_hash: String,
+    /// The last reading of files.
+    pub reload: ReloadStatus,
+    /// What the operator should know of the configuration that serves.
+    pub warnings: Vec<ProblemStatus>,
+    /// All endpoints, in the order of the file.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Services, up to `limit`.
+    pub services: Vec<ServiceStatus>,
+    /// How many services there are.
+    pub services_total: usize,
+    /// The databases that serve.
+    pub geo: Vec<GeoStatus>,
+}
+
+/// How the last reading of files ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReloadStatus {
+    /// When.
+    pub at: Timestamp,
+    /// `ok` or `failed`
+    pub result: &'static str,
+    /// The files on disk do not pass: what serves is the last good set.
+    pub stale: bool,
+    /// Every problem of a failed reading.
+    pub errors: Vec<ProblemStatus>,
+}
+
+/// A problem and its place.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProblemStatus {
+    /// Which file.
+    pub file: String,
+    /// From 1.
+    pub line: Option<usize>,
+    /// From 1.
+    pub column: Option<usize>,
+    /// `error` or `warning`
+    pub severity: &'static str,
+    /// Its stable name.
+    pub code: &'static str,
+    /// In words.
+    pub message: String,
+    /// The likely fix.
+    pub help: Option<String>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointStatus {
+    /// Its name.
+    pub name: String,
+    /// Its cloud.
+    pub cloud: String,
+    /// Its region.
+    pub region: String,
+    /// Its addresses, a hostname's as resolved.
+    pub addresses: Vec<AddressStatus>,
+    /// `up`, `degraded`, `down` or `unknown`
+    pub verdict: &'static str,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// The latest outcome of its probes.
+    pub last: Option<LastStatus>,
+    /// The operator's hand on it; null: none.
+    pub r#override: Option<String>,
+}
+
+/// One address of an endpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct AddressStatus {
+    /// It.
+    pub address: String,
+    /// As of endpoints.
+    pub verdict: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
+/// An outcome.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastStatus {
+    /// When.
+    pub at: Timestamp,
+    /// `success`, or the failure in words.
+    pub outcome: String,
+    /// How long a success took.
+    pub rtt_ms: Option<f64>,
+}
+
+/// One service.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// Names of its endpoints.
+    pub endpoints: Vec<String>,
+    /// Since the start.
+    pub queries: u64,
+}
+
+/// One database.
+#[derive(Clone, Debug, Serialize)]
+pub struct GeoStatus {
+    /// Its path.
+    pub file: String,
+    /// Its type, as it calls itself.
+    pub r#type: String,
+    /// When it was made.
+    pub built: Timestamp,
+    /// Networks in it.
+    pub networks: usize,
+}
+
+impl Status {
+    /// The present status; of services those named `service`, at most `limit`.
+    #[must_use]
+    pub fn of(shared: &Shared, service: Option<&str>, limit: usize) -> Self {
+        let snapshot = shared.published.load_full();
+        let config = &snapshot.parts.config;
+        let board = shared.board();
+        let endpoints = config.endpoints.iter().zip(board.endpoints());
+        let endpoints = endpoints.map(|(endpoint, health)| EndpointStatus::of(endpoint, health)).collect();
+        drop(board);
+        let named = |entry: &&ServiceEntry| service.is_none_or(|name| *entry.service.label == *name);
+        let services = snapshot.services.iter().filter(named).take(limit).map(|entry| ServiceStatus {
+            name: entry.service.label.to_string(),
+            endpoints: snapshot.plan(entry).plan.members.iter().map(|id| config.endpoints[id.index()].name.to_string()).collect(),
+            queries: shared.count(entry.counter),
+        });
+        let geo = snapshot.parts.geo.files().iter().map(|file| GeoStatus {
+            file: file.path.display().to_string(),
+            r#type: file.database_type.clone(),
+            built: file.built,
+            networks: file.networks,
+        });
+        let journal = shared.journal();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            generation: snapshot.generation,
+            ready: journal.ready,
+            started: shared.started,
+            decision_hash: journal.decision_hash.to_string(),
+            reload: ReloadStatus {
+                at: journal.reload.at,
+                result: journal.reload.result.as_str(),
+                stale: journal.stale,
+                errors: match journal.reload.result {
+                    ReloadResult::Ok => Vec::new(),
+                    ReloadResult::Failed => journal.reload.problems.iter().map(ProblemStatus::of).collect(),
+                },
+            },
+            warnings: journal.warnings.iter().map(ProblemStatus::of).collect(),
+            endpoints,
+            services: services.collect(),
+            services_total: snapshot.services.len(),
+            geo: geo.collect(),
+        }
+    }
+}
+
+impl ProblemStatus {
+    fn of(problem: &Problem) -> Self {
+        Self {
+            file: problem.file.display().to_string(),
+            line: problem.spot.as_ref().map(|spot| spot.line),
+            column: problem.spot.as_ref().map(|spot| spot.column),
+            severity: if problem.severity == Severity::Error { "error" } else { "warning" },
+            code: problem.code,
+            message: problem.message.clone(),
+            help: problem.help.clone(),
+        }
+    }
+}
+
+impl EndpointStatus {
+    fn of(endpoint: &Endpoint, health: &EndpointHealth) -> Self {
+        let addresses = health.addresses.iter().map(|address| AddressStatus {
+            address: address.address.to_string(),
+            verdict: address.state.as_str(),
+            reason: address.reason.clone(),
+        });
+        Self {
+            name: endpoint.name.to_string(),
+            cloud: endpoint.site.cloud.to_string(),
+            region: endpoint.site.region.to_string(),
+            addresses: addresses.collect(),
+            verdict: health.state.as_str(),
+            reason: health.reason.clone(),
+            since: health.since,
+            last: health.last.as_ref().map(|last| LastStatus {
+                at: last.at,
+                outcome: last.outcome.to_string(),
+                rtt_ms: last.outcome.rtt().map(milliseconds),
+            }),
+            r#override: None,
+        }
+    }
+}
+
+/// To a hundredth.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 100_000.0).round() / 100.0
+}
