@@ -124,19 +124,22 @@ impl Reader<'_> {
                 }
             }
             Some(Err(fault)) => self.report(file, fault),
-            None => {
-                match read_owner(entry, &file.origin) {
-                    Some(Ok(owner)) => file.owner = Owner::Is(owner),
-                    Some(Err(fault)) => {
-                        self.report(file, fault);
-                        file.owner = Owner::Lost;
-                    }
-                    None => {}
-                }
-                if let Err(fault) = read_record(entry, &file.origin).and_then(|record| self.add(file, record)) {
-                    self.report(file, fault);
-                }
+            None => self.read_record(file, entry),
+        }
+    }
+
+    /// A record whose owner does not read is still read, so that both problems are told.
+    fn read_record(&mut self, file: &mut File<'_>, entry: &Entry<'_>) {
+        match read_owner(entry, &file.origin) {
+            Some(Ok(owner)) => file.owner = Owner::Is(owner),
+            Some(Err(fault)) => {
+                self.report(file, fault);
+                file.owner = Owner::Lost;
             }
+            None => {}
+        }
+        if let Err(fault) = read_record(entry, &file.origin).and_then(|record| self.add(file, record)) {
+            self.report(file, fault);
         }
     }
 
