@@ -342,6 +342,12 @@ h HINFO a b
 i SSHFP 1 1 00
 "#;
 
+/// What is mutated below is good.
+#[test]
+fn the_seed_is_good() {
+    whole(GOOD, &[]);
+}
+
 /// Where in it, how many octets go, what comes instead.
 fn edit() -> impl Strategy<Value = (usize, usize, String)> {
     (0..GOOD.len(), 0..6_usize, "[\\x00-\\x7f]{0,3}|[\"();\\\\@$.=#\n ]{1,4}")
