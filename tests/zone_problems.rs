@@ -335,7 +335,7 @@ a TXT "x\034y" z\.
 c HTTPS 1 . alpn="h2,h3" port=443
 _x._tcp SRV 0 0 1 a
 d CAA 0 issue "x"
-e TYPE7 \# 2 0a 0b
+e TYPE65000 \# 2 0a 0b
 f NAPTR 1 2 "s" "x" "" b
 g RP b c
 h HINFO a b
