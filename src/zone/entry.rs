@@ -191,6 +191,9 @@ fn read_name(token: &Token<'_>, origin: &Origin) -> Result<Origin, Fault> {
     if token.is("@") {
         return Ok(origin.clone());
     }
+    if token.is(".") {
+        return Ok(Origin::root());
+    }
     let name = str::from_utf8(token.raw).ok().filter(|text| text.is_ascii());
     let name = name.and_then(|text| UncertainName::<Bytes>::from_str(text).ok());
     let name = name.and_then(|name| name.chain(origin).ok()).map(|name| name.to_name::<Bytes>());

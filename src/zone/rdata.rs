@@ -48,7 +48,7 @@ pub(super) fn read_rdata(
     }
 }
 
-/// The record on one line with the root as owner, and where in it each token starts.
+/// The record on one line with the root as owner, and where in it the content of each token starts.
 fn one_line(rtype: Rtype, tokens: &[Token<'_>], origin: &Origin) -> Result<(Vec<u8>, Vec<usize>), Fault> {
     let mut line = format!(". 0 IN TYPE{}", rtype.to_int()).into_bytes();
     let mut starts = Vec::with_capacity(tokens.len());
@@ -56,7 +56,7 @@ fn one_line(rtype: Rtype, tokens: &[Token<'_>], origin: &Origin) -> Result<(Vec<
         if token.apart || index == 0 {
             line.push(b' ');
         }
-        starts.push(line.len());
+        starts.push(line.len() + usize::from(token.quoted));
         if token.is("@") && !WITHOUT_NAMES.contains(&rtype) {
             line.extend(absolute(origin).bytes());
         } else if rtype == Rtype::SOA && index > 2 && !tokens[0].is("\\#") {

@@ -124,19 +124,22 @@ impl Reader<'_> {
                 }
             }
             Some(Err(fault)) => self.report(file, fault),
-            None => {
-                match read_owner(entry, &file.origin) {
-                    Some(Ok(owner)) => file.owner = Owner::Is(owner),
-                    Some(Err(fault)) => {
-                        self.report(file, fault);
-                        file.owner = Owner::Lost;
-                    }
-                    None => {}
-                }
-                if let Err(fault) = read_record(entry, &file.origin).and_then(|record| self.add(file, record)) {
-                    self.report(file, fault);
-                }
+            None => self.read_record(file, entry),
+        }
+    }
+
+    /// A record whose owner does not read is still read, so that both problems are told.
+    fn read_record(&mut self, file: &mut File<'_>, entry: &Entry<'_>) {
+        match read_owner(entry, &file.origin) {
+            Some(Ok(owner)) => file.owner = Owner::Is(owner),
+            Some(Err(fault)) => {
+                self.report(file, fault);
+                file.owner = Owner::Lost;
             }
+            None => {}
+        }
+        if let Err(fault) = read_record(entry, &file.origin).and_then(|record| self.add(file, record)) {
+            self.report(file, fault);
         }
     }
 
@@ -202,14 +205,16 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The record's TTL: stated, or one that goes on from before.
+    /// The record's TTL: stated, or one that goes on from before. It is missed once, and not where an
+    /// earlier record that stated it could not be read.
     fn ttl(&mut self, record: &Record) -> Result<u32, Fault> {
         if record.ttl.is_some() {
             self.last_ttl = record.ttl;
         } else if self.default_ttl.is_none() && self.last_ttl.is_none() && record.rtype == rtype::SOA {
             self.last_ttl = soa_minimum(&record.rdata);
         }
-        record.ttl.or(self.default_ttl).or(self.last_ttl).ok_or_else(|| {
+        let lost = self.problems.has_errors().then_some(0);
+        record.ttl.or(self.default_ttl).or(self.last_ttl).or(lost).ok_or_else(|| {
             let message = "no TTL is stated here or before";
             Fault::new("missing-ttl", record.span.clone(), message, "begin the file with $TTL 3600")
         })

@@ -50,7 +50,7 @@ pub(super) enum Standing {
 
 /// What a zone has for a question. `wildcard` tells that the records are a wildcard's: their owner
 /// in the answer is the name asked for (RFC 4592 §3.3.1); so it is where `wildcard` is false.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Found<'z, 'n> {
     /// The RRset asked for; for ANY one of those there (RFC 8482 §4.1).
     Answer {
