@@ -79,21 +79,30 @@ impl Attempt for HttpClient {
 
 /// Reads until the text has come, the body ends or its bound is reached.
 async fn find_in_body(mut response: Response, text: &[u8]) -> Result<(), Failed> {
-    let mut body = Vec::new();
-    let mut searched: usize = 0;
-    loop {
-        // A match may begin in what is old, but it ends in what is new.
-        let from = searched.saturating_sub(text.len());
-        if text.is_empty() || body[from..].windows(text.len()).any(|window| window == text) {
+    let mut search = Search { text, body: Vec::new() };
+    while search.body.len() < MAX_BODY {
+        let chunk = response.chunk().await.map_err(|error| classify(&error))?;
+        let Some(chunk) = chunk else { break };
+        if search.finds_in(&chunk) {
             return Ok(());
         }
-        searched = body.len();
-        if body.len() == MAX_BODY {
-            return Err(Failed::There(Cause::Body));
-        }
-        let chunk = response.chunk().await.map_err(|error| classify(&error))?;
-        let chunk = chunk.ok_or(Failed::There(Cause::Body))?;
-        body.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY - body.len())]);
+    }
+    if text.is_empty() { Ok(()) } else { Err(Failed::There(Cause::Body)) }
+}
+
+/// A search in a body that comes in pieces.
+struct Search<'a> {
+    text: &'a [u8],
+    body: Vec<u8>,
+}
+
+impl Search<'_> {
+    /// Has the text come with this piece?
+    fn finds_in(&mut self, chunk: &[u8]) -> bool {
+        // A match may begin in what came before, but it ends in what is new.
+        let from = self.body.len().saturating_sub(self.text.len());
+        self.body.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY - self.body.len())]);
+        self.text.is_empty() || self.body[from..].windows(self.text.len()).any(|window| window == self.text)
     }
 }
 
@@ -138,5 +147,34 @@ impl Resolve for Fixed {
     fn resolve(&self, _: Name) -> Resolving {
         let addresses: Addrs = Box::new(std::iter::once(self.0));
         Box::pin(std::future::ready(Ok(addresses)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_found_wherever_the_body_is_cut() {
+        let body = b"hehealthy";
+        for first in 0..=body.len() {
+            for second in first..=body.len() {
+                let mut search = Search { text: b"healthy", body: Vec::new() };
+                let pieces = [&body[..first], &body[first..second], &body[second..]];
+                assert!(pieces.into_iter().any(|piece| search.finds_in(piece)), "{first} {second}");
+                let mut search = Search { text: b"healthy!", body: Vec::new() };
+                assert!(!pieces.into_iter().any(|piece| search.finds_in(piece)));
+            }
+        }
+    }
+
+    #[test]
+    fn hosts_with_and_without_ports() {
+        let hosts = ["www.example", "www.example:8443", "[::1]", "[::1]:80"].map(without_port);
+        assert_eq!(hosts, ["www.example", "www.example", "[::1]", "[::1]"]);
+        let authority = |target: &str, tls| authority(target.parse().unwrap(), tls);
+        assert_eq!(authority("192.0.2.1:443", true), "192.0.2.1");
+        assert_eq!(authority("192.0.2.1:443", false), "192.0.2.1:443");
+        assert_eq!(authority("[2001:db8::1]:80", false), "[2001:db8::1]");
     }
 }

@@ -355,4 +355,50 @@ mod tests {
         }
         assert_eq!(bench.prober.discarded(), Discarded::default(), "a wait for the reader is no late timer");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_edit_leaves_unchanged_checks_running_and_dropping_stops_all() {
+        use crate::config::{Http, HttpMethod, Tls};
+        let tls = Some(Tls { ca: Some("ca.pem".into()), server_name: None });
+        let http = Http {
+            tls,
+            method: HttpMethod::Get,
+            path: "/".to_owned(),
+            host: None,
+            expect: vec![(200, 200)],
+            body: None,
+        };
+        let secure = Probe { kind: ProbeKind::Http(http), ..probe() };
+        let check = |probe: &Probe| {
+            // Private and not allowed: nothing is sent.
+            let target = "127.0.0.1:9".parse().unwrap();
+            Arc::new(Check { endpoint: "e".into(), probe: Arc::new(probe.clone()), target })
+        };
+        let trust = || {
+            let pem = rcgen::generate_simple_self_signed(vec!["x.example".to_owned()]).unwrap().cert.pem();
+            let mut files = BTreeMap::from([("ca.pem".into(), Arc::<[u8]>::from(pem.as_bytes()))]);
+            Trust::load(std::slice::from_ref(&secure), &mut files).unwrap()
+        };
+        let (plain, secured) = (check(&probe()), check(&secure));
+        let (sender, mut reports) = mpsc::channel(16);
+        let mut prober = Prober::new(4 * SECOND, sender);
+        let task = |prober: &Prober, id| prober.tasks[&CheckId(id)].task.id();
+
+        let first = trust();
+        prober.reconfigure([(CheckId(1), &plain), (CheckId(2), &secured), (CheckId(3), &plain)], &first);
+        let (one, two) = (task(&prober, 1), task(&prober, 2));
+        prober.reconfigure([(CheckId(1), &plain), (CheckId(2), &secured), (CheckId(4), &plain)], &first);
+        assert_eq!((task(&prober, 1), task(&prober, 2)), (one, two));
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..30 {
+            seen.insert(reports.recv().await.unwrap().check.0);
+        }
+        assert_eq!(seen, [1, 2, 4].into(), "3 has stopped before its first run");
+
+        prober.reconfigure([(CheckId(1), &plain), (CheckId(2), &secured)], &trust());
+        assert_eq!(task(&prober, 1), one);
+        assert_ne!(task(&prober, 2), two, "other authorities, another task");
+        drop(prober);
+        while reports.recv().await.is_some() {}
+    }
 }

@@ -1,0 +1,484 @@
+//! Probes and hostnames against real servers on loopback.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hickory_server::net::runtime::{Time, TokioRuntimeProvider};
+use hickory_server::proto::rr::{self, RData, Record, rdata};
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::store::in_memory::InMemoryZoneHandler;
+use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
+use meridian::config::{self, Http, HttpMethod, Probe, ProbeKind, Tls};
+use meridian::health::{Cause, Check, CheckId, Outcome};
+use meridian::model::{Addresses, Cost, Endpoint, Site, find_region};
+use meridian::probe::{Prober, Report, Resolved, Resolver, Trust};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+/// What a test's web server does with a request.
+#[derive(Clone, Copy)]
+enum Reply {
+    /// Sends this and closes.
+    Text(&'static str),
+    /// Sends this and nothing more, but stays.
+    Hang(&'static str),
+    /// Sends this, then octets without end.
+    Endless(&'static str),
+    /// Breaks the connection.
+    Reset,
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nhealthy";
+
+/// A web server; the heads of its requests, with the names asked for by SNI in front.
+struct Web {
+    address: SocketAddr,
+    requests: mpsc::UnboundedReceiver<String>,
+}
+
+impl Web {
+    async fn start(reply: Reply, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, requests) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (tls, sender) = (tls.clone(), sender.clone());
+                tokio::spawn(async move {
+                    let Some(tls) = tls else {
+                        if matches!(reply, Reply::Reset) {
+                            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                        }
+                        return serve(stream, reply, String::new(), sender).await;
+                    };
+                    if let Ok(stream) = tls.accept(stream).await {
+                        let session = stream.get_ref().1;
+                        let about = format!("{:?} {:?}\n", session.server_name(), session.handshake_kind());
+                        serve(stream, reply, about, sender).await;
+                    }
+                });
+            }
+        });
+        Self { address, requests }
+    }
+}
+
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    reply: Reply,
+    mut head: String,
+    sender: mpsc::UnboundedSender<String>,
+) {
+    while !head.contains("\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(octet) => head.push(octet.into()),
+            Err(_) => return,
+        }
+    }
+    let _ = sender.send(head);
+    let (Reply::Text(text) | Reply::Hang(text) | Reply::Endless(text)) = reply else { return };
+    let mut sent = stream.write_all(text.as_bytes()).await;
+    match reply {
+        Reply::Hang(_) => std::future::pending().await,
+        Reply::Endless(_) => {
+            while sent.is_ok() {
+                sent = stream.write_all(&[b'x'; 4096]).await;
+            }
+        }
+        Reply::Text(_) | Reply::Reset => drop(stream.shutdown().await),
+    }
+}
+
+fn probe(kind: ProbeKind) -> Probe {
+    Probe {
+        name: "p".into(),
+        kind,
+        port: 80,
+        interval: Duration::from_millis(20),
+        jitter: 0.1,
+        timeout: Duration::from_secs(20),
+        down_after: 3,
+        up_after: 2,
+        allow_private: true,
+    }
+}
+
+fn http() -> Http {
+    Http {
+        tls: None,
+        method: HttpMethod::Get,
+        path: "/healthz?deep=1".to_owned(),
+        host: None,
+        expect: vec![(200, 200), (204, 299)],
+        body: None,
+    }
+}
+
+fn body(text: &str) -> Http {
+    Http { body: Some(text.to_owned()), ..http() }
+}
+
+/// Runs one check; its reports.
+fn run(probe: Probe, target: SocketAddr, files: &[(&str, &str)]) -> (Prober, mpsc::Receiver<Report>) {
+    let (sender, reports) = mpsc::channel(1);
+    let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
+        files.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().into())).collect();
+    let trust = Trust::load(std::slice::from_ref(&probe), &mut files).unwrap();
+    let check = Arc::new(Check { endpoint: "e".into(), probe: Arc::new(probe), target });
+    let mut prober = Prober::new(Duration::from_millis(40), sender);
+    prober.reconfigure([(CheckId(7), &check)], &trust);
+    (prober, reports)
+}
+
+/// The first outcome of a check; its cause if it failed.
+async fn outcome_of(probe: Probe, target: SocketAddr, files: &[(&str, &str)]) -> Result<Duration, Cause> {
+    let (_prober, mut reports) = run(probe, target, files);
+    let report = reports.recv().await.unwrap();
+    assert_eq!(report.check, CheckId(7));
+    match report.outcome {
+        Outcome::Success { rtt } => Ok(rtt),
+        Outcome::Failure { cause } => Err(cause),
+    }
+}
+
+async fn ask(reply: Reply, http: Http) -> Result<Duration, Cause> {
+    let web = Web::start(reply, None).await;
+    outcome_of(probe(ProbeKind::Http(http)), web.address, &[]).await
+}
+
+/// Nothing listens there while the socket is held.
+fn closed_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+#[tokio::test]
+async fn tcp_connects() {
+    let listener = TcpListener::bind("[::1]:0").await.unwrap();
+    assert!(outcome_of(probe(ProbeKind::Tcp), listener.local_addr().unwrap(), &[]).await.is_ok());
+    let (_held, closed) = closed_port();
+    assert_eq!(outcome_of(probe(ProbeKind::Tcp), closed, &[]).await, Err(Cause::Refused));
+}
+
+#[tokio::test]
+async fn private_targets_must_be_meant() {
+    let (_held, closed) = closed_port();
+    for kind in [ProbeKind::Tcp, ProbeKind::Http(http())] {
+        let probe = Probe { allow_private: false, ..probe(kind) };
+        assert_eq!(outcome_of(probe, closed, &[]).await, Err(Cause::Private));
+    }
+}
+
+#[tokio::test]
+async fn status_and_text_decide() {
+    assert!(ask(Reply::Text(OK), http()).await.is_ok());
+    assert!(ask(Reply::Text("HTTP/1.1 250 Odd\r\n\r\n"), http()).await.is_ok());
+    assert_eq!(ask(Reply::Text("HTTP/1.1 203 Other\r\n\r\n"), http()).await, Err(Cause::Status(203)));
+    assert_eq!(ask(Reply::Text("HTTP/1.1 503 Sorry\r\n\r\nhealthy"), body("healthy")).await, Err(Cause::Status(503)));
+    assert!(ask(Reply::Text(OK), body("healthy")).await.is_ok());
+    assert!(ask(Reply::Text(OK), body("althy")).await.is_ok());
+    assert_eq!(ask(Reply::Text(OK), body("healthy!")).await, Err(Cause::Body));
+    assert_eq!(ask(Reply::Text(OK), body("ill")).await, Err(Cause::Body));
+}
+
+#[tokio::test]
+async fn no_redirect_is_followed() {
+    let mut elsewhere = Web::start(Reply::Text(OK), None).await;
+    let text = format!("HTTP/1.1 302 Found\r\nLocation: http://{}/\r\nContent-Length: 0\r\n\r\n", elsewhere.address);
+    assert_eq!(ask(Reply::Text(text.leak()), http()).await, Err(Cause::Status(302)));
+    assert!(elsewhere.requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_and_read_only_for_their_text() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\n\r\n";
+    assert!(ask(Reply::Endless(HEAD), http()).await.is_ok());
+    assert!(ask(Reply::Hang(HEAD), http()).await.is_ok());
+    assert_eq!(ask(Reply::Endless(HEAD), body("healthy")).await, Err(Cause::Body));
+    assert!(ask(Reply::Hang("HTTP/1.1 200 OK\r\n\r\nhealthy"), body("healthy")).await.is_ok(), "it needs no end");
+    let late = format!("{HEAD}{}healthy", "-".repeat(64 * 1024 - 6));
+    assert_eq!(ask(Reply::Text(late.leak()), body("healthy")).await, Err(Cause::Body), "one octet too late");
+    let in_time = format!("{HEAD}{}healthy", "-".repeat(64 * 1024 - 7));
+    assert!(ask(Reply::Text(in_time.leak()), body("healthy")).await.is_ok());
+}
+
+#[tokio::test]
+async fn silence_is_a_timeout_wherever_it_begins() {
+    let timeout = Duration::from_millis(100);
+    for reply in [Reply::Hang(""), Reply::Hang("HTTP/1.1 2"), Reply::Hang("HTTP/1.1 200 OK\r\n\r\nhealt")] {
+        let web = Web::start(reply, None).await;
+        let probe = Probe { timeout, interval: Duration::from_secs(20), ..probe(ProbeKind::Http(body("healthy"))) };
+        assert_eq!(outcome_of(probe, web.address, &[]).await, Err(Cause::Timeout(timeout)));
+    }
+}
+
+#[tokio::test]
+async fn broken_connections_and_nonsense_have_their_causes() {
+    assert_eq!(ask(Reply::Reset, http()).await, Err(Cause::Reset));
+    let probe = probe(ProbeKind::Http(http()));
+    let (_held, closed) = closed_port();
+    assert_eq!(outcome_of(probe, closed, &[]).await, Err(Cause::Refused));
+    let Err(Cause::Protocol(_)) = ask(Reply::Text("SSH-2.0-OpenSSH\r\n"), http()).await else { panic!() };
+    let Err(Cause::Protocol(_)) = ask(Reply::Text("HTTP/1.1 200 OK\r\n"), http()).await else { panic!() };
+}
+
+#[tokio::test]
+async fn the_request_is_as_configured() {
+    let mut web = Web::start(Reply::Text(OK), None).await;
+    let target = web.address;
+    outcome_of(probe(ProbeKind::Http(http())), target, &[]).await.unwrap();
+    let head = web.requests.recv().await.unwrap().to_ascii_lowercase();
+    assert!(head.starts_with("get /healthz?deep=1 http/1.1\r\n"), "{head}");
+    let agent = format!("\r\nuser-agent: meridian/{}\r\n", env!("CARGO_PKG_VERSION"));
+    assert!(head.contains(&agent) && head.contains(&format!("\r\nhost: {target}\r\n")), "{head}");
+
+    let http = Http { host: Some("www.shop.example".to_owned()), method: HttpMethod::Head, ..http() };
+    outcome_of(probe(ProbeKind::Http(http)), target, &[]).await.unwrap();
+    let head = web.requests.recv().await.unwrap().to_ascii_lowercase();
+    assert!(head.starts_with("head /healthz") && head.contains("\r\nhost: www.shop.example\r\n"), "{head}");
+}
+
+/// A certificate authority and a server with a certificate of it for `name`.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn acceptor(&self, name: &str, last_year: i32) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(last_year, 1, 1);
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        acceptor(certificate.der().clone(), &key)
+    }
+}
+
+fn acceptor(certificate: rustls::pki_types::CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor {
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()).into()
+}
+
+fn https(host: Option<&str>, server_name: Option<&str>) -> Probe {
+    let tls = Tls { ca: Some("ca.pem".into()), server_name: server_name.map(str::to_owned) };
+    probe(ProbeKind::Http(Http { tls: Some(tls), host: host.map(str::to_owned), ..http() }))
+}
+
+fn tls_error(outcome: Result<Duration, Cause>) -> String {
+    let Err(Cause::Tls(why)) = outcome else { panic!("{outcome:?}") };
+    why
+}
+
+#[tokio::test]
+async fn certificates_are_verified_by_name_apart_from_the_address() {
+    let authority = Authority::new();
+    let files = [("ca.pem", &*authority.0.pem())];
+    let mut web = Web::start(Reply::Text(OK), Some(authority.acceptor("www.shop.example", 2999))).await;
+
+    outcome_of(https(Some("www.shop.example:8443"), None), web.address, &files).await.unwrap();
+    let head = web.requests.recv().await.unwrap().to_ascii_lowercase();
+    assert!(head.starts_with("some(\"www.shop.example\")") && head.contains("host: www.shop.example:8443"), "{head}");
+
+    outcome_of(https(Some("other.example"), Some("www.shop.example")), web.address, &files).await.unwrap();
+    let head = web.requests.recv().await.unwrap().to_ascii_lowercase();
+    assert!(head.starts_with("some(\"www.shop.example\")") && head.contains("host: other.example"), "{head}");
+
+    let wrong = tls_error(outcome_of(https(None, Some("other.example")), web.address, &files).await);
+    assert!(wrong.contains("other.example"), "{wrong}");
+    tls_error(outcome_of(https(None, None), web.address, &files).await);
+    let odd = outcome_of(https(None, Some("192.0.2.1")), web.address, &files).await;
+    assert!(matches!(odd, Err(Cause::Protocol(_))), "{odd:?}");
+
+    let web = Web::start(Reply::Text(OK), Some(authority.acceptor("127.0.0.1", 2999))).await;
+    outcome_of(https(None, None), web.address, &files).await.unwrap();
+}
+
+#[tokio::test]
+async fn expired_and_self_signed_certificates_and_those_of_others_are_refused() {
+    let authority = Authority::new();
+    let files = [("ca.pem", &*authority.0.pem())];
+    let probe = || https(None, Some("www.shop.example"));
+    let own = rcgen::generate_simple_self_signed(vec!["www.shop.example".to_owned()]).unwrap();
+    for acceptor in [
+        authority.acceptor("www.shop.example", 2001),
+        Authority::new().acceptor("www.shop.example", 2999),
+        acceptor(own.cert.der().clone(), &own.signing_key),
+    ] {
+        let web = Web::start(Reply::Text(OK), Some(acceptor)).await;
+        tls_error(outcome_of(probe(), web.address, &files).await);
+    }
+}
+
+#[tokio::test]
+async fn without_a_ca_file_the_systems_authorities_decide() {
+    let mut probe = https(None, Some("www.shop.example"));
+    let ProbeKind::Http(Http { tls: Some(tls), .. }) = &mut probe.kind else { panic!() };
+    tls.ca = None;
+    if let Err(problems) = Trust::load(std::slice::from_ref(&probe), &mut BTreeMap::new()) {
+        assert_eq!(problems[0].code, "ca-system");
+        return println!("this machine has no certificate authorities: {}", problems[0]);
+    }
+    let web = Web::start(Reply::Text(OK), Some(Authority::new().acceptor("www.shop.example", 2999))).await;
+    tls_error(outcome_of(probe, web.address, &[]).await);
+}
+
+#[tokio::test]
+async fn every_probe_sees_the_certificate_anew() {
+    let authority = Authority::new();
+    let mut web = Web::start(Reply::Text(OK), Some(authority.acceptor("www.shop.example", 2999))).await;
+    let probe = https(None, Some("www.shop.example"));
+    let (_prober, mut reports) = run(probe, web.address, &[("ca.pem", &authority.0.pem())]);
+    for _ in 0..3 {
+        assert!(reports.recv().await.unwrap().outcome.is_success());
+        let head = web.requests.recv().await.unwrap();
+        assert!(head.contains("Some(Full)"), "no resumed session: {head}");
+    }
+}
+
+#[test]
+fn bad_ca_files_are_all_named() {
+    let with = |ca: &str| {
+        let tls = Tls { ca: Some(ca.into()), server_name: None };
+        probe(ProbeKind::Http(Http { tls: Some(tls), ..http() }))
+    };
+    let cut = Authority::new().0.pem().replacen("MII", "M!I", 1);
+    let mut files: BTreeMap<PathBuf, Arc<[u8]>> = [
+        ("empty.pem", String::new()),
+        ("cut.pem", cut),
+        ("odd.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()),
+    ]
+    .map(|(path, text)| (path.into(), text.as_bytes().into()))
+    .into();
+    let names = ["missing.pem", "empty.pem", "cut.pem", "odd.pem", "cut.pem"];
+    let problems = Trust::load(&names.map(with), &mut files).unwrap_err();
+    let found: Vec<_> = problems.iter().map(|problem| (problem.file.to_str().unwrap(), problem.code)).collect();
+    let expected =
+        [("missing.pem", "ca-unreadable"), ("empty.pem", "ca-empty"), ("cut.pem", "ca-bad"), ("odd.pem", "ca-bad")];
+    assert_eq!(found, expected);
+}
+
+/// Answers from its zone, or refuses while it is broken.
+struct Upstream {
+    good: Catalog,
+    empty: Catalog,
+    broken: Arc<AtomicBool>,
+}
+
+#[async_trait::async_trait]
+impl RequestHandler for Upstream {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, response: R) -> ResponseInfo {
+        let catalog = if self.broken.load(Ordering::SeqCst) { &self.empty } else { &self.good };
+        catalog.handle_request::<R, T>(request, response).await
+    }
+}
+
+fn record(name: &str, ttl: u32, data: RData) -> Record {
+    Record::from_rdata(name.parse().unwrap(), ttl, data)
+}
+
+fn address(name: &str, ttl: u32, text: &str) -> Record {
+    record(
+        name,
+        ttl,
+        match text.parse().unwrap() {
+            IpAddr::V4(v4) => RData::A(rdata::A(v4)),
+            IpAddr::V6(v6) => RData::AAAA(rdata::AAAA(v6)),
+        },
+    )
+}
+
+fn hosted(name: &str, hostname: &str) -> Endpoint {
+    Endpoint {
+        name: name.into(),
+        site: Site::from(find_region("aws", "us-east-1").unwrap()),
+        addresses: Addresses::Hostname(hostname.parse().unwrap()),
+        bias_ms: 0.0,
+        weight: 100,
+        cost: Cost::default(),
+        probes: Vec::new(),
+        probe_target: None,
+    }
+}
+
+#[tokio::test]
+async fn hostnames_are_followed_and_kept_while_their_servers_fail() {
+    let origin: rr::Name = "cloud.example.".parse().unwrap();
+    let mut zone: InMemoryZoneHandler<TokioRuntimeProvider> =
+        InMemoryZoneHandler::empty(origin.clone(), ZoneType::Primary, AxfrPolicy::Deny);
+    let soa = rdata::SOA::new(origin.clone(), origin.clone(), 1, 60, 60, 60, 40);
+    for record in [
+        record("cloud.example.", 60, RData::SOA(soa)),
+        record("www.cloud.example.", 50, RData::CNAME(rdata::CNAME("lb.cloud.example.".parse().unwrap()))),
+        address("lb.cloud.example.", 300, "203.0.113.20"),
+        address("lb.cloud.example.", 300, "2001:db8::20"),
+        address("inside.cloud.example.", 300, "127.0.0.1"),
+    ] {
+        assert!(zone.upsert_mut(record, 1));
+    }
+    let zone = Arc::new(zone);
+    let broken = Arc::new(AtomicBool::new(false));
+    let mut good = Catalog::new();
+    good.upsert(origin.into(), vec![zone.clone()]);
+    let mut server = hickory_server::Server::new(Upstream { good, empty: Catalog::new(), broken: broken.clone() });
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let servers = vec![socket.local_addr().unwrap()];
+    server.register_socket(socket);
+
+    // Edited settings make it ask at once; a longer or shorter `keep_for` is such an edit.
+    let settings = |keep_for, allow_private| config::Resolver {
+        servers: servers.clone(),
+        keep_for: Duration::from_secs(keep_for),
+        allow_private,
+    };
+    let resolved = |endpoint: &str, addresses: &[&str], ttl| Resolved {
+        endpoint: endpoint.into(),
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        ttl: Duration::from_secs(ttl),
+    };
+    let (sender, mut changes) = mpsc::channel(1);
+    let mut resolver = Resolver::new(&settings(600, false), sender);
+    let www = [hosted("www", "www.cloud.example")];
+    resolver.reconfigure(&settings(600, false), &www).unwrap();
+    let both = ["203.0.113.20", "2001:db8::20"];
+    assert_eq!(changes.recv().await, Some(resolved("www", &both, 50)), "the CNAME's TTL is the shortest");
+
+    zone.upsert(address("lb.cloud.example.", 45, "203.0.113.3"), 2).await;
+    resolver.reconfigure(&settings(601, false), &www).unwrap();
+    let three = ["203.0.113.3", "203.0.113.20", "2001:db8::20"];
+    assert_eq!(changes.recv().await, Some(resolved("www", &three, 45)));
+
+    broken.store(true, Ordering::SeqCst);
+    resolver.reconfigure(&settings(602, false), &www).unwrap();
+    assert_eq!(changes.recv().await, Some(resolved("www", &three, 30)), "last good, with a short TTL");
+    resolver.reconfigure(&settings(0, false), &www).unwrap();
+    assert_eq!(changes.recv().await, Some(resolved("www", &[], 5)), "keep_for is over");
+    broken.store(false, Ordering::SeqCst);
+
+    let inside = [hosted("inside", "inside.cloud.example")];
+    resolver.reconfigure(&settings(0, false), &inside).unwrap();
+    assert_eq!(changes.recv().await, Some(resolved("inside", &[], 5)), "private addresses are refused");
+    resolver.reconfigure(&settings(0, true), &inside).unwrap();
+    let meant = changes.recv().await.unwrap();
+    assert_eq!(meant.addresses, ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+
+    drop(resolver);
+    assert_eq!(changes.recv().await, None, "no task is left");
+}
