@@ -7,10 +7,11 @@
 //! | 0, words | [`model`] |
 //! | 1, pure functions | [`wire`], [`config`], [`health`], [`latency`], [`steer`] |
 //! | 2, compiled, immutable | [`zone`], [`geo`], [`table`] |
-//! | 3, data plane | [`answer`] |
-//! | 4, control plane | [`probe`], [`control`] |
+//! | 3, data plane | [`answer`], [`serve`] |
+//! | 4, control plane | [`probe`], [`control`], [`admin`] |
 //! | 5, commands | [`cli`] |
 
+pub mod admin;
 pub mod answer;
 pub mod cli;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod health;
 pub mod latency;
 pub mod model;
 pub mod probe;
+pub mod serve;
 pub mod steer;
 pub mod table;
 pub mod wire;

@@ -1,1 +1,10 @@
-fn main() {}
+//! `meridian`: arguments → command.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use meridian::cli::{self, arguments::Arguments};
+
+fn main() -> ExitCode {
+    cli::run(&Arguments::parse())
+}

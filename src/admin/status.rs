@@ -151,7 +151,13 @@ impl Status {
         let named = |entry: &&ServiceEntry| service.is_none_or(|name| *entry.service.label == *name);
         let services = snapshot.services.iter().filter(named).take(limit).map(|entry| ServiceStatus {
             name: entry.service.label.to_string(),
-            endpoints: snapshot.plan(entry).plan.members.iter().map(|id| config.endpoints[id.index()].name.to_string()).collect(),
+            endpoints: snapshot
+                .plan(entry)
+                .plan
+                .members
+                .iter()
+                .map(|id| config.endpoints[id.index()].name.to_string())
+                .collect(),
             queries: shared.count(entry.counter),
         });
         let geo = snapshot.parts.geo.files().iter().map(|file| GeoStatus {

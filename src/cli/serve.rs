@@ -1,30 +1,29 @@
 //! `meridian serve`: control plane, workers and admin in one process.
 
 use std::future::Future;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{info, warn};
 
 use super::arguments;
-use super::render;
+use super::report::{self, StartError};
 use crate::admin;
 use crate::answer::{self, Asker};
 use crate::config::{Config, Server};
 use crate::control::{Control, Options, Shared};
-use crate::model::Problem;
-use crate::serve::{self, Respond, TcpSettings, Transport};
+use crate::serve::{Bound, Respond, Serving, TcpSettings, Transport};
 use crate::table::Cells;
 
 /// Runs until SIGTERM or SIGINT, then drains.
 #[must_use]
 pub fn run(arguments: &arguments::Serve) -> ExitCode {
-    start_log();
+    report::start_log();
     let options = Options { config: arguments.config.path.clone(), strict: arguments.strict };
-    finish(block_on(async {
+    report::finish(report::block_on(async {
         let server = Running::start(options).await?;
         server.run(terminated()).await;
         Ok(())
@@ -34,23 +33,8 @@ pub fn run(arguments: &arguments::Serve) -> ExitCode {
 /// A server that has bound its sockets and answers.
 pub struct Running {
     control: Control,
-    serving: serve::Serving,
+    serving: Serving,
     admin: Option<admin::Admin>,
-}
-
-/// Why a server did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The files do not pass.
-    Problems(Vec<Problem>),
-    /// A socket or the system refuses.
-    Io(io::Error),
-}
-
-impl From<io::Error> for StartError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }
 
 impl Running {
@@ -60,9 +44,13 @@ impl Running {
     /// # Errors
     /// The problems of the files, or the socket that cannot be had.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        // Each probe in flight and each TCP connection takes a file descriptor.
+        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+            warn!(%error, "the limit on open files could not be raised");
+        }
         let control = Control::open(options).map_err(StartError::Problems)?;
         let (config, shared) = (control.config(), control.shared());
-        let bound = serve::bind(&config.server.listen, workers(&config.server)).await?;
+        let bound = Bound::bind(&config.server.listen, workers(&config.server)).map_err(io::Error::other)?;
         let admin = admin::Admin::bind(&config.admin, shared.clone()).await?;
         let settings = TcpSettings { connections: config.server.tcp_connections, idle: config.server.tcp_idle };
         let serving = bound.serve(settings, |index| Worker::new(&shared, index))?;
@@ -124,7 +112,7 @@ struct Worker {
 
 impl Worker {
     fn new(shared: &Arc<Shared>, index: usize) -> Self {
-        let cells = Arc::new(Cells::single_writer());
+        let cells = Arc::new(Cells::default());
         shared.add_cells(cells.clone());
         Self { shared: shared.clone(), cells, random: index as u64 }
     }
@@ -149,36 +137,5 @@ pub async fn terminated() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-    }
-}
-
-/// Log lines on standard error, `RUST_LOG` deciding which; colour only on a terminal.
-pub fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,hickory_resolver=error,hickory_net=error"));
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_target(false);
-    let _ = log.with_writer(io::stderr).try_init(); // a second start in one process keeps the first log
-}
-
-/// Runs a server's future on a runtime of its own.
-pub fn block_on<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
-}
-
-/// Tells why there was no start; the exit code.
-#[must_use]
-pub fn finish(result: Result<(), StartError>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(StartError::Problems(problems)) => {
-            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            let _ = io::stderr().write_all(render::problems_from_disk(&problems, colour).as_bytes());
-            ExitCode::FAILURE
-        }
-        Err(StartError::Io(error)) => {
-            error!("{error}");
-            ExitCode::FAILURE
-        }
     }
 }

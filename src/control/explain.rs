@@ -236,7 +236,8 @@ fn fences(snapshot: &Snapshot, plan: &Plan, location: &Location) -> Vec<String> 
 
 fn outcome(service: &ServiceEntry, decision: &Decision, family: Family) -> String {
     if !service.offers[family as usize] {
-        return "the service lacks this type for everyone: some fence keeps no endpoint with such an address".to_owned();
+        return "the service lacks this type for everyone: some fence keeps no endpoint with such an address"
+            .to_owned();
     }
     match &decision.settled {
         Settled::Split(split) if split.shares().len() == 1 => "one endpoint answers all such clients".to_owned(),
@@ -268,7 +269,11 @@ fn why(plan: &Plan, decision: &Decision, candidate: &Candidate) -> String {
         };
     }
     if candidate.state > chosen.state {
-        return format!("{}, and others are {}", candidate.state.map_or("", State::as_str), chosen.state.map_or("", State::as_str));
+        return format!(
+            "{}, and others are {}",
+            candidate.state.map_or("", State::as_str),
+            chosen.state.map_or("", State::as_str)
+        );
     }
     if chosen.preference.is_some() && candidate.preference != chosen.preference {
         return "others are preferred, within their budget".to_owned();
@@ -303,7 +308,9 @@ fn in_words(record: &Record) -> String {
     let parts = [
         record.subdivision.map(|subdivision| subdivision.to_string()),
         record.country.filter(|_| record.subdivision.is_none()).map(|country| country.to_string()),
-        record.point.map(|point| format!("{:.2} {:.2}", f64::from(point.latitude) / 1e4, f64::from(point.longitude) / 1e4)),
+        record
+            .point
+            .map(|point| format!("{:.2} {:.2}", f64::from(point.latitude) / 1e4, f64::from(point.longitude) / 1e4)),
         record.asn.map(|asn| format!("AS{asn}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -320,8 +327,7 @@ fn ask(snapshot: &Snapshot, client: IpAddr, source: u8, name: &Name, family: Fam
     let mut out = vec![0; usize::from(u16::MAX)];
     let asker = Asker { address: client, transport: Transport::Stream, random: 0 };
     // Offline and before the first round too: what would be answered is what is asked.
-    let snapshot = Snapshot { steering: true, ..snapshot.clone() };
-    let length = answer::respond(&snapshot, &Cells::single_writer(), asker, &packet, &mut out);
+    let length = answer::respond(&snapshot.steering(), &Cells::default(), asker, &packet, &mut out);
     let Ok(reply) = Message::from_vec(&out[..length]) else { return failed("no reply") };
     let scope = reply.edns.as_ref().and_then(|edns| match edns.option(EdnsCode::Subnet) {
         Some(EdnsOption::Subnet(subnet)) => Some(subnet.scope_prefix()),

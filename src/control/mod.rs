@@ -20,5 +20,5 @@ pub use explain::{Answered, Choice, Contender, DatabaseSays, Explanation, Placed
 pub use files::{Digest, DiskFiles, Sight};
 pub use last_good::{KeptSet, LastGood};
 pub use load::{Loaded, load};
-pub use run::{Control, Options};
+pub use run::{Control, Options, trial};
 pub use shared::{Journal, Reload, ReloadResult, Shared};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use super::shared::{Journal, Reload, ReloadResult, Shared};
 use super::watch::Watch;
 use crate::config::{self, Config};
 use crate::health::{Board, HostAddresses};
-use crate::model::{Addresses, EndpointId, Problem, State};
+use crate::model::{Addresses, EndpointId, Files, Problem, State};
 use crate::probe::{Prober, Report, Resolved, Resolver};
 use crate::table::{Counters, Published, Snapshot, Standing};
 
@@ -160,8 +160,7 @@ impl Control {
             if !complete {
                 warn!("the first round of probes is not complete; serving with what is known");
             }
-            let mut next = self.standing_anew();
-            next.steering = true;
+            let next = self.standing_anew().steering();
             self.publish(next);
             self.shared.journal().ready = true;
             info!(generation = self.shared.published.load().generation, "ready: steered names are answered");
@@ -362,23 +361,43 @@ async fn join(loading: &mut Option<JoinHandle<Attempt>>) -> Attempt {
 impl Attempt {
     /// Loading must not panic; where it did, nothing changes and the operator is told.
     fn panicked(error: &tokio::task::JoinError) -> Self {
-        let problem = Problem::error("our-bug", std::path::Path::new("."), format!("loading failed: {error}"));
+        let problem = Problem::error("our-bug", Path::new("."), format!("loading failed: {error}"));
         let problem = problem.help("please report it with these files");
         Self { files: DiskFiles::default(), still_same: true, result: Err(vec![problem]) }
     }
 }
 
+/// Loads and compiles without serving: what `check` and `explain` do. Every endpoint is taken to be
+/// up.
+///
+/// # Errors
+/// Every problem found.
+pub fn trial(files: &mut dyn Files, path: &Path) -> Result<(Loaded, Snapshot), Vec<Problem>> {
+    let (loaded, snapshot, _) = compiled(files, path, None, &Counters::default(), State::Up)?;
+    Ok((loaded, snapshot))
+}
+
 /// Loads and compiles, with every endpoint unknown.
 fn attempt(
-    files: &mut dyn crate::model::Files,
-    path: &std::path::Path,
+    files: &mut dyn Files,
+    path: &Path,
     before: Option<&Loaded>,
     counters: &Counters,
 ) -> Result<(Loaded, Snapshot, Counters), Vec<Problem>> {
+    compiled(files, path, before, counters, State::Unknown)
+}
+
+fn compiled(
+    files: &mut dyn Files,
+    path: &Path,
+    before: Option<&Loaded>,
+    counters: &Counters,
+    state: State,
+) -> Result<(Loaded, Snapshot, Counters), Vec<Problem>> {
     let loaded = load(files, path, before)?;
     let mut counters = counters.clone();
-    let unknown = |endpoint| Standing::all(endpoint, State::Unknown);
-    let standings = loaded.parts.config.endpoints.iter().map(unknown).collect();
+    let standing = |endpoint| Standing::all(endpoint, state);
+    let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
     let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, 0, false)?;
     Ok((loaded, snapshot, counters))
 }

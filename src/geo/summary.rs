@@ -179,6 +179,9 @@ impl Inside {
 
     /// Of equally heavy ones the first id, so that equal input gives equal output.
     fn heaviest(&self) -> Option<LocationId> {
-        self.weights[..self.len].iter().max_by_key(|&&(id, weight)| (weight, std::cmp::Reverse(id))).map(|entry| entry.0)
+        self.weights[..self.len]
+            .iter()
+            .max_by_key(|&&(id, weight)| (weight, std::cmp::Reverse(id)))
+            .map(|entry| entry.0)
     }
 }

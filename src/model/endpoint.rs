@@ -108,13 +108,20 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Does it have, or may it come to have, an address of `family`? Fixed at load: a hostname counts
-    /// as IPv4 alone, since what types a name has must not depend on a resolver (invariant 4).
+    /// Does it count as having an address of `family` when it is settled which types a service has?
+    /// What a hostname resolves to is not known then: it counts for IPv4 alone, and its IPv6
+    /// addresses join where others give the service AAAA.
     #[must_use]
-    pub fn has_family(&self, family: Family) -> bool {
+    pub fn counts_for(&self, family: Family) -> bool {
         match &self.addresses {
             Addresses::Fixed(addresses) => addresses.iter().any(|address| family.holds(address)),
             Addresses::Hostname(_) => family == Family::V4,
         }
+    }
+
+    /// May it have an address of `family`? A hostname may resolve to both.
+    #[must_use]
+    pub fn may_have(&self, family: Family) -> bool {
+        matches!(self.addresses, Addresses::Hostname(_)) || self.counts_for(family)
     }
 }

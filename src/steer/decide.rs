@@ -66,7 +66,7 @@ pub fn decide(
             bias_ms: endpoint.bias_ms,
             cost: endpoint.cost.at(location),
             in_fence: fenced.binary_search(&member).is_ok(),
-            has_family: endpoint.has_family(family),
+            has_family: endpoint.may_have(family),
             state: states[member.index()],
             rank: order.ranked.iter().position(|&ranked| ranked == member),
             preference: preferences.clone().find(names),

@@ -33,25 +33,19 @@ pub struct PreferenceReach {
 /// are known to apply have in common; only where that is nothing, the set alone.
 #[must_use]
 pub fn allowed(plan: &Plan, location: &Location) -> Vec<Member> {
-    let all = || (0..plan.members.len()).map(Member::at).collect();
+    let known = || plan.allowed(location.fences);
     match &plan.policy.fence_unknown {
-        _ if plan.policy.fences.is_empty() => all(),
-        FenceUnknown::Set(members) if location.mixed || !location.is_located() => {
-            let both = fenced(plan, members.clone(), |place| location.fences.contains(place));
-            if both.is_empty() { members.clone() } else { both }
+        _ if location.is_located() && !location.mixed => known().collect(),
+        FenceUnknown::Set(_) if plan.policy.fences.is_empty() => known().collect(),
+        FenceUnknown::Set(named) => {
+            let both: Vec<Member> = known().filter(|member| named.contains(member)).collect();
+            if both.is_empty() { named.clone() } else { both }
         }
-        // Strictest: a client without a country is under every fence, a mixed prefix under those of
-        // all its leaves, which its mask is the union of.
-        _ => fenced(plan, all(), |place| !location.is_located() || location.fences.contains(place)),
+        // Strictest: a mixed prefix is under the fences of all its leaves, which its mask is the union
+        // of; a client without a country may be anywhere.
+        FenceUnknown::Strictest if location.is_located() => known().collect(),
+        FenceUnknown::Strictest => plan.allowed_unknown(),
     }
-}
-
-/// Those of `members` that every fence allows whose place `applies`.
-fn fenced(plan: &Plan, mut members: Vec<Member>, applies: impl Fn(usize) -> bool) -> Vec<Member> {
-    for fence in plan.policy.fences.iter().filter(|fence| applies(fence.place)) {
-        members.retain(|member| fence.members.binary_search(member).is_ok());
-    }
-    members
 }
 
 /// The order of `plan` for clients at `location` that ask for addresses of `family`.
@@ -62,7 +56,7 @@ pub fn rank(plan: &Plan, endpoints: &[Endpoint], family: Family, location: &Loca
     let endpoint = |member: Member| &endpoints[plan.members[member.index()].index()];
     let figure = |member: Member| estimate_ms[member.index()] + endpoint(member).bias_ms;
     let mut ranked = allowed(plan, location);
-    ranked.retain(|&member| endpoint(member).has_family(family));
+    ranked.retain(|&member| endpoint(member).may_have(family));
     ranked.sort_by(|&a, &b| figure(a).total_cmp(&figure(b)).then(a.cmp(&b)));
     let ms: Vec<f32> = ranked.iter().map(|&member| figure(member)).collect();
 

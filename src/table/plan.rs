@@ -95,13 +95,6 @@ impl PlanTable {
         Self { plan: self.plan.clone(), rankings: self.rankings.clone(), replies }
     }
 
-    /// Does every location have an endpoint of `family`? Only then does a service have the type
-    /// (DESIGN invariant 4).
-    #[must_use]
-    pub fn offers(&self, family: Family) -> bool {
-        self.rankings[family as usize].orders.iter().all(|order| !order.ranked.is_empty())
-    }
-
     /// What to answer clients at `location` that ask for `family`.
     #[must_use]
     pub fn reply(&self, family: Family, location: LocationId) -> &Reply {

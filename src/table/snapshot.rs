@@ -10,7 +10,7 @@ use super::plan::PlanTable;
 use super::standing::Standing;
 use crate::config::Config;
 use crate::geo::Geo;
-use crate::model::{CounterId, EndpointId, Family, Problem, Service, ZoneId};
+use crate::model::{CounterId, EndpointId, Family, Plan, Problem, Service, ZoneId};
 use crate::steer;
 use crate::zone::Zones;
 
@@ -113,7 +113,11 @@ impl Snapshot {
             return Err(problems);
         }
         let plans: Box<[Arc<PlanTable>]> = plans.into_iter().map(Arc::new).collect();
-        let entry = |service: &Service| ServiceEntry::new(service, &plans[service.plan.index()], counters);
+        let families = |plan: &Plan| {
+            Family::ALL.map(|family| plan.has_family(family, &config.endpoints, &config.fence_combinations))
+        };
+        let offers: Vec<[bool; 2]> = config.plans.iter().map(families).collect();
+        let entry = |service: &Service| ServiceEntry::new(service, offers[service.plan.index()], counters);
         let services: Arc<[ServiceEntry]> = config.services.iter().map(entry).collect();
         let zone_counters = config.zones.iter().map(|zone| counters.queries(&zone.name.to_string())).collect();
         let no_zone = counters.queries("").into();
@@ -137,6 +141,12 @@ impl Snapshot {
             }
         }
         next
+    }
+
+    /// The same, with steered names answered.
+    #[must_use]
+    pub fn steering(&self) -> Self {
+        Self { steering: true, ..self.clone() }
     }
 
     /// A service's plan.
@@ -165,10 +175,10 @@ impl Snapshot {
 }
 
 impl ServiceEntry {
-    fn new(service: &Service, plan: &PlanTable, counters: &mut Counters) -> Self {
+    fn new(service: &Service, offers: [bool; 2], counters: &mut Counters) -> Self {
         Self {
             salt: steer::salt(&service.label),
-            offers: Family::ALL.map(|family| plan.offers(family)),
+            offers,
             ttl: u32::try_from(service.ttl.as_secs()).unwrap_or(u32::MAX),
             counter: counters.id(CounterKey::Service(service.label.clone())),
             service: service.clone(),

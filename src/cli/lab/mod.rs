@@ -10,10 +10,12 @@ mod command;
 mod console;
 mod guide;
 mod http;
+mod run;
 mod stand_in;
 
 pub use command::{Command, parse};
 pub use console::{Lab, run_console, typed_lines};
 pub use guide::{Guide, colour_wanted};
 pub use http::{router, serve_http};
+pub use run::run;
 pub use stand_in::{Behaviour, StandIn, StandIns, listen};

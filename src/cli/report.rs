@@ -1,0 +1,68 @@
+//! How commands tell what they find: log, diagnostics, exit codes.
+
+use std::future::Future;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use tracing::error;
+
+use super::render::render;
+use crate::control::DiskFiles;
+use crate::model::Problem;
+
+/// Why a command did not do its work.
+#[derive(Debug)]
+pub enum StartError {
+    /// The files do not pass.
+    Problems(Vec<Problem>),
+    /// A socket or the system refuses.
+    Io(io::Error),
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Log lines on standard error, `RUST_LOG` deciding which; colour only on a terminal.
+pub(crate) fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,hickory_resolver=error,hickory_net=error"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour_wanted()).with_target(false);
+    let _ = log.with_writer(io::stderr).try_init(); // a second start in one process keeps the first log
+}
+
+/// Runs a command's future on a runtime of its own.
+///
+/// # Errors
+/// The future's own, or that there is no runtime to be had.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
+}
+
+/// Tells why a command did not do its work; the exit code.
+#[must_use]
+pub(crate) fn finish(result: Result<(), StartError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(StartError::Problems(problems)) => {
+            show(&problems);
+            ExitCode::FAILURE
+        }
+        Err(StartError::Io(error)) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Shows problems on standard error, with the lines that they speak of.
+pub(crate) fn show(problems: &[Problem]) {
+    let text = render(problems, &mut DiskFiles::default(), colour_wanted());
+    let _ = io::stderr().write_all(text.as_bytes()); // nobody reads: nothing to do
+}
+
+fn colour_wanted() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
