@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use maxminddb::{LookupResult, MaxMindDbError, Reader};
 
 use super::FileInfo;
+use super::hash::IntMap;
 use super::partition::{Builder, EMPTY, Partition};
 use super::profiles::ALIASES;
 use super::record::Record;
@@ -89,7 +90,7 @@ pub(super) fn read(database: &Database, records: &mut Records) -> Result<Content
     let corrupt = |error| corrupt(database, &error);
     verify(&reader).map_err(corrupt)?;
     let built = build_time(database, &reader)?;
-    let mut walk = Walk { v4: Builder::new(), v6: Builder::new(), by_offset: HashMap::new(), networks: 0 };
+    let mut walk = Walk { v4: Builder::new(), v6: Builder::new(), by_offset: IntMap::default(), networks: 0 };
     let most = NETWORKS_PER_NODE * reader.metadata().node_count as usize;
     for (count, found) in reader.networks(maxminddb::WithinOptions::default()).map_err(corrupt)?.enumerate() {
         if count >= most {
@@ -171,7 +172,7 @@ fn wrong_kind(database: &Database, reader: &Reader<Arc<[u8]>>) -> Problem {
 struct Walk {
     v4: Builder<u32>,
     v6: Builder<u128>,
-    by_offset: HashMap<usize, Entry>,
+    by_offset: IntMap<usize, Entry>,
     networks: usize,
 }
 

@@ -17,6 +17,7 @@
 //! leaves (`places`: the grid gets coarser) and some 8,900 of mixed prefixes (`summary`: they get stricter).
 
 mod database;
+mod hash;
 mod partition;
 mod places;
 mod profiles;
@@ -24,7 +25,6 @@ mod record;
 mod summary;
 mod trie;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,7 @@ pub use record::{Point, Record};
 
 use crate::model::{Location, LocationId, PlaceSet, Problem};
 use database::{Content, Records};
+use hash::IntMap;
 use partition::{EMPTY, Partition};
 use profiles::Profiles;
 use summary::Summaries;
@@ -176,22 +177,26 @@ type Files = (Partition<u32>, Partition<u128>, Vec<FileInfo>);
 fn read_all(databases: &[Database], records: &mut Records) -> Result<Files, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut files = Vec::new();
-    let (mut v4, mut v6) = (Partition::empty(), Partition::empty());
-    let mut known = HashMap::new();
+    let mut spaces: Option<(Partition<u32>, Partition<u128>)> = None;
+    let mut known = IntMap::default();
     for database in databases {
         match database::read(database, records) {
-            Ok(Content { v4: later_v4, v6: later_v6, info }) => {
-                v4 = v4.overlay(&later_v4, |first, later| merge(first, later, records, &mut known));
-                v6 = v6.overlay(&later_v6, |first, later| merge(first, later, records, &mut known));
+            Ok(Content { v4, v6, info }) => {
                 files.push(info);
+                let mut merge = |first, later| merge(first, later, records, &mut known);
+                spaces = Some(match spaces.take() {
+                    Some((first_v4, first_v6)) => (first_v4.overlay(&v4, &mut merge), first_v6.overlay(&v6, merge)),
+                    None => (v4, v6),
+                });
             }
             Err(problem) => problems.push(problem),
         }
     }
+    let (v4, v6) = spaces.unwrap_or_else(|| (Partition::empty(), Partition::empty()));
     if problems.is_empty() { Ok((v4, v6, files)) } else { Err(problems) }
 }
 
-fn merge(first: u32, later: u32, records: &mut Records, known: &mut HashMap<(u32, u32), u32>) -> u32 {
+fn merge(first: u32, later: u32, records: &mut Records, known: &mut IntMap<(u32, u32), u32>) -> u32 {
     if first == EMPTY || later == EMPTY {
         return first.max(later); // the other of the two
     }

@@ -1,17 +1,19 @@
 //! What is known of a leaf: a record of the databases and a label of the configuration.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 
 use super::database::Records;
+use super::hash::IntMap;
 use super::partition::{Address, EMPTY, Partition};
 use super::record::Record;
 
 /// The profile of the leaf ::ffff:0:0/96, which is looked up as IPv4. It is one of its own, so that
 /// the leaf never merges with a neighbour and no scope reaches over it.
 pub(super) const MAPPED: u32 = u32::MAX;
+/// Set on the labels of other aliases, whose records are cut.
+const CUT: u32 = 1 << 31;
 
 /// IPv6 space whose records are IPv4's: compatible, mapped, 6to4. Databases graft the IPv4 tree there;
 /// it is cut, else every IPv4 network would be there four times. Mapped addresses are looked up as
@@ -34,7 +36,7 @@ pub(super) struct Profile {
 /// Profiles, each once. Index 0 is that of which nothing is known.
 pub(super) struct Profiles {
     list: Vec<Profile>,
-    ids: HashMap<(u32, u32), u32>,
+    ids: IntMap<(u32, u32), u32>,
     labels: Vec<IpNet>,
 }
 
@@ -45,7 +47,7 @@ impl Profiles {
         labels.sort_unstable();
         labels.dedup();
         let nothing = Profile { record: Record::default(), label: None, weight: 0.0 };
-        Self { list: vec![nothing], ids: HashMap::from([((EMPTY, EMPTY), 0)]), labels }
+        Self { list: vec![nothing], ids: IntMap::from_iter([((EMPTY, EMPTY), 0)]), labels }
     }
 
     /// Records of IPv4 space → profiles.
@@ -68,14 +70,19 @@ impl Profiles {
             IpNet::V6(v6) if !MAPPED_SPACE.contains(v6) => Some((v6.network().into(), v6.prefix_len())),
             _ => None,
         }));
-        let cut = |net: Ipv6Net| (net.network().into(), net.prefix_len(), if net == MAPPED_SPACE { MAPPED } else { 1 });
+        let cut = |net: Ipv6Net| (net.network().into(), net.prefix_len(), if net == MAPPED_SPACE { MAPPED } else { CUT });
         let aliases = Partition::of_nested(ALIASES.map(cut).to_vec());
-        let space = space.overlay(&aliases, |record, alias| match alias {
-            EMPTY => record,
+        // Labels and aliases are few: laid over each other first, they cost the big space one pass.
+        let labels = aliases.overlay(&labels, |alias, label| match alias {
             MAPPED => MAPPED,
-            _ => EMPTY,
+            CUT => CUT | label,
+            _ => label,
         });
-        let space = space.overlay(&labels, |record, label| self.intern(record, label, records));
+        let space = space.overlay(&labels, |record, label| match label {
+            MAPPED => MAPPED,
+            _ if label & CUT != 0 => self.intern(EMPTY, label & !CUT, records),
+            _ => self.intern(record, label, records),
+        });
         self.weigh(&space);
         space
     }
@@ -90,9 +97,6 @@ impl Profiles {
     }
 
     fn intern(&mut self, record: u32, label: u32, records: &Records) -> u32 {
-        if record == MAPPED {
-            return MAPPED;
-        }
         *self.ids.entry((record, label)).or_insert_with(|| {
             let label = label.checked_sub(1).map(|index| self.labels[index as usize]);
             self.list.push(Profile { record: *records.get(record), label, weight: 0.0 });

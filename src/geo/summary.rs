@@ -7,8 +7,10 @@
 //! they weigh nothing and mix nothing. Clients that lie in a named prefix or autonomous system but
 //! in no country do count, and do mix with those that have one.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use super::hash::IntMap;
 use super::partition::{Address, Partition};
 use crate::model::{FenceMask, Location, LocationId};
 
@@ -26,7 +28,7 @@ const MAX_MIXED: usize = 1 << 13;
 pub(super) struct Summaries<'a> {
     locations: &'a [Location],
     pairs: Vec<Pair>,
-    ids: HashMap<(LocationId, FenceMask), usize>,
+    ids: IntMap<(u32, u64), usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +44,7 @@ pub(super) struct Inner(Vec<LocationId>);
 
 impl<'a> Summaries<'a> {
     pub(super) fn new(locations: &'a [Location]) -> Self {
-        Self { locations, pairs: Vec::new(), ids: HashMap::new() }
+        Self { locations, pairs: Vec::new(), ids: IntMap::default() }
     }
 
     /// One entry for each leaf but the first: that of the inner node whose midpoint the leaf begins
@@ -51,9 +53,10 @@ impl<'a> Summaries<'a> {
         let mut inner = vec![super::UNLOCATED; partition.len()];
         // Finished subtrees from left to right, each longer than the one before it: at most one a bit.
         let mut stack: Vec<(u8, usize, Inside)> = Vec::with_capacity(usize::from(A::WIDTH) + 2);
+        let mut weights = Vec::with_capacity(KEPT * stack.capacity());
         for (index, (length, value)) in partition.iter().enumerate() {
             let id = LocationId(value);
-            let leaf = Inside::leaf(id, &self.locations[id.index()], A::weight(length));
+            let leaf = Inside::leaf(id, &self.locations[id.index()], A::weight(length), &mut weights);
             stack.push((length, index, leaf));
             // Two finished subtrees of one length are siblings: an upper half is joined at once.
             while let [.., (lower, _, _), (upper, _, _)] = stack[..]
@@ -61,22 +64,22 @@ impl<'a> Summaries<'a> {
             {
                 let (_, at, right) = stack.pop().expect("two");
                 let (length, _, left) = stack.last_mut().expect("two");
-                left.absorb(&right);
+                left.absorb(&right, &mut weights);
                 *length -= 1;
-                inner[at] = self.location(left);
+                inner[at] = self.location(left, &weights);
             }
         }
         Inner(inner)
     }
 
     /// For a mixed pair an id past those of `locations`, by its index.
-    fn location(&mut self, inside: &Inside) -> LocationId {
-        let Some(heaviest) = inside.heaviest() else { return super::UNLOCATED };
+    fn location(&mut self, inside: &Inside, weights: &[Weight]) -> LocationId {
+        let Some(heaviest) = inside.heaviest(weights) else { return super::UNLOCATED };
         if !inside.mixed {
             return heaviest;
         }
         let fences = inside.fences;
-        let index = *self.ids.entry((heaviest, fences)).or_insert_with(|| {
+        let index = *self.ids.entry((heaviest.0, fences.0)).or_insert_with(|| {
             self.pairs.push(Pair { heaviest, fences, nodes: 0 });
             self.pairs.len() - 1
         });
@@ -87,7 +90,7 @@ impl<'a> Summaries<'a> {
     /// The mixed locations, to be put behind those of leaves.
     pub(super) fn finish(self) -> Mixed {
         let mut ranked: Vec<usize> = (0..self.pairs.len()).collect();
-        ranked.sort_by_key(|&index| std::cmp::Reverse(self.pairs[index].nodes));
+        ranked.sort_by_key(|&index| Reverse(self.pairs[index].nodes));
         let all = FenceMask(self.locations.iter().fold(0, |all, location| all | location.fences.0));
         let mut by_country = HashMap::new();
         let leaves = self.locations.len();
@@ -126,62 +129,55 @@ impl Mixed {
     }
 }
 
-/// What lies inside a prefix.
-#[derive(Clone, Debug)]
+type Weight = (LocationId, u64);
+
+/// What lies inside a prefix. Its weights are those from `from` on, in a stack that all share.
+#[derive(Clone, Copy, Debug)]
 struct Inside {
-    weights: [(LocationId, u64); KEPT],
-    len: usize,
+    from: usize,
     fences: FenceMask,
     located: bool,
     mixed: bool,
+    /// There are no clients inside.
+    empty: bool,
 }
 
 impl Inside {
-    fn leaf(id: LocationId, location: &Location, weight: u64) -> Self {
-        let len = usize::from(*location != Location::default());
-        let weights = [(id, weight); KEPT];
-        Self { weights, len, fences: location.fences, located: location.is_located(), mixed: false }
+    fn leaf(id: LocationId, location: &Location, weight: u64, weights: &mut Vec<Weight>) -> Self {
+        let (from, empty) = (weights.len(), *location == Location::default());
+        if !empty {
+            weights.push((id, weight));
+        }
+        Self { from, fences: location.fences, located: location.is_located(), mixed: false, empty }
     }
 
-    fn absorb(&mut self, other: &Self) {
-        if other.len == 0 {
+    /// `upper` is what was put on the stack after this.
+    fn absorb(&mut self, upper: &Self, weights: &mut Vec<Weight>) {
+        if upper.empty || self.empty {
+            *self = if upper.empty { *self } else { *upper };
             return;
         }
-        if self.len == 0 {
-            *self = other.clone();
-            return;
-        }
-        self.mixed |= other.mixed || self.fences != other.fences || self.located != other.located;
-        self.fences.0 |= other.fences.0;
-        self.add_weights(&other.weights[..other.len]);
-    }
-
-    fn add_weights(&mut self, others: &[(LocationId, u64)]) {
-        let mut all = [(LocationId(0), 0); 2 * KEPT];
-        all[..self.len].copy_from_slice(&self.weights[..self.len]);
-        let mut len = self.len;
-        for &(id, weight) in others {
-            match all[..self.len].iter_mut().find(|entry| entry.0 == id) {
-                Some(entry) => entry.1 += weight,
-                None => {
-                    all[len] = (id, weight);
-                    len += 1;
-                }
+        self.mixed |= upper.mixed || self.fences != upper.fences || self.located != upper.located;
+        self.fences.0 |= upper.fences.0;
+        let mut end = upper.from;
+        for at in upper.from..weights.len() {
+            let (id, weight) = weights[at];
+            if let Some(own) = weights[self.from..upper.from].iter_mut().find(|own| own.0 == id) {
+                own.1 += weight;
+            } else {
+                weights[end] = (id, weight);
+                end += 1;
             }
         }
-        if len > KEPT {
-            all[..len].sort_unstable_by_key(|&(id, weight)| (std::cmp::Reverse(weight), id));
-            len = KEPT;
+        weights.truncate(end);
+        if end - self.from > KEPT {
+            weights[self.from..].sort_unstable_by_key(|&(id, weight)| (Reverse(weight), id));
+            weights.truncate(self.from + KEPT);
         }
-        self.weights[..len].copy_from_slice(&all[..len]);
-        self.len = len;
     }
 
     /// Of equally heavy ones the first id, so that equal input gives equal output.
-    fn heaviest(&self) -> Option<LocationId> {
-        self.weights[..self.len]
-            .iter()
-            .max_by_key(|&&(id, weight)| (weight, std::cmp::Reverse(id)))
-            .map(|entry| entry.0)
+    fn heaviest(&self, weights: &[Weight]) -> Option<LocationId> {
+        weights[self.from..].iter().max_by_key(|&&(id, weight)| (weight, Reverse(id))).map(|entry| entry.0)
     }
 }
