@@ -179,13 +179,12 @@ struct Door {
 
 impl Door {
     fn shut(stand_in: StandIn) -> Self {
-        let body = serde_json::json!({
-            "endpoint": &*stand_in.endpoint,
-            "cloud": stand_in.cloud.as_str(),
-            "region": &*stand_in.region,
-        });
+        let StandIn { endpoint, cloud, region, address: _ } = &stand_in;
+        let json = |text: &str| serde_json::Value::from(text);
+        let (name, cloud, region) = (json(endpoint), json(cloud.as_str()), json(region));
+        let body = format!("{{\"endpoint\":{name},\"cloud\":{cloud},\"region\":{region}}}\n").into();
         let behaviour = watch::Sender::new(Behaviour::Refuses);
-        Self { stand_in, body: format!("{body}\n").into(), behaviour, accepting: None }
+        Self { stand_in, body, behaviour, accepting: None }
     }
 
     /// Opens it, unless it is open.
