@@ -5,6 +5,9 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0, words | [`model`] |
+//! | 1, pure functions | [`config`] |
+//! | 5 | [`cli`] |
 
+pub mod cli;
 pub mod config;
 pub mod model;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::model::{Endpoint, Name, PlaceSet, Plan, Service};
+use crate::model::{Endpoint, FenceMask, Name, PlaceSet, Plan, Service};
 
 /// A whole configuration. Nothing in it refers to a file that has not been named here.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,8 @@ pub struct Config {
     pub plans: Vec<Plan>,
     /// The distinct `where`s of all fences; `FenceMask` bits index into it. At most 64.
     pub fence_places: Vec<PlaceSet>,
+    /// Every combination of fence places that one located client can lie in, the empty one included.
+    pub fence_combinations: Vec<FenceMask>,
     /// Every prefix that some place names, so that locations can carry it as their label.
     pub labels: Vec<IpNet>,
     /// Every autonomous system that some place names.

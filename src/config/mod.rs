@@ -1,5 +1,336 @@
 //! Floor 1: from what was typed to what it means.
+//!
+//! ```text
+//! text ─ toml ─▶ tree ─ read ─▶ what was typed, each value with its place ─ resolve ─▶ Config
+//! ```
+//! Nothing stops at the first error. **Reading** ([`table`]) asks each table for its keys; a value that
+//! is not good is reported and missing from then on. **Resolving** connects names (sets, regions,
+//! endpoints, plans) and judges the whole ([`checks`]); what is missing because of an error is never
+//! reported a second time. Where the text itself does not parse, the lines at fault are blanked, the
+//! rest is read, and nothing is resolved: what seems to be missing may stand in those lines.
 
+mod checks;
+mod combinations;
+mod endpoints;
 mod meaning;
+mod places;
+mod plans;
+mod probes;
+mod report;
+mod scalar;
+mod services;
+mod settings;
+mod sites;
+mod table;
+mod zones;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use toml::de::DeTable;
 
 pub use meaning::{Admin, Config, Http, HttpMethod, Probe, ProbeKind, Resolver, Server, Tls, Zone, is_private};
+
+use crate::model::{
+    Addresses, Cloud, Coordinates, Country, Endpoint, Files, Name, Place, PlaceSet, Problem, Service, Site, Spot,
+};
+use report::{At, Report, Span, did_you_mean};
+use table::Table;
+
+/// The longest configuration file, in octets.
+pub const MAX_FILE: usize = 16 << 20;
+
+/// A configuration that can be served.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it means.
+    pub config: Config,
+    /// What the operator should know, in the order of the file.
+    pub warnings: Vec<Problem>,
+    /// Where it says so.
+    pub spots: Spots,
+}
+
+/// Where in the configuration file things are named, for problems that later stages find.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spots {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// The `name` of each service, by `ServiceId`.
+    pub services: Vec<Spot>,
+    /// The `name` of each endpoint, by `EndpointId`.
+    pub endpoints: Vec<Spot>,
+    /// The `file` of each zone, by `ZoneId`; with `[zones] directory`, that.
+    pub zones: Vec<Spot>,
+    /// Each database, as in `Config::databases`; none for the default one.
+    pub databases: Vec<Option<Spot>>,
+}
+
+/// Reads the configuration at `path`. Relative paths in it start at its folder. The files that it
+/// names (zones, databases, certificates) are read through `files` too, to see that they are there.
+///
+/// # Errors
+/// All problems found, warnings included, in the order of the file; at least one is an error.
+pub fn read(files: &mut dyn Files, path: &Path) -> Result<Loaded, Vec<Problem>> {
+    let octets = files.read(path).map_err(|error| vec![unreadable(path, &error.to_string())])?;
+    if octets.len() > MAX_FILE {
+        return Err(vec![unreadable(path, &format!("it is longer than {} MiB", MAX_FILE >> 20))]);
+    }
+    let text = match std::str::from_utf8(&octets) {
+        Ok(text) => text,
+        Err(error) => {
+            let at = error.valid_up_to();
+            let good = String::from_utf8_lossy(&octets[..at]);
+            let problem = Problem::error("syntax", path, "the file is not UTF-8 from here on");
+            return Err(vec![problem.at(Spot::of_span(&good, at..at)).help("save it as UTF-8")]);
+        }
+    };
+    let mut report = Report::new(path, text);
+    let loaded = parse(&mut report, text, files, path);
+    let (problems, failed) = report.finish();
+    match loaded {
+        Some((config, spots)) if !failed => Ok(Loaded { config, warnings: problems, spots }),
+        _ => Err(problems),
+    }
+}
+
+fn unreadable(path: &Path, why: &str) -> Problem {
+    Problem::error("missing-file", path, format!("cannot read the configuration: {why}"))
+        .help("say where it is with `--config FILE`")
+}
+
+/// Parses and reads; resolves where all of it parsed.
+fn parse(report: &mut Report<'_>, text: &str, files: &mut dyn Files, path: &Path) -> Option<(Config, Spots)> {
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let span = error.span().unwrap_or_default();
+        report.syntax_error(&span, error.message().to_owned(), syntax_help(text, &span));
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    if !report.is_partial() {
+        let typed = Typed::read(report, tree.get_ref(), folder, files);
+        return resolve(typed, report, files, path);
+    }
+    let rest = report.text_without_broken_lines();
+    let (tree, _) = DeTable::parse_recoverable(&rest);
+    Typed::read(report, tree.get_ref(), folder, files);
+    None
+}
+
+/// A word on the mistakes that are made most.
+fn syntax_help(text: &str, span: &Span) -> Option<String> {
+    let start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
+    let line = text[start..].lines().next()?.trim();
+    let (key, value) = line.split_once('=')?;
+    let bare = value.split_whitespace().next()?;
+    let plain = bare.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.:/*".contains(&octet));
+    plain.then(|| format!("text stands in quotes: `{} = \"{bare}\"`", key.trim()))
+}
+
+/// All that was typed.
+struct Typed<'a> {
+    settings: settings::Settings,
+    probes: Vec<probes::ProbeSpec>,
+    sets: places::SetSpecs<'a>,
+    regions: Vec<sites::RegionSpec<'a>>,
+    endpoints: Vec<endpoints::EndpointSpec<'a>>,
+    zones: Vec<zones::ZoneSpec>,
+    defaults: services::PolicySpec<'a>,
+    services: Vec<services::ServiceSpec<'a>>,
+}
+
+impl<'a> Typed<'a> {
+    fn read(report: &'a Report<'a>, tree: &'a DeTable<'a>, folder: &Path, files: &mut dyn Files) -> Self {
+        let mut root = Table::new(report, "the configuration", 0..0, tree, &["load", "beacons"]);
+        let typed = Self {
+            settings: settings::Settings::read(&mut root, folder),
+            probes: probes::read(&mut root, folder),
+            sets: places::read(&mut root),
+            regions: sites::read(&mut root),
+            endpoints: endpoints::read(&mut root),
+            zones: zones::read(&mut root, folder, files),
+            defaults: services::read_defaults(&mut root),
+            services: services::read(&mut root),
+        };
+        root.finish();
+        typed
+    }
+}
+
+/// The tables of `[[key]]`, each named by the text of its `name_key` where it has one.
+fn tables<'a>(
+    root: &mut Table<'a>,
+    key: &'static str,
+    name_key: &'static str,
+    later: &'static [&'static str],
+) -> Vec<Table<'a>> {
+    let Some(items) = root.value(key).and_then(|value| value.items()) else { return Vec::new() };
+    items.iter().filter_map(|item| item.named_table(key, name_key, later)).collect()
+}
+
+/// Reports names that are given twice.
+fn report_duplicates<'t>(names: impl Iterator<Item = &'t At<&'t str>>, what: &str, report: &Report<'_>) {
+    let mut first: HashMap<&str, &Span> = HashMap::new();
+    for name in names {
+        if let Some(other) = first.get(name.value) {
+            report_duplicate(what, name.value, &name.span, other, report);
+        } else {
+            first.insert(name.value, &name.span);
+        }
+    }
+}
+
+fn report_duplicate(what: &str, name: &str, span: &Span, first: &Span, report: &Report<'_>) {
+    let message = format!("the {what} `{name}` exists already, line {}", report.line(first));
+    report.error_help("duplicate-name", span, message, Some("give one of them another name".to_owned()));
+}
+
+/// Reports a file that cannot be read.
+fn check_readable(file: &At<PathBuf>, what: &str, files: &mut dyn Files, report: &Report<'_>) {
+    if let Err(error) = files.read(&file.value) {
+        let message = format!("cannot read the {what} {}: {error}", file.value.display());
+        let beside = file.value.parent().and_then(|folder| files.list(folder).ok()).unwrap_or_default();
+        let names = beside.iter().filter_map(|path| path.file_name()?.to_str());
+        let near = file.value.file_name().and_then(|name| did_you_mean(name.to_str()?, names));
+        let help = near.unwrap_or_else(|| "the path is relative to the folder of this file".to_owned());
+        report.error_help("missing-file", &file.span, message, Some(help));
+    }
+}
+
+fn resolve(typed: Typed<'_>, report: &Report<'_>, files: &mut dyn Files, path: &Path) -> Option<(Config, Spots)> {
+    let (sets, regions) = (places::Sets::new(&typed.sets, report), sites::Regions::new(&typed.regions, report));
+    let zones = zones::Zones::new(&typed.zones, files, report);
+    for ca in typed.probes.iter().filter_map(|spec| spec.ca.as_ref()) {
+        check_readable(ca, "certificate file", files, report);
+    }
+    let databases = databases(&typed.settings, path, files, report);
+    let endpoints = endpoints::resolve(&typed.endpoints, &regions, &sets, &typed.probes, report);
+    check_service_names(&typed, &zones, report);
+    let mut resolver = plans::Resolver {
+        report,
+        regions: &regions,
+        sets: &sets,
+        zones: &zones,
+        endpoints: &endpoints,
+        names: typed.endpoints.iter().map(|spec| spec.name.as_ref().map_or("", |at| at.value)).collect(),
+        place_declared: typed.endpoints.iter().map(|spec| spec.place_declared).collect(),
+        defaults: &typed.defaults,
+        matches: HashMap::new(),
+        plans: plans::Plans::default(),
+    };
+    let services: Vec<Option<Service>> = typed.services.iter().map(|spec| resolver.resolve(spec)).collect();
+    let plans::Plans { plans, fence_places, .. } = resolver.plans;
+    let combinations = combinations::combinations(&fence_places);
+    checks::Checker {
+        report,
+        endpoints: &filled(&endpoints),
+        fence_places: &fence_places,
+        combinations: &combinations,
+        defaults: &typed.defaults,
+    }
+    .check(&typed.services, &services, &plans);
+
+    let spots = Spots {
+        file: path.to_owned(),
+        services: typed.services.iter().filter_map(|spec| Some(report.spot(&spec.name.as_ref()?.span))).collect(),
+        endpoints: typed.endpoints.iter().filter_map(|spec| Some(report.spot(&spec.name.as_ref()?.span))).collect(),
+        zones: typed.zones.iter().filter_map(|spec| Some(report.spot(&spec.file.as_ref()?.span))).collect(),
+        databases: databases.iter().map(|(_, spot)| spot.clone()).collect(),
+    };
+    let mut config = Config {
+        server: typed.settings.server,
+        admin: typed.settings.admin,
+        databases: databases.into_iter().map(|(file, _)| file).collect(),
+        settle: typed.settings.settle,
+        resolver: typed.settings.resolver,
+        first_round: typed.settings.first_round,
+        probes: typed.probes.into_iter().map(|spec| spec.probe).collect::<Option<_>>()?,
+        endpoints: endpoints.into_iter().collect::<Option<_>>()?,
+        zones: zones::resolve(typed.zones),
+        services: services.into_iter().collect::<Option<_>>()?,
+        plans,
+        fence_places,
+        fence_combinations: combinations,
+        labels: Vec::new(),
+        asns: Vec::new(),
+    };
+    (config.labels, config.asns) = named_of_clients(&config);
+    Some((config, spots))
+}
+
+/// Names of services are unique, and no hostname of an endpoint leads back to us.
+fn check_service_names(typed: &Typed<'_>, zones: &zones::Zones, report: &Report<'_>) {
+    let mut first: HashMap<&Name, &Span> = HashMap::new();
+    for At { value: name, span } in typed.services.iter().filter_map(|spec| spec.name.as_ref()) {
+        if let Some(other) = first.get(name) {
+            report_duplicate("service", &name.to_string(), span, other, report);
+        } else {
+            first.insert(name, span);
+        }
+    }
+    let services: HashSet<_> = first.into_keys().collect();
+    for hostname in typed.endpoints.iter().filter_map(|spec| spec.hostname.as_ref()) {
+        checks::check_hostname(hostname, &services, zones, report);
+    }
+}
+
+/// The databases, each with its place; reports those that cannot be read.
+fn databases(
+    settings: &settings::Settings,
+    path: &Path,
+    files: &mut dyn Files,
+    report: &Report<'_>,
+) -> Vec<(PathBuf, Option<Spot>)> {
+    if let Some(typed) = &settings.databases {
+        typed.iter().for_each(|file| check_readable(file, "database", files, report));
+        return typed.iter().map(|file| (file.value.clone(), Some(report.spot(&file.span)))).collect();
+    }
+    let default = path.with_file_name("geoip/city.mmdb");
+    if let Err(error) = files.read(&default) {
+        let message = format!("cannot read {}, which `databases` of [geoip] is by default: {error}", default.display());
+        let help = "name another, or write `databases = []` to steer without knowing where clients are";
+        report.error_without_spot("missing-file", message, help.to_owned());
+    }
+    vec![(default, None)]
+}
+
+/// The endpoints, with a stand-in where there were errors; no plan refers to those.
+fn filled(endpoints: &[Option<Endpoint>]) -> Vec<Endpoint> {
+    let stand_in = || Endpoint {
+        name: "".into(),
+        site: Site {
+            cloud: Cloud::new(""),
+            region: "".into(),
+            country: "ZZ".parse::<Country>().expect("two letters"),
+            coordinates: Coordinates { latitude: 0.0, longitude: 0.0 },
+        },
+        addresses: Addresses::Fixed(Vec::new()),
+        bias_ms: 0.0,
+        weight: 1,
+        cost: crate::model::Cost::default(),
+        probes: Vec::new(),
+        probe_target: None,
+    };
+    endpoints.iter().map(|endpoint| endpoint.clone().unwrap_or_else(stand_in)).collect()
+}
+
+/// Prefixes and autonomous systems that decide something, each once, ascending.
+fn named_of_clients(config: &Config) -> (Vec<IpNet>, Vec<u32>) {
+    let preferences = config.plans.iter().flat_map(|plan| &plan.policy.preferences).map(|preference| &preference.place);
+    let costs = config.endpoints.iter().flat_map(|endpoint| &endpoint.cost.by_place).map(|(place, _)| place);
+    let sets: Vec<&PlaceSet> = config.fence_places.iter().chain(preferences).chain(costs).collect();
+    let (mut labels, mut asns) = (Vec::new(), Vec::new());
+    for place in sets.iter().flat_map(|set| &set.places) {
+        match place {
+            Place::Cidr(net) => labels.push(*net),
+            Place::Asn(asn) => asns.push(*asn),
+            Place::Country(_) | Place::Continent(_) | Place::Subdivision(_) => {}
+        }
+    }
+    labels.sort_unstable();
+    labels.dedup();
+    asns.sort_unstable();
+    asns.dedup();
+    (labels, asns)
+}

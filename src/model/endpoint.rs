@@ -106,3 +106,16 @@ pub struct Endpoint {
     /// Where to probe instead of each address; its outcome stands for all of them (rule 17).
     pub probe_target: Option<Target>,
 }
+
+impl Endpoint {
+    /// Does it count as having an address of `family` when it is settled which types a service has?
+    /// What a hostname resolves to is not known then: it counts for IPv4 alone, and its IPv6
+    /// addresses join where others give the service AAAA.
+    #[must_use]
+    pub fn counts_for(&self, family: Family) -> bool {
+        match &self.addresses {
+            Addresses::Fixed(addresses) => addresses.iter().any(|address| family.holds(address)),
+            Addresses::Hostname(_) => family == Family::V4,
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{EndpointId, Member, Name, PlaceSet, PlanId, ZoneId};
+use super::{Endpoint, EndpointId, Family, FenceMask, Member, Name, PlaceSet, PlanId, ZoneId};
 
 /// The most endpoints that one plan may hold: a [`Member`] is an octet, and sets of members are
 /// 256 bits.
@@ -99,6 +99,35 @@ pub struct Plan {
     pub members: Vec<EndpointId>,
     /// How to choose.
     pub policy: Policy,
+}
+
+impl Plan {
+    /// The members that every fence applying under `mask` allows, ascending.
+    pub fn allowed(&self, mask: FenceMask) -> impl Iterator<Item = Member> {
+        let fences = self.policy.fences.iter().filter(move |fence| mask.contains(fence.place));
+        let fences: Vec<&Fence> = fences.collect();
+        let members = (0..self.members.len()).map(|index| Member(index as u8));
+        members.filter(move |member| fences.iter().all(|fence| fence.members.binary_search(member).is_ok()))
+    }
+
+    /// The members that a client of unknown place gets, ascending.
+    #[must_use]
+    pub fn allowed_unknown(&self) -> Vec<Member> {
+        match &self.policy.fence_unknown {
+            FenceUnknown::Strictest => self.allowed(FenceMask(u64::MAX)).collect(),
+            FenceUnknown::Set(members) => members.clone(),
+        }
+    }
+
+    /// Do services with this plan have addresses of `family`? Only if every client, wherever it is,
+    /// keeps a member with one, so that which types exist does not depend on who asks (DESIGN
+    /// invariant 4). `endpoints` and `combinations` are the configuration's, the latter
+    /// `Config::fence_combinations`.
+    #[must_use]
+    pub fn has_family(&self, family: Family, endpoints: &[Endpoint], combinations: &[FenceMask]) -> bool {
+        let holds = |member: Member| endpoints[self.members[member.index()].index()].counts_for(family);
+        combinations.iter().all(|mask| self.allowed(*mask).any(holds)) && self.allowed_unknown().into_iter().any(holds)
+    }
 }
 
 /// A steered name.

@@ -1,0 +1,194 @@
+//! `[defaults]` and `[[services]]` as typed.
+
+use std::time::Duration;
+
+use super::report::{At, quoted};
+use super::settings::{latency_ms, ttl};
+use super::table::{Table, Value};
+use crate::model::{Name, Within};
+
+/// Words of policies that later versions bring.
+const POLICY_LATER: &[&str] = &[
+    "ttl_doubt",
+    "min_gain",
+    "degraded_share",
+    "warmup",
+    "drain",
+    "panic_below",
+    "panic_hold",
+    "when_full",
+    "answer_as",
+];
+
+/// The most endpoints in one answer.
+const MAX_MULTIVALUE: u32 = 16;
+
+/// The most fences, and the most preferences, of one service.
+const MAX_RULES: usize = 64;
+
+/// What both `[defaults]` and a service may say.
+#[derive(Default)]
+pub(super) struct PolicySpec<'a> {
+    pub(super) ttl: Option<At<Duration>>,
+    pub(super) spread: Option<At<SpreadWord>>,
+    pub(super) multivalue: Option<At<u8>>,
+    pub(super) tie_ms: Option<At<f32>>,
+    pub(super) when_none: Option<At<WhenNoneSpec<'a>>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum SpreadWord {
+    Sticky,
+    Random,
+    Multivalue,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum WhenNoneSpec<'a> {
+    IgnoreHealth,
+    Endpoint(&'a str),
+    Servfail,
+    Nodata,
+}
+
+/// A service as typed. What has errors is missing, and was reported.
+pub(super) struct ServiceSpec<'a> {
+    pub(super) name: Option<At<Name>>,
+    pub(super) label: &'a str,
+    pub(super) endpoints: Option<Vec<At<&'a str>>>,
+    /// None: some part of it has errors.
+    pub(super) fences: Option<Vec<FenceSpec<'a>>>,
+    pub(super) fence_unknown: Option<At<&'a str>>,
+    /// None: some part of it has errors.
+    pub(super) preferences: Option<Vec<PreferenceSpec<'a>>>,
+    pub(super) cost_budget_ms: f32,
+    pub(super) policy: PolicySpec<'a>,
+}
+
+/// An element of `fence`.
+pub(super) struct FenceSpec<'a> {
+    pub(super) place: At<&'a str>,
+    pub(super) inside: At<&'a str>,
+    pub(super) narrowed: Narrowed<'a>,
+}
+
+/// An element of `prefer`.
+pub(super) struct PreferenceSpec<'a> {
+    pub(super) place: At<&'a str>,
+    pub(super) narrowed: Narrowed<'a>,
+    pub(super) within: Within,
+}
+
+/// `clouds` and `endpoints` of a fence or preference; empty: not typed.
+pub(super) struct Narrowed<'a> {
+    pub(super) clouds: Vec<At<&'a str>>,
+    pub(super) endpoints: Vec<At<&'a str>>,
+}
+
+/// Reads `[defaults]`.
+pub(super) fn read_defaults<'a>(root: &mut Table<'a>) -> PolicySpec<'a> {
+    let mut policy = PolicySpec::default();
+    root.section("defaults", POLICY_LATER, |table| policy = read_policy(table));
+    policy
+}
+
+/// Reads all `[[services]]`.
+pub(super) fn read<'a>(root: &mut Table<'a>) -> Vec<ServiceSpec<'a>> {
+    let tables = super::tables(root, "services", "name", POLICY_LATER);
+    tables.into_iter().map(read_one).collect()
+}
+
+fn read_one<'a>(mut table: Table<'a>) -> ServiceSpec<'a> {
+    let name = table.required("name", "\"www.shop.example\"", |value| Some((service_name(value)?, value.text()?)));
+    let rules = |value: &Value<'a>| value.items().filter(|items| items.len() <= MAX_RULES).or_else(|| too_many(value));
+    let fences = table.value("fence").map(|value| rules(&value)?.iter().map(read_fence).collect());
+    let prefer = table.value("prefer").map(|value| rules(&value)?.iter().map(read_preference).collect());
+    let spec = ServiceSpec {
+        label: name.as_ref().map_or("", |at| at.value.1),
+        name: name.map(|at| At { value: at.value.0, span: at.span }),
+        endpoints: table
+            .required("endpoints", "[\"aws-*\"]", |value| value.filled_list(Value::word))
+            .map(|at| at.value),
+        fences: fences.unwrap_or_else(|| Some(Vec::new())),
+        fence_unknown: table.optional("fence_unknown", Value::text).filter(|at| at.value != "strictest"),
+        preferences: prefer.unwrap_or_else(|| Some(Vec::new())),
+        cost_budget_ms: table.or("cost_budget", 0.0, latency_ms),
+        policy: read_policy(&mut table),
+    };
+    table.finish();
+    spec
+}
+
+fn too_many<T>(value: &Value<'_>) -> Option<T> {
+    if value.is_text() || value.is_table() {
+        return None; // reported as a wrong type
+    }
+    value.bad(format!("there are over {MAX_RULES} of them"), None)
+}
+
+fn service_name(value: &Value<'_>) -> Option<Name> {
+    let text = value.word()?;
+    match text.parse::<Name>() {
+        Ok(name) => Some(name),
+        Err(error) => value.bad(format!("{} is no domain name: {error}", quoted(text)), None),
+    }
+}
+
+fn read_policy<'a>(table: &mut Table<'a>) -> PolicySpec<'a> {
+    let spreads =
+        [("sticky", SpreadWord::Sticky), ("random", SpreadWord::Random), ("multivalue", SpreadWord::Multivalue)];
+    PolicySpec {
+        ttl: table.optional("ttl", ttl),
+        spread: table.optional("spread", |value| value.choice(&spreads)),
+        multivalue: table.optional("multivalue", |value| value.integer(1..=MAX_MULTIVALUE).map(|number| number as u8)),
+        tie_ms: table.optional("tie", latency_ms),
+        when_none: table.optional("when_none", when_none),
+    }
+}
+
+fn when_none<'a>(value: &Value<'a>) -> Option<WhenNoneSpec<'a>> {
+    if let Some(name) = value.text()?.strip_prefix("endpoint:") {
+        return Some(WhenNoneSpec::Endpoint(name));
+    }
+    value.choice(&[
+        ("ignore_health", WhenNoneSpec::IgnoreHealth),
+        ("servfail", WhenNoneSpec::Servfail),
+        ("nodata", WhenNoneSpec::Nodata),
+        ("endpoint:NAME", WhenNoneSpec::Endpoint("NAME")),
+    ])
+}
+
+fn read_fence<'a>(value: &Value<'a>) -> Option<FenceSpec<'a>> {
+    let mut table = value.table("a fence", &[])?;
+    let place = table.required("where", "\"eu\"", Value::text);
+    let inside = table.required("in", "\"eu\"", Value::text);
+    let narrowed = read_narrowed(&mut table);
+    table.finish();
+    Some(FenceSpec { place: place?, inside: inside?, narrowed: narrowed? })
+}
+
+fn read_preference<'a>(value: &Value<'a>) -> Option<PreferenceSpec<'a>> {
+    let mut table = value.table("a preference", &[])?;
+    let place = table.required("where", "\"apac\"", Value::text);
+    let within = table.required("within", "\"30ms\"", |value| match value.duration_text()? {
+        "any" => Some(Within::Any),
+        _ => latency_ms(value).map(Within::Ms),
+    });
+    if !table.has("clouds") && !table.has("endpoints") {
+        table.missing("clouds", "[\"gcp\"]");
+    }
+    let narrowed = read_narrowed(&mut table);
+    table.finish();
+    Some(PreferenceSpec { place: place?, narrowed: narrowed?, within: within?.value })
+}
+
+/// None where one of them has errors.
+fn read_narrowed<'a>(table: &mut Table<'a>) -> Option<Narrowed<'a>> {
+    let mut words = |key| {
+        let typed = table.has(key);
+        let words = table.optional(key, |value| value.filled_list(Value::word));
+        if typed { words.map(|at| at.value) } else { Some(Vec::new()) }
+    };
+    let (clouds, endpoints) = (words("clouds"), words("endpoints"));
+    Some(Narrowed { clouds: clouds?, endpoints: endpoints? })
+}

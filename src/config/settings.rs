@@ -1,0 +1,180 @@
+//! The tables that speak of the server itself: `[server]`, `[admin]`, `[geoip]`, `[reload]`,
+//! `[resolver]`, `[health]`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::meaning::{Admin, Resolver, Server};
+use super::report::{At, Report, Span, quoted};
+use super::scalar::{NotPrefix, prefix, show_duration, socket};
+use super::table::{Table, Value};
+
+const SERVER_LATER: &[&str] = &["metrics_services"];
+const GEOIP_LATER: &[&str] = &["geo_memory"];
+const RELOAD_LATER: &[&str] = &["confirm_over"];
+const HEALTH_LATER: &[&str] = &[
+    "window",
+    "site_down",
+    "cloud_down",
+    "self_fail",
+    "anchors",
+    "hold_for",
+    "withdraw_after",
+    "max_soft_down",
+    "stale_after",
+];
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const YEAR: Duration = Duration::from_secs(366 * 86_400);
+
+/// What those tables say, with their defaults.
+pub(super) struct Settings {
+    pub(super) server: Server,
+    pub(super) admin: Admin,
+    /// None: not typed.
+    pub(super) databases: Option<Vec<At<PathBuf>>>,
+    pub(super) settle: Duration,
+    pub(super) resolver: Resolver,
+    pub(super) first_round: Duration,
+}
+
+impl Settings {
+    fn new(folder: &Path) -> Self {
+        let address = |text: &str| text.parse().expect("an address");
+        Self {
+            server: Server {
+                listen: vec![address("127.0.0.1:5300"), address("[::1]:5300")],
+                state: folder.join("state"),
+                workers: None,
+                tcp_connections: 1000,
+                tcp_idle: 10 * SECOND,
+            },
+            admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new() },
+            databases: None,
+            settle: 500 * MS,
+            resolver: Resolver { servers: Vec::new(), keep_for: 24 * HOUR, allow_private: false },
+            first_round: 5 * SECOND,
+        }
+    }
+
+    /// Reads them; relative paths start at `folder`.
+    pub(super) fn read(root: &mut Table<'_>, folder: &Path) -> Self {
+        let mut settings = Self::new(folder);
+        root.section("server", SERVER_LATER, |table| read_server(table, &mut settings.server, folder));
+        root.section("admin", &[], |table| read_admin(table, &mut settings.admin));
+        root.section("geoip", GEOIP_LATER, |table| {
+            let databases = table.optional("databases", |value| value.list(|item| path(item, folder)));
+            settings.databases = databases.map(|at| at.value);
+        });
+        root.section("reload", RELOAD_LATER, |table| {
+            settings.settle = table.or("settle", settings.settle, |value| value.duration(MS..=MINUTE));
+        });
+        root.section("resolver", &[], |table| read_resolver(table, &mut settings.resolver));
+        root.section("health", HEALTH_LATER, |table| {
+            let range = Duration::ZERO..=10 * MINUTE;
+            settings.first_round = table.or("first_round", settings.first_round, |value| value.duration(range));
+        });
+        settings
+    }
+}
+
+fn read_server(table: &mut Table<'_>, server: &mut Server, folder: &Path) {
+    let listen = table.optional("listen", |value| value.filled_list(|item| address(item, None, true)));
+    if let Some(listen) = listen {
+        for (index, at) in listen.value.iter().enumerate() {
+            let twice = at.value.port() != 0 && listen.value[..index].iter().any(|other| other.value == at.value);
+            if twice {
+                table.report.error("duplicate-address", &at.span, format!("`listen` names {} twice", at.value));
+            }
+        }
+        server.listen = listen.value.into_iter().map(|at| at.value).collect();
+    }
+    server.state = table.optional("state", |value| path(value, folder)).map_or(server.state.clone(), |at| at.value);
+    server.workers = table.or("workers", None, workers);
+    let connections = |value: &Value<'_>| value.integer(1..=1_000_000).map(|number| number as usize);
+    server.tcp_connections = table.or("tcp_connections", server.tcp_connections, connections);
+    server.tcp_idle = table.or("tcp_idle", server.tcp_idle, |value| value.duration(100 * MS..=HOUR));
+}
+
+fn workers(value: &Value<'_>) -> Option<Option<usize>> {
+    if value.is_text() {
+        return value.choice(&[("cores-1", None)]);
+    }
+    Some(Some(value.integer(1..=1024)? as usize))
+}
+
+fn read_admin(table: &mut Table<'_>, admin: &mut Admin) {
+    admin.listen = table.or("listen", admin.listen, |value| match value.text()? {
+        "off" => Some(None),
+        _ => address(value, None, true).map(Some),
+    });
+    let allow = table.optional("allow", |value| value.list(cidr));
+    admin.allow = allow.map_or(Vec::new(), |at| at.value.into_iter().map(|at| at.value).collect());
+}
+
+fn read_resolver(table: &mut Table<'_>, resolver: &mut Resolver) {
+    let servers = table.optional("servers", |value| value.list(|item| address(item, Some(53), false)));
+    resolver.servers = servers.map_or(Vec::new(), |at| at.value.into_iter().map(|at| at.value).collect());
+    resolver.keep_for = table.or("keep_for", resolver.keep_for, |value| value.duration(SECOND..=YEAR));
+    resolver.allow_private = table.or("allow_private", false, Value::flag);
+}
+
+/// A path; relative ones start at `folder`.
+pub(super) fn path(value: &Value<'_>, folder: &Path) -> Option<PathBuf> {
+    let text = value.text()?;
+    if text.is_empty() || text.contains('\0') {
+        return value.bad(format!("{} is no path", quoted(text)), None);
+    }
+    Some(folder.join(text))
+}
+
+/// A socket address, as [`socket`] has it.
+pub(super) fn address(value: &Value<'_>, default_port: Option<u16>, any_port: bool) -> Option<SocketAddr> {
+    let text = value.text()?;
+    socket(text, default_port, any_port).or_else(|| {
+        let allowed = match default_port {
+            Some(port) => format!("`ADDRESS:PORT`, or an address alone (port {port})"),
+            None => "`ADDRESS:PORT`".to_owned(),
+        };
+        let help = "an IP address, IPv6 in brackets, as in \"127.0.0.1:5300\" or \"[::1]:5300\"";
+        value.bad(format!("{} is no socket address; it must be {allowed}", quoted(text)), help.to_owned())
+    })
+}
+
+/// A prefix without bits behind its length.
+pub(super) fn cidr(value: &Value<'_>) -> Option<IpNet> {
+    let text = value.text()?;
+    prefix(text).map_err(|error| bad_prefix(value.report, &value.span(), text, &error)).ok()
+}
+
+/// Reports that the text at `span` is no prefix.
+pub(super) fn bad_prefix(report: &Report<'_>, span: &Span, text: &str, error: &NotPrefix) {
+    let (why, help) = match error {
+        NotPrefix::HostBits(net) => ("has bits set behind its length", format!("the prefix is `{net}`")),
+        NotPrefix::NoLength(net) => ("has no length", format!("for this address alone write `{net}`")),
+        NotPrefix::Other => ("is no prefix", "it is written ADDRESS/LENGTH, as in `198.51.100.0/24`".to_owned()),
+    };
+    report.error_help("bad-cidr", span, format!("{} {why}", quoted(text)), Some(help));
+}
+
+/// A latency: at most ten seconds.
+pub(super) fn latency_ms(value: &Value<'_>) -> Option<f32> {
+    value.duration(Duration::ZERO..=10 * SECOND).map(|latency| latency.as_millis() as f32)
+}
+
+/// A TTL: whole seconds, 31 bits (RFC 2181 §8).
+pub(super) fn ttl(value: &Value<'_>) -> Option<Duration> {
+    let ttl = value.duration(Duration::ZERO..=Duration::from_secs(0x7fff_ffff))?;
+    if ttl.subsec_millis() != 0 {
+        let nearest = show_duration(Duration::from_secs(ttl.as_secs().max(1)));
+        let message = format!("`ttl` is `{}`; a TTL counts whole seconds", show_duration(ttl));
+        return value.bad(message, format!("write \"{nearest}\""));
+    }
+    Some(ttl)
+}

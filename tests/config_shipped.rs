@@ -1,0 +1,128 @@
+//! The shipped config.toml: it reads without a word, means what its comments say, and no damage to it
+//! makes the reader panic.
+#![allow(missing_docs)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian::config::{Loaded, ProbeKind, read};
+use meridian::model::{Continent, Family, Problem, Spread, WhenNone, Within};
+use proptest::prelude::*;
+
+const TEXT: &str = include_str!("../config.toml");
+
+/// Reads `text` with stand-ins for the files that the shipped one names.
+fn read_text(text: &[u8]) -> Result<Loaded, Vec<Problem>> {
+    let mut files: BTreeMap<PathBuf, Arc<[u8]>> = BTreeMap::new();
+    for (name, content) in [("config.toml", text), ("geoip/city.mmdb", b""), ("zones/shop.example.zone", b"")] {
+        files.insert(name.into(), content.into());
+    }
+    read(&mut files, Path::new("config.toml"))
+}
+
+#[test]
+fn it_reads_without_a_word() {
+    let loaded = read_text(TEXT.as_bytes()).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert_eq!(loaded.warnings, []);
+    let config = &loaded.config;
+    assert_eq!((config.endpoints.len(), config.services.len()), (15, 4));
+    assert_eq!(config.plans.len(), 3, "*.store shares www's plan");
+    assert_eq!(config.services[0].plan, config.services[1].plan);
+    assert_eq!(config.databases, [PathBuf::from("geoip/city.mmdb")]);
+    assert_eq!((config.services[0].ttl, config.services[3].ttl), (Duration::from_secs(20), Duration::from_secs(10)));
+    let probe = config.probe("storefront").unwrap();
+    let ProbeKind::Http(http) = &probe.kind else { panic!("{probe:?}") };
+    assert_eq!((http.path.as_str(), http.expect.as_slice(), probe.port), ("/healthz", &[(200, 299)][..], 80));
+}
+
+#[test]
+fn endpoints_are_spread_as_the_lab_needs() {
+    let config = read_text(TEXT.as_bytes()).unwrap().config;
+    let clouds: std::collections::BTreeSet<&str> = config.endpoints.iter().map(|e| e.site.cloud.as_str()).collect();
+    let sites: std::collections::BTreeSet<_> =
+        config.endpoints.iter().map(|e| (e.site.cloud.as_str(), &*e.site.region)).collect();
+    let continents: std::collections::BTreeSet<Continent> =
+        config.endpoints.iter().filter_map(|e| Some(e.site.country.facts()?.continent)).collect();
+    assert_eq!((clouds.len(), sites.len(), continents.len()), (3, 15, 6));
+    let mut targets: Vec<_> = config.endpoints.iter().filter_map(|e| e.probe_target).collect();
+    targets.dedup();
+    assert_eq!(targets.len(), 15);
+    for endpoint in &config.endpoints {
+        assert!(Family::ALL.into_iter().all(|family| endpoint.counts_for(family)), "{}", endpoint.name);
+    }
+}
+
+#[test]
+fn policies_mean_what_was_typed() {
+    let config = read_text(TEXT.as_bytes()).unwrap().config;
+    let names = |plan: usize, members: &[meridian::model::Member]| -> Vec<&str> {
+        let id = |member: &meridian::model::Member| config.plans[plan].members[member.index()];
+        members.iter().map(|member| &*config.endpoints[id(member).index()].name).collect()
+    };
+    let www = &config.plans[0].policy;
+    let in_eu = ["azure-westeurope", "azure-frankfurt", "gcp-belgium", "aws-dublin"];
+    assert_eq!(names(0, &www.fences[0].members), in_eu);
+    assert_eq!(names(0, &config.plans[0].allowed_unknown()), in_eu);
+    assert_eq!(config.fence_places.len(), 1);
+    assert_eq!(www.preferences[1].within, Within::Ms(30.0));
+    assert!(names(0, &www.preferences[1].members).iter().all(|name| !name.starts_with("aws")));
+    assert_eq!((www.tie_ms, www.cost_budget_ms, www.when_none), (3.0, 0.0, WhenNone::IgnoreHealth));
+    assert_eq!(config.plans[1].policy.spread, Spread::Multivalue(2));
+    assert_eq!(names(2, &config.plans[2].policy.fences[0].members), ["azure-westeurope", "azure-frankfurt"]);
+    for plan in &config.plans {
+        for family in Family::ALL {
+            assert!(plan.has_family(family, &config.endpoints, &config.fence_combinations));
+        }
+    }
+}
+
+#[test]
+fn spots_point_at_what_was_typed() {
+    let loaded = read_text(TEXT.as_bytes()).unwrap();
+    let typed = |spot: &meridian::model::Spot| &TEXT[spot.span.clone()];
+    assert_eq!(typed(&loaded.spots.services[3]), "\"eu.shop.example\"");
+    assert_eq!(typed(&loaded.spots.endpoints[0]), "\"aws-virginia\"");
+    assert_eq!(typed(&loaded.spots.zones[0]), "\"zones/shop.example.zone\"");
+    assert_eq!(typed(loaded.spots.databases[0].as_ref().unwrap()), "\"geoip/city.mmdb\"");
+    let line = TEXT.lines().nth(loaded.spots.services[3].line - 1).unwrap();
+    assert_eq!(line, "name = \"eu.shop.example\"");
+}
+
+/// Text that tears at the seams of the reader.
+fn splinters() -> impl Strategy<Value = String> {
+    let pieces =
+        ["[", "]", "[[", "\"", "'''", "=", "= ", "{", "}", ",", ".", "*", "\n", "\r", "\0", "é", "-", "0", "#"];
+    let words = ["zones = 1\n", "name = [[]]\n", "[zones]\n", "[sets]\neu = []\n", "inf", "nan", "\"\"", "1979-05-27"];
+    let piece = proptest::sample::select(pieces.into_iter().chain(words).collect::<Vec<_>>());
+    prop_oneof![piece.prop_map(str::to_owned), "\\PC{0,12}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_damage_makes_it_panic(edits in prop::collection::vec((0..TEXT.len(), 0..40usize, splinters()), 1..6)) {
+        let mut octets = TEXT.as_bytes().to_vec();
+        for (at, length, splinter) in edits {
+            let at = at.min(octets.len());
+            octets.splice(at..(at + length).min(octets.len()), splinter.into_bytes());
+        }
+        if let Err(problems) = read_text(&octets) {
+            prop_assert!(problems.iter().any(|problem| problem.severity == meridian::model::Severity::Error));
+        }
+    }
+
+    #[test]
+    fn no_octets_make_it_panic(octets in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = read_text(&octets);
+    }
+
+    #[test]
+    fn no_lines_left_out_or_moved_make_it_panic(lines in prop::collection::vec(0..TEXT.lines().count(), 0..300)) {
+        let all: Vec<&str> = TEXT.lines().collect();
+        let text: Vec<&str> = lines.iter().map(|&line| all[line]).collect();
+        let _ = read_text(text.join("\n").as_bytes());
+    }
+}
