@@ -9,14 +9,16 @@ use std::sync::Arc;
 use meridian::cli::render;
 use meridian::config::read;
 
+type Memory = BTreeMap<PathBuf, Arc<[u8]>>;
+
 /// Each file of tests/broken by its name, with the files that all of them name.
-fn broken() -> Vec<(String, BTreeMap<PathBuf, Arc<[u8]>>)> {
+fn broken() -> Vec<(String, Memory)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
     paths.sort();
     let files = |path: &PathBuf| {
-        let mut files: BTreeMap<PathBuf, Arc<[u8]>> = BTreeMap::new();
+        let mut files = Memory::new();
         for beside in ["city.mmdb", "shop.example.zone", "cname.zone"] {
             files.insert(beside.into(), b""[..].into());
         }

@@ -256,6 +256,8 @@ fn zones() {
         ("[[services]]", nested, "nested-zones", "\"a.shop.example\""),
         ("name = \"shop.example\"", "name = \"*.shop.example\"", "bad-value", "\"*.shop.example\""),
         (zone, "[zones]\ndirectory = \"none\"\n", "no-zones", "\"none\""),
+        (zone, "[zones]\nname = \"shop.example\"\n", "wrong-type", "[zones]"),
+        (zone, "", "no-zones", ""),
         ("www.shop.example", "shop.example.org", "outside-zones", "\"shop.example.org\""),
     ]);
     let directory = edited(zone, "[zones]\ndirectory = \"z\"\n").replace("www.shop.example", "www.b.example");

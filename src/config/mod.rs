@@ -3,9 +3,9 @@
 //! ```text
 //! text ─ toml ─▶ tree ─ read ─▶ what was typed, each value with its place ─ resolve ─▶ Config
 //! ```
-//! Nothing stops at the first error. **Reading** ([`table`]) asks each table for its keys; a value that
+//! Nothing stops at the first error. **Reading** (`table`) asks each table for its keys; a value that
 //! is not good is reported and missing from then on. **Resolving** connects names (sets, regions,
-//! endpoints, plans) and judges the whole ([`checks`]); what is missing because of an error is never
+//! endpoints, plans) and judges the whole (`checks`); what is missing because of an error is never
 //! reported a second time. Where the text itself does not parse, the lines at fault are blanked, the
 //! rest is read, and nothing is resolved: what seems to be missing may stand in those lines.
 
@@ -21,6 +21,7 @@ mod scalar;
 mod services;
 mod settings;
 mod sites;
+mod syntax;
 mod table;
 mod zones;
 
@@ -102,11 +103,7 @@ fn unreadable(path: &Path, why: &str) -> Problem {
 
 /// Parses and reads; resolves where all of it parsed.
 fn parse(report: &mut Report<'_>, text: &str, files: &mut dyn Files, path: &Path) -> Option<(Config, Spots)> {
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let span = error.span().unwrap_or_default();
-        report.syntax_error(&span, error.message().to_owned(), syntax_help(text, &span));
-    }
+    let tree = syntax::parse(report, text);
     let folder = path.parent().unwrap_or(Path::new(""));
     if !report.is_partial() {
         let typed = Typed::read(report, tree.get_ref(), folder, files);
@@ -116,16 +113,6 @@ fn parse(report: &mut Report<'_>, text: &str, files: &mut dyn Files, path: &Path
     let (tree, _) = DeTable::parse_recoverable(&rest);
     Typed::read(report, tree.get_ref(), folder, files);
     None
-}
-
-/// A word on the mistakes that are made most.
-fn syntax_help(text: &str, span: &Span) -> Option<String> {
-    let start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
-    let line = text[start..].lines().next()?.trim();
-    let (key, value) = line.split_once('=')?;
-    let bare = value.split_whitespace().next()?;
-    let plain = bare.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.:/*".contains(&octet));
-    plain.then(|| format!("text stands in quotes: `{} = \"{bare}\"`", key.trim()))
 }
 
 /// All that was typed.

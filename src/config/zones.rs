@@ -20,7 +20,7 @@ pub(super) fn read(root: &mut Table<'_>, folder: &Path, files: &mut dyn Files) -
     let report = root.report;
     let value = root.value("zones");
     if let Some(value) = value.as_ref().filter(|value| value.is_table()) {
-        return value.table("[zones]", &[]).map_or(Vec::new(), |table| read_directory(table, folder, files));
+        return value.table("[zones]", &[]).map_or(Vec::new(), |table| read_table(table, folder, files));
     }
     let tables = super::tables(root, "zones", "name", &[]);
     if tables.is_empty() && !report.is_partial() {
@@ -47,11 +47,20 @@ fn zone_name(value: &Value<'_>) -> Option<Name> {
     }
 }
 
-fn read_directory(mut table: Table<'_>, folder: &Path, files: &mut dyn Files) -> Vec<ZoneSpec> {
+fn read_table(mut table: Table<'_>, folder: &Path, files: &mut dyn Files) -> Vec<ZoneSpec> {
+    if table.has("name") || table.has("file") {
+        let message = "a zone by name is one of a list; [zones] in single brackets has a `directory`";
+        table.report.error_help("wrong-type", &table.span, message, Some("write `[[zones]]`".to_owned()));
+        return Vec::new();
+    }
     let directory = table.required("directory", "\"zones\"", |value| path(value, folder));
     let report = table.report;
     table.finish();
-    let Some(At { value: directory, span }) = directory else { return Vec::new() };
+    directory.map_or(Vec::new(), |directory| list_directory(directory, files, report))
+}
+
+fn list_directory(directory: At<PathBuf>, files: &mut dyn Files, report: &Report<'_>) -> Vec<ZoneSpec> {
+    let At { value: directory, span } = directory;
     let listing = match files.list(&directory) {
         Ok(listing) => listing,
         Err(error) => {
