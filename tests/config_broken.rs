@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,15 +30,13 @@ fn broken() -> Vec<(String, Memory)> {
 
 #[test]
 fn each_says_what_where_and_how_to_mend_it() {
-    let mut seen = String::new();
     for (name, mut files) in broken() {
         let problems = read(&mut files, Path::new("config.toml")).err().unwrap_or_default();
         let expected_good = ["good", "service-below-cname"].contains(&name.as_str());
         assert_eq!(problems.is_empty(), expected_good, "{name}: {problems:#?}");
         assert!(problems.iter().all(|problem| problem.spot.is_some() && problem.help.is_some()), "{problems:#?}");
         if !expected_good {
-            writeln!(seen, "──── {name}.toml\n{}", render(&problems, &mut files, false)).unwrap();
+            insta::assert_snapshot!(name, render(&problems, &mut files, false));
         }
     }
-    insta::assert_snapshot!("broken", seen);
 }

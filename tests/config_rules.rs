@@ -334,6 +334,21 @@ fn fences() {
 }
 
 #[test]
+fn fence_places_are_bits_of_a_mask() {
+    let fence = |n: usize| format!("{{ where = \"asn:{n}\", in = \"eu\" }}");
+    let service = |n: usize| {
+        let fences: Vec<String> = (0..8).map(|i| fence(1 + n * 8 + i)).collect();
+        format!("[[services]]\nname = \"s{n}.shop.example\"\nendpoints = [\"*\"]\nfence = [{}]\n", fences.join(", "))
+    };
+    let with = |count| GOOD.replace(FENCE_AT, "") + &(0..count).map(service).collect::<String>();
+    let config = read_text(&with(8)).unwrap().config;
+    assert_eq!((config.fence_places.len(), config.fence_combinations.len()), (64, 65));
+    assert!(said(&with(9)).iter().all(|(code, _)| *code == "too-many-fences"));
+    // The same places again take no more bits.
+    assert_eq!(read_text(&(with(8) + &service(0).replace("s0.", "again."))).unwrap().config.fence_places.len(), 64);
+}
+
+#[test]
 fn a_hostname_inside_a_fence_needs_a_word() {
     let addresses = "addresses = [\"192.0.2.2\", \"2001:db8::2\"]";
     let said = |line| said(&edited(addresses, line));

@@ -34,7 +34,7 @@ use toml::de::DeTable;
 pub use meaning::{Admin, Config, Http, HttpMethod, Probe, ProbeKind, Resolver, Server, Tls, Zone, is_private};
 
 use crate::model::{
-    Addresses, Cloud, Coordinates, Country, Endpoint, Files, Name, Place, PlaceSet, Problem, Service, Site, Spot,
+    Addresses, Cloud, Coordinates, Cost, Country, Endpoint, Files, Name, Place, PlaceSet, Problem, Service, Site, Spot,
 };
 use report::{At, Report, Span, did_you_mean};
 use table::Table;
@@ -295,7 +295,7 @@ fn filled(endpoints: &[Option<Endpoint>]) -> Vec<Endpoint> {
         addresses: Addresses::Fixed(Vec::new()),
         bias_ms: 0.0,
         weight: 1,
-        cost: crate::model::Cost::default(),
+        cost: Cost::default(),
         probes: Vec::new(),
         probe_target: None,
     };
