@@ -2,21 +2,22 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meridian::cli::render;
 use meridian::config::read;
 
+type Memory = BTreeMap<PathBuf, Arc<[u8]>>;
+
 /// Each file of tests/broken by its name, with the files that all of them name.
-fn broken() -> Vec<(String, BTreeMap<PathBuf, Arc<[u8]>>)> {
+fn broken() -> Vec<(String, Memory)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
     paths.sort();
     let files = |path: &PathBuf| {
-        let mut files: BTreeMap<PathBuf, Arc<[u8]>> = BTreeMap::new();
+        let mut files = Memory::new();
         for beside in ["city.mmdb", "shop.example.zone", "cname.zone"] {
             files.insert(beside.into(), b""[..].into());
         }
@@ -29,15 +30,13 @@ fn broken() -> Vec<(String, BTreeMap<PathBuf, Arc<[u8]>>)> {
 
 #[test]
 fn each_says_what_where_and_how_to_mend_it() {
-    let mut seen = String::new();
     for (name, mut files) in broken() {
         let problems = read(&mut files, Path::new("config.toml")).err().unwrap_or_default();
         let expected_good = ["good", "service-below-cname"].contains(&name.as_str());
         assert_eq!(problems.is_empty(), expected_good, "{name}: {problems:#?}");
         assert!(problems.iter().all(|problem| problem.spot.is_some() && problem.help.is_some()), "{problems:#?}");
         if !expected_good {
-            writeln!(seen, "──── {name}.toml\n{}", render(&problems, &mut files, false)).unwrap();
+            insta::assert_snapshot!(name, render(&problems, &mut files, false));
         }
     }
-    insta::assert_snapshot!("broken", seen);
 }

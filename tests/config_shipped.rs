@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian::config::{Loaded, ProbeKind, read};
-use meridian::model::{Continent, Family, Problem, Spread, WhenNone, Within};
+use meridian::model::{Continent, Family, MAX_MEMBERS, Member, Problem, Severity, Spread, WhenNone, Within};
 use proptest::prelude::*;
 
 const TEXT: &str = include_str!("../config.toml");
@@ -57,8 +57,8 @@ fn endpoints_are_spread_as_the_lab_needs() {
 #[test]
 fn policies_mean_what_was_typed() {
     let config = read_text(TEXT.as_bytes()).unwrap().config;
-    let names = |plan: usize, members: &[meridian::model::Member]| -> Vec<&str> {
-        let id = |member: &meridian::model::Member| config.plans[plan].members[member.index()];
+    let names = |plan: usize, members: &[Member]| -> Vec<&str> {
+        let id = |member: &Member| config.plans[plan].members[member.index()];
         members.iter().map(|member| &*config.endpoints[id(member).index()].name).collect()
     };
     let www = &config.plans[0].policy;
@@ -99,6 +99,50 @@ fn splinters() -> impl Strategy<Value = String> {
     prop_oneof![piece.prop_map(str::to_owned), "\\PC{0,12}"]
 }
 
+/// What every later floor relies on.
+fn check_sound(loaded: &Loaded) {
+    let config = &loaded.config;
+    assert_eq!(loaded.spots.services.len(), config.services.len());
+    assert_eq!(loaded.spots.endpoints.len(), config.endpoints.len());
+    assert_eq!(loaded.spots.zones.len(), config.zones.len());
+    for service in &config.services {
+        assert!(service.name.is_at_or_below(&config.zones[service.zone.index()].name));
+        assert!(service.plan.index() < config.plans.len());
+    }
+    for plan in &config.plans {
+        assert!(!plan.members.is_empty() && plan.members.len() <= MAX_MEMBERS && plan.members.is_sorted());
+        let good = |members: &[Member]| {
+            !members.is_empty() && members.is_sorted() && members.iter().all(|m| m.index() < plan.members.len())
+        };
+        let policy = &plan.policy;
+        assert!(policy.fences.iter().all(|fence| good(&fence.members) && fence.place < config.fence_places.len()));
+        assert!(policy.preferences.iter().all(|preference| good(&preference.members)));
+        assert!(good(&plan.allowed_unknown()));
+        let has = |family| plan.has_family(family, &config.endpoints, &config.fence_combinations);
+        assert!(Family::ALL.into_iter().any(has));
+        for mask in &config.fence_combinations {
+            assert!(good(&plan.allowed(*mask).collect::<Vec<_>>()), "{mask:?}");
+        }
+    }
+    for name in config.endpoints.iter().flat_map(|endpoint| &endpoint.probes) {
+        assert!(config.probe(name).is_some());
+    }
+}
+
+/// The places of the words in quotes, quotes included.
+fn words() -> Vec<std::ops::Range<usize>> {
+    let code = TEXT.split_inclusive('\n').scan(0, |at, line| {
+        let start = *at;
+        *at += line.len();
+        Some((start, line.split(" #").next().filter(|_| !line.starts_with('#')).unwrap_or_default()))
+    });
+    let in_line = |(start, line): (usize, &str)| {
+        let quotes: Vec<usize> = line.match_indices('"').map(|(at, _)| start + at).collect();
+        quotes.chunks_exact(2).map(|pair| pair[0]..pair[1] + 1).collect::<Vec<_>>()
+    };
+    code.flat_map(in_line).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -109,8 +153,24 @@ proptest! {
             let at = at.min(octets.len());
             octets.splice(at..(at + length).min(octets.len()), splinter.into_bytes());
         }
-        if let Err(problems) = read_text(&octets) {
-            prop_assert!(problems.iter().any(|problem| problem.severity == meridian::model::Severity::Error));
+        match read_text(&octets) {
+            Ok(loaded) => check_sound(&loaded),
+            Err(problems) => prop_assert!(problems.iter().any(|problem| problem.severity == Severity::Error)),
+        }
+    }
+
+    #[test]
+    fn words_in_each_others_place_are_refused_or_sound(swaps in prop::collection::vec((0..words().len(), 0..words().len()), 1..4)) {
+        let words = words();
+        let mut text = TEXT.to_owned();
+        let mut places: Vec<(usize, &str)> = swaps.iter().map(|(to, from)| (*to, &TEXT[words[*from].clone()])).collect();
+        places.sort_by_key(|(to, _)| std::cmp::Reverse(*to));
+        places.dedup_by_key(|(to, _)| *to);
+        for (to, word) in places {
+            text.replace_range(words[to].clone(), word);
+        }
+        if let Ok(loaded) = read_text(text.as_bytes()) {
+            check_sound(&loaded);
         }
     }
 

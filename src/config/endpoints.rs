@@ -16,6 +16,9 @@ use crate::model::{Addresses, Cost, Endpoint, Name, Target};
 
 const LATER: &[&str] = &["capacity", "warmup", "drain"];
 
+/// The most endpoints of a configuration.
+const MAX_ENDPOINTS: usize = 10_000;
+
 /// The most addresses of one endpoint, and the most probes.
 const MAX_ADDRESSES: usize = 16;
 const MAX_PROBES: usize = 16;
@@ -30,14 +33,21 @@ pub(super) struct EndpointSpec<'a> {
     pub(super) place_declared: bool,
     bias_ms: f32,
     weight: u32,
-    cost: (f64, Vec<(At<&'a str>, f64)>),
+    cost: CostSpec<'a>,
     probes: Vec<At<&'a str>>,
     probe_target: Option<At<SocketAddr>>,
 }
 
+/// The default, and what holds at places, in the order of the file.
+type CostSpec<'a> = (f64, Vec<(At<&'a str>, f64)>);
+
 /// Reads all `[[endpoints]]`.
 pub(super) fn read<'a>(root: &mut Table<'a>) -> Vec<EndpointSpec<'a>> {
-    let tables = super::tables(root, "endpoints", "name", LATER);
+    let mut tables = super::tables(root, "endpoints", "name", LATER);
+    if let Some(table) = tables.get(MAX_ENDPOINTS) {
+        table.report.error("too-many-endpoints", &table.span, format!("there are over {MAX_ENDPOINTS} endpoints"));
+        tables.truncate(MAX_ENDPOINTS);
+    }
     tables.into_iter().map(read_one).collect()
 }
 
@@ -141,7 +151,7 @@ fn bias_ms(value: &Value<'_>) -> Option<f32> {
     }
 }
 
-fn read_cost<'a>(value: &Value<'a>) -> Option<(f64, Vec<(At<&'a str>, f64)>)> {
+fn read_cost<'a>(value: &Value<'a>) -> Option<CostSpec<'a>> {
     const RANGE: std::ops::RangeInclusive<f64> = 0.0..=1_000_000.0;
     if !value.is_table() {
         return Some((value.number(RANGE)?, Vec::new()));

@@ -63,7 +63,7 @@ pub struct Server {
 /// `[admin]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
-    /// Its HTTP address; none: no admin endpoint.
+    /// Its HTTP address; none (`listen = "off"`): no admin endpoint.
     pub listen: Option<SocketAddr>,
     /// Who may ask besides loopback.
     pub allow: Vec<IpNet>,
@@ -164,7 +164,7 @@ impl Config {
     }
 }
 
-/// Is it loopback, private, link-local, unspecified or multicast: nothing that an endpoint on the
+/// Is it loopback, private, link-local, unspecified, multicast or broadcast: nothing that an endpoint on the
 /// Internet can have (RFC 6890)?
 #[must_use]
 pub fn is_private(address: IpAddr) -> bool {
@@ -176,6 +176,7 @@ pub fn is_private(address: IpAddr) -> bool {
                 || v4.is_link_local()
                 || v4.is_unspecified()
                 || v4.is_multicast()
+                || v4.is_broadcast()
                 || shared
         }
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

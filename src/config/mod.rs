@@ -3,9 +3,9 @@
 //! ```text
 //! text ─ toml ─▶ tree ─ read ─▶ what was typed, each value with its place ─ resolve ─▶ Config
 //! ```
-//! Nothing stops at the first error. **Reading** ([`table`]) asks each table for its keys; a value that
+//! Nothing stops at the first error. **Reading** (`table`) asks each table for its keys; a value that
 //! is not good is reported and missing from then on. **Resolving** connects names (sets, regions,
-//! endpoints, plans) and judges the whole ([`checks`]); what is missing because of an error is never
+//! endpoints, plans) and judges the whole (`checks`); what is missing because of an error is never
 //! reported a second time. Where the text itself does not parse, the lines at fault are blanked, the
 //! rest is read, and nothing is resolved: what seems to be missing may stand in those lines.
 
@@ -21,6 +21,7 @@ mod scalar;
 mod services;
 mod settings;
 mod sites;
+mod syntax;
 mod table;
 mod zones;
 
@@ -33,9 +34,9 @@ use toml::de::DeTable;
 pub use meaning::{Admin, Config, Http, HttpMethod, Probe, ProbeKind, Resolver, Server, Tls, Zone, is_private};
 
 use crate::model::{
-    Addresses, Cloud, Coordinates, Country, Endpoint, Files, Name, Place, PlaceSet, Problem, Service, Site, Spot,
+    Addresses, Cloud, Coordinates, Cost, Country, Endpoint, Files, Name, Place, PlaceSet, Problem, Service, Site, Spot,
 };
-use report::{At, Report, Span};
+use report::{At, Report, Span, did_you_mean};
 use table::Table;
 
 /// The longest configuration file, in octets.
@@ -102,11 +103,7 @@ fn unreadable(path: &Path, why: &str) -> Problem {
 
 /// Parses and reads; resolves where all of it parsed.
 fn parse(report: &mut Report<'_>, text: &str, files: &mut dyn Files, path: &Path) -> Option<(Config, Spots)> {
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let span = error.span().unwrap_or_default();
-        report.syntax_error(&span, error.message().to_owned(), syntax_help(text, &span));
-    }
+    let tree = syntax::parse(report, text);
     let folder = path.parent().unwrap_or(Path::new(""));
     if !report.is_partial() {
         let typed = Typed::read(report, tree.get_ref(), folder, files);
@@ -116,16 +113,6 @@ fn parse(report: &mut Report<'_>, text: &str, files: &mut dyn Files, path: &Path
     let (tree, _) = DeTable::parse_recoverable(&rest);
     Typed::read(report, tree.get_ref(), folder, files);
     None
-}
-
-/// A word on the mistakes that are made most.
-fn syntax_help(text: &str, span: &Span) -> Option<String> {
-    let start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
-    let line = text[start..].lines().next()?.trim();
-    let (key, value) = line.split_once('=')?;
-    let bare = value.trim().split_whitespace().next()?;
-    let plain = bare.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.:/*".contains(&octet));
-    plain.then(|| format!("text stands in quotes: `{} = \"{bare}\"`", key.trim()))
 }
 
 /// All that was typed.
@@ -190,7 +177,10 @@ fn report_duplicate(what: &str, name: &str, span: &Span, first: &Span, report: &
 fn check_readable(file: &At<PathBuf>, what: &str, files: &mut dyn Files, report: &Report<'_>) {
     if let Err(error) = files.read(&file.value) {
         let message = format!("cannot read the {what} {}: {error}", file.value.display());
-        let help = "the path is relative to the folder of this file".to_owned();
+        let beside = file.value.parent().and_then(|folder| files.list(folder).ok()).unwrap_or_default();
+        let names = beside.iter().filter_map(|path| path.file_name()?.to_str());
+        let near = file.value.file_name().and_then(|name| did_you_mean(name.to_str()?, names));
+        let help = near.unwrap_or_else(|| "the path is relative to the folder of this file".to_owned());
         report.error_help("missing-file", &file.span, message, Some(help));
     }
 }
@@ -305,7 +295,7 @@ fn filled(endpoints: &[Option<Endpoint>]) -> Vec<Endpoint> {
         addresses: Addresses::Fixed(Vec::new()),
         bias_ms: 0.0,
         weight: 1,
-        cost: crate::model::Cost::default(),
+        cost: Cost::default(),
         probes: Vec::new(),
         probe_target: None,
     };
@@ -330,17 +320,4 @@ fn named_of_clients(config: &Config) -> (Vec<IpNet>, Vec<u32>) {
     asns.sort_unstable();
     asns.dedup();
     (labels, asns)
-}
-
-/// The folder for what outlives a restart, as the configuration at `path` has it, as far as its text
-/// can be read: it is needed most where the rest does not pass. `state` beside it by default.
-#[must_use]
-pub fn state_folder(files: &mut dyn Files, path: &Path) -> PathBuf {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let octets = files.read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&octets);
-    let (tree, _) = DeTable::parse_recoverable(&text);
-    let server = tree.get_ref().get("server").and_then(|server| server.get_ref().as_table());
-    let state = server.and_then(|server| server.get("state")).and_then(|state| state.get_ref().as_str());
-    folder.join(state.unwrap_or("state"))
 }

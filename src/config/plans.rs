@@ -18,6 +18,9 @@ use crate::model::{
 const TTL_SECONDS: u64 = 20;
 const TIE_MS: f32 = 3.0;
 
+/// What so many patterns match is remembered; others are matched anew each time.
+const MAX_PATTERNS: usize = 1000;
+
 /// What a service is resolved against.
 pub(super) struct Resolver<'c, 'a> {
     pub(super) report: &'c Report<'c>,
@@ -105,7 +108,9 @@ impl Resolver<'_, '_> {
         if found.is_empty() && !self.names.contains(&"") {
             self.report_unmatched(pattern, &self.names);
         }
-        self.matches.insert(pattern.value.to_owned(), found.clone());
+        if self.matches.len() < MAX_PATTERNS {
+            self.matches.insert(pattern.value.to_owned(), found.clone());
+        }
         found
     }
 
@@ -229,12 +234,16 @@ impl Resolver<'_, '_> {
 
     /// The members of the clouds and endpoints named, or all where none is named.
     fn narrow(&mut self, narrowed: &Narrowed<'_>, members: &[usize]) -> Option<BTreeSet<Member>> {
-        let good =
-            narrowed.clouds.iter().fold(true, |good, cloud| self.regions.check_cloud(cloud, self.report) && good);
+        let mut good = true;
+        for cloud in &narrowed.clouds {
+            good &= self.regions.check_cloud(cloud, self.report);
+        }
         let mut named = BTreeSet::new();
         for pattern in &narrowed.endpoints {
             let found = self.matching(pattern);
-            if !found.is_empty() && !found.iter().any(|index| members.contains(index)) {
+            let meant = found.iter().any(|index| members.contains(index));
+            good &= meant;
+            if !meant && !found.is_empty() {
                 let message = format!("{} matches no endpoint of this service", quoted(pattern.value));
                 let help = Some(format!("it has {}", one_of(members.iter().map(|&index| self.names[index]))));
                 self.report.error_help("no-match", &pattern.span, message, help);

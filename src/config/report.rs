@@ -1,6 +1,7 @@
 //! What is wrong in one file, gathered while reading goes on: a problem never stops the reader.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -25,7 +26,7 @@ pub(super) struct Report<'a> {
     text: &'a str,
     line_starts: Vec<usize>,
     /// Lines (from 0) that do not parse: what stands there is not judged further.
-    broken_lines: Vec<usize>,
+    broken_lines: HashSet<usize>,
     problems: RefCell<Vec<Problem>>,
     dropped_errors: Cell<usize>,
     dropped_warnings: Cell<usize>,
@@ -39,7 +40,7 @@ impl<'a> Report<'a> {
             file,
             text,
             line_starts,
-            broken_lines: Vec::new(),
+            broken_lines: HashSet::new(),
             problems: RefCell::default(),
             dropped_errors: Cell::default(),
             dropped_warnings: Cell::default(),
@@ -78,7 +79,12 @@ impl<'a> Report<'a> {
     /// Reports text that is no TOML. Nothing more is said about its lines.
     pub(super) fn syntax_error(&mut self, span: &Span, message: String, help: Option<String>) {
         self.error_help("syntax", span, message, help);
-        self.broken_lines.push(self.line_index(span.start));
+        self.broken_lines.insert(self.line_index(span.start));
+    }
+
+    /// From this line on nothing more is judged.
+    pub(super) fn break_from(&mut self, span: &Span) {
+        self.broken_lines.extend(self.line_index(span.start)..self.line_starts.len());
     }
 
     /// Did some text not parse? Then what seems to be missing may stand there.
@@ -86,19 +92,23 @@ impl<'a> Report<'a> {
         !self.broken_lines.is_empty()
     }
 
-    /// The file with its broken lines blanked out, every other octet at its place.
+    /// The file with its broken lines blanked out, every other octet at its place. With the head of a
+    /// table its whole body goes, which would else count as more of the table above.
     pub(super) fn text_without_broken_lines(&self) -> String {
-        let lines = self.text.split_inclusive('\n').enumerate();
-        let blank = |line: &str| line.bytes().map(|octet| if octet == b'\n' { '\n' } else { ' ' }).collect();
-        lines
-            .map(|(index, line)| if self.broken_lines.contains(&index) { blank(line) } else { line.to_owned() })
-            .collect()
+        let mut headless = false;
+        let keep = |(index, line): (usize, &str)| {
+            let (broken, head) = (self.broken_lines.contains(&index), line.trim_start().starts_with('['));
+            headless = head && broken || headless && !head;
+            if broken || headless { blank(line) } else { line.to_owned() }
+        };
+        self.text.split_inclusive('\n').enumerate().map(keep).collect()
     }
 
     /// All problems in the order of the file, and whether there is an error among them.
     pub(super) fn finish(self) -> (Vec<Problem>, bool) {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.spot.as_ref().map_or(usize::MAX, |spot| spot.span.start));
+        problems.dedup();
         let (errors, warnings) = (self.dropped_errors.get(), self.dropped_warnings.get());
         if errors > 0 {
             problems.push(Problem::error(
@@ -134,6 +144,10 @@ impl<'a> Report<'a> {
     fn line_index(&self, at: usize) -> usize {
         self.line_starts.partition_point(|&start| start <= at).saturating_sub(1)
     }
+}
+
+fn blank(line: &str) -> String {
+    line.bytes().map(|octet| if octet == b'\n' { '\n' } else { ' ' }).collect()
 }
 
 /// `did you mean …?`, if one of `candidates` is near enough to be meant.

@@ -256,7 +256,11 @@ impl<'a> Value<'a> {
     /// The elements of a list.
     pub(super) fn items(&self) -> Option<Vec<Value<'a>>> {
         let DeValue::Array(array) = self.inner.get_ref() else {
-            let help = self.inner.get_ref().is_str().then(|| "write it in brackets: `[\"…\"]`".to_owned());
+            let help = match self.inner.get_ref() {
+                DeValue::String(_) => Some("write it in brackets: `[\"…\"]`".to_owned()),
+                DeValue::Table(_) => Some("write it in brackets: `[{ … }]`, or its head in two: `[[…]]`".to_owned()),
+                _ => None,
+            };
             return self.wrong_type("a list", help);
         };
         let item = |inner| Value { report: self.report, key: self.key.clone(), inner };

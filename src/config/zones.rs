@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::meaning::Zone;
-use super::report::{At, Report, did_you_mean, quoted};
+use super::report::{At, Report, closest, quoted};
 use super::settings::path;
 use super::table::{Table, Value};
 use crate::model::{Files, Name, ZoneId};
@@ -18,18 +18,17 @@ pub(super) struct ZoneSpec {
 /// Reads `zones`, a folder's listing included.
 pub(super) fn read(root: &mut Table<'_>, folder: &Path, files: &mut dyn Files) -> Vec<ZoneSpec> {
     let report = root.report;
-    let Some(value) = root.value("zones") else {
-        if !report.is_partial() {
-            let message = "there is no zone, so every query would be refused";
-            let help = "add [[zones]] with `name` and `file`, or [zones] with `directory = \"zones\"`";
-            report.error_without_spot("no-zones", message.to_owned(), help.to_owned());
-        }
-        return Vec::new();
-    };
-    if value.is_table() {
-        return value.table("[zones]", &[]).map_or(Vec::new(), |table| read_directory(table, folder, files));
+    let value = root.value("zones");
+    if let Some(value) = value.as_ref().filter(|value| value.is_table()) {
+        return value.table("[zones]", &[]).map_or(Vec::new(), |table| read_table(table, folder, files));
     }
-    super::tables(root, "zones", "name", &[]).into_iter().map(|table| read_one(table, folder)).collect()
+    let tables = super::tables(root, "zones", "name", &[]);
+    if tables.is_empty() && !report.is_partial() {
+        let message = "there is no zone, so every query would be refused";
+        let help = "add [[zones]] with `name` and `file`, or [zones] with `directory = \"zones\"`";
+        report.error_without_spot("no-zones", message.to_owned(), help.to_owned());
+    }
+    tables.into_iter().map(|table| read_one(table, folder)).collect()
 }
 
 fn read_one(mut table: Table<'_>, folder: &Path) -> ZoneSpec {
@@ -48,11 +47,20 @@ fn zone_name(value: &Value<'_>) -> Option<Name> {
     }
 }
 
-fn read_directory(mut table: Table<'_>, folder: &Path, files: &mut dyn Files) -> Vec<ZoneSpec> {
+fn read_table(mut table: Table<'_>, folder: &Path, files: &mut dyn Files) -> Vec<ZoneSpec> {
+    if table.has("name") || table.has("file") {
+        let message = "a zone by name is one of a list; [zones] in single brackets has a `directory`";
+        table.report.error_help("wrong-type", &table.span, message, Some("write `[[zones]]`".to_owned()));
+        return Vec::new();
+    }
     let directory = table.required("directory", "\"zones\"", |value| path(value, folder));
     let report = table.report;
     table.finish();
-    let Some(At { value: directory, span }) = directory else { return Vec::new() };
+    directory.map_or(Vec::new(), |directory| list_directory(directory, files, report))
+}
+
+fn list_directory(directory: At<PathBuf>, files: &mut dyn Files, report: &Report<'_>) -> Vec<ZoneSpec> {
+    let At { value: directory, span } = directory;
     let listing = match files.list(&directory) {
         Ok(listing) => listing,
         Err(error) => {
@@ -106,7 +114,7 @@ impl Zones {
                 report.error_help("overlapping-zones", span, message, Some(help));
             }
         }
-        let zones = Self { by_apex, incomplete: specs.iter().any(|spec| spec.name.is_none()) };
+        let zones = Self { by_apex, incomplete: specs.is_empty() || specs.iter().any(|spec| spec.name.is_none()) };
         for At { value: name, span } in specs.iter().filter_map(|spec| spec.name.as_ref()) {
             let outer = name.parent().and_then(|parent| zones.apex_above(&parent));
             if let Some((outer, _)) = outer {
@@ -127,14 +135,22 @@ impl Zones {
     pub(super) fn of_service(&self, name: &At<Name>, report: &Report<'_>) -> Option<ZoneId> {
         let found = self.holding(&name.value);
         if found.is_none() && !self.incomplete {
-            let apexes: Vec<String> = self.by_apex.keys().take(1000).map(Name::to_string).collect();
-            let parents = std::iter::successors(name.value.parent(), Name::parent).map(|parent| parent.to_string());
-            let near = parents.take(4).find_map(|parent| did_you_mean(&parent, apexes.iter().map(String::as_str)));
-            let help = near.unwrap_or_else(|| "add the zone to [[zones]], or mend the name".to_owned());
+            let help = self.near(&name.value).map(|near| format!("did you mean `{near}`?"));
+            let help = help.unwrap_or_else(|| "add the zone to [[zones]], or mend the name".to_owned());
             let message = format!("`{}` lies outside every zone", name.value);
             report.error_help("outside-zones", &name.span, message, Some(help));
         }
         found
+    }
+
+    /// The name with a zone's apex in place of what resembles it.
+    fn near(&self, name: &Name) -> Option<String> {
+        let apexes: Vec<String> = self.by_apex.keys().take(1000).map(Name::to_string).collect();
+        let parents = std::iter::successors(Some(name.clone()), Name::parent).map(|parent| parent.to_string());
+        parents.take(5).find_map(|parent| {
+            let apex = closest(&parent, apexes.iter().map(String::as_str))?;
+            Some(format!("{}{apex}", name.to_string().strip_suffix(&parent)?))
+        })
     }
 
     fn apex_above(&self, name: &Name) -> Option<(Name, usize)> {
