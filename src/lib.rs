@@ -6,7 +6,9 @@
 //! |---|---|
 //! | 0, words | [`model`] |
 //! | 1, pure functions | [`wire`] |
+//! | 3, data plane | [`serve`] |
 
 pub mod config;
 pub mod model;
+pub mod serve;
 pub mod wire;

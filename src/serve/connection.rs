@@ -1,0 +1,172 @@
+//! A stream of queries (RFC 7766): messages behind their length in two octets.
+//!
+//! ```text
+//! read → answer each whole query, in order → write ─┐   ends: idle, slow to take its answers,
+//!   └───────────────────────────────────────────────┘         length below a header's, silence,
+//!                                                              end of input, stop, evicted
+//! ```
+//! It holds at most one query that is not whole, and writes from 64 KiB of answers on: 200 KiB at
+//! most, mostly 4.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Faults, Respond, Transport, respond};
+use crate::wire::HEADER_LENGTH;
+
+/// A client that has not taken its answers in this time is closed.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answers are written when they have this many octets.
+const WRITE_AT: usize = 1 << 16;
+/// Octets that are read at once at least, and buffers that are kept.
+const READ_ROOM: usize = 2048;
+
+/// One client's connection.
+pub(super) struct Connection<R> {
+    client: SocketAddr,
+    /// Which responder is its, over and over.
+    worker: usize,
+    responders: Arc<Responders<R>>,
+    idle: Duration,
+    /// Closed when all shall stop; carries nothing.
+    stop: watch::Receiver<()>,
+    last_query: LastQuery,
+    received: Vec<u8>,
+    answers: Vec<u8>,
+}
+
+/// When a connection last brought a whole query, or began.
+#[derive(Clone)]
+pub(super) struct LastQuery(Arc<Mutex<Instant>>);
+
+impl LastQuery {
+    pub(super) fn at(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+impl<R: Respond> Connection<R> {
+    pub(super) fn new(
+        client: SocketAddr,
+        worker: usize,
+        responders: Arc<Responders<R>>,
+        idle: Duration,
+        stop: watch::Receiver<()>,
+    ) -> Self {
+        let last_query = LastQuery(Arc::new(Mutex::new(Instant::now())));
+        Self { client, worker, responders, idle, stop, last_query, received: Vec::new(), answers: Vec::new() }
+    }
+
+    pub(super) fn last_query(&self) -> LastQuery {
+        self.last_query.clone()
+    }
+
+    /// Serves it to its end. An error is the client's or the network's.
+    pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut stream: S) -> io::Result<()> {
+        loop {
+            // Octets that make no whole query do not put off the end.
+            let close_at = self.last_query.at() + self.idle;
+            let more = timeout_at(close_at, self.read(&mut stream)).await??;
+            if !more || !self.answer_all(&mut stream).await? {
+                return stream.shutdown().await;
+            }
+        }
+    }
+
+    /// False where no more will come: the client has ended its side, or all shall stop and nothing
+    /// waits to be read.
+    async fn read<S: AsyncRead + Unpin>(&mut self, stream: &mut S) -> io::Result<bool> {
+        self.received.reserve(missing(&self.received).max(READ_ROOM));
+        tokio::select! {
+            biased;
+            length = stream.read_buf(&mut self.received) => Ok(length? > 0),
+            _ = self.stop.changed() => Ok(false),
+        }
+    }
+
+    /// Answers every whole query received. False where the connection shall end.
+    async fn answer_all<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<bool> {
+        let mut received = std::mem::take(&mut self.received);
+        let mut answered = 0;
+        let mut go_on = true;
+        while let Some(query) = first_query(&received[answered..]).filter(|_| go_on) {
+            answered += 2 + query.len();
+            go_on = query.len() >= HEADER_LENGTH
+                && self.responders.answer(self.worker, self.client, query, &mut self.answers);
+            self.last_query.is_now();
+            if self.answers.len() >= WRITE_AT {
+                self.write(stream).await?;
+            }
+        }
+        self.write(stream).await?;
+        received.drain(..answered);
+        received.shrink_to(READ_ROOM);
+        self.received = received;
+        Ok(go_on)
+    }
+
+    async fn write<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
+        timeout(WRITE_TIMEOUT, stream.write_all(&self.answers)).await??;
+        self.answers.clear();
+        self.answers.shrink_to(READ_ROOM);
+        Ok(())
+    }
+}
+
+/// The first query in `received`, if it is whole.
+fn first_query(received: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = received.split_first_chunk()?;
+    rest.get(..u16::from_be_bytes(*length).into())
+}
+
+/// Octets that the first query lacks, as far as is known.
+fn missing(received: &[u8]) -> usize {
+    let length = received.first_chunk().map_or(0, |length| usize::from(u16::from_be_bytes(*length)));
+    (2 + length).saturating_sub(received.len())
+}
+
+/// The responders that connections share. A call is short and never awaits.
+pub(super) struct Responders<R> {
+    workers: Vec<Mutex<Worker<R>>>,
+    faults: Arc<Faults>,
+}
+
+struct Worker<R> {
+    responder: R,
+    reply: Box<[u8]>,
+}
+
+impl<R: Respond> Responders<R> {
+    /// At least one.
+    pub(super) fn new(responders: Vec<R>, faults: Arc<Faults>) -> Self {
+        let worker = |responder| Mutex::new(Worker { responder, reply: vec![0; usize::from(u16::MAX)].into() });
+        Self { workers: responders.into_iter().map(worker).collect(), faults }
+    }
+
+    pub(super) fn faults(&self) -> &Arc<Faults> {
+        &self.faults
+    }
+
+    /// Appends the answer behind its length; false: there is none.
+    fn answer(&self, worker: usize, client: SocketAddr, query: &[u8], answers: &mut Vec<u8>) -> bool {
+        let worker = &self.workers[worker % self.workers.len()];
+        let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let Worker { responder, reply } = &mut *worker;
+        let length = respond(responder, client, Transport::Tcp, query, reply, &self.faults);
+        if length > 0 {
+            answers.extend((length as u16).to_be_bytes()); // a reply has 65,535 octets at most
+            answers.extend(&reply[..length]);
+        }
+        length > 0
+    }
+}

@@ -1,0 +1,145 @@
+//! Floor 3: the sockets. UDP on threads, TCP on tokio; both call one bytes → bytes function.
+//!
+//! ```text
+//! bind(listen) → Bound ── serve(settings, responder for each worker) → Serving ── stop().await
+//!    one TCP listener and, for each worker, one UDP socket (SO_REUSEPORT) an address
+//! UDP worker: receive → respond → send (udp.rs)
+//! TCP: accept → gate, which keeps the limit (tcp.rs) → connection (connection.rs)
+//! ```
+//! Nothing that a client sends ends a worker: socket errors and panics of the responder are counted
+//! in [`Faults`], logged now and then, and the next packet is served.
+
+mod bind;
+mod connection;
+mod faults;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use connection::Responders;
+
+pub use bind::{BindError, Bound};
+pub use faults::Faults;
+
+/// What a query came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// One datagram.
+    Udp,
+    /// A connection; a reply may have 65,535 octets.
+    Tcp,
+}
+
+/// Answers messages. Each worker has its own and is alone with it, so it may keep scratch space.
+pub trait Respond: Send + 'static {
+    /// Writes the reply to `query` into `out` and returns its length; 0 is silence (which closes a
+    /// TCP connection). `out` has 4,096 octets for UDP and 65,535 for TCP. It is called on the data
+    /// path and may not block. It may panic: that is silence, and the next query finds it as it was
+    /// left.
+    fn respond(&mut self, client: SocketAddr, transport: Transport, query: &[u8], out: &mut [u8]) -> usize;
+}
+
+impl<F> Respond for F
+where
+    F: FnMut(SocketAddr, Transport, &[u8], &mut [u8]) -> usize + Send + 'static,
+{
+    fn respond(&mut self, client: SocketAddr, transport: Transport, query: &[u8], out: &mut [u8]) -> usize {
+        self(client, transport, query, out)
+    }
+}
+
+/// Bounds on TCP connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpSettings {
+    /// Connections at once, over all listeners; at least one. At the limit a new one takes the place
+    /// of the one that has been without a query for the longest time.
+    pub connections: usize,
+    /// A connection without a whole query for this long is closed (RFC 7766 §6.2.3).
+    pub idle: Duration,
+}
+
+/// A running server. Dropping it stops it as well, without waiting.
+pub struct Serving {
+    addresses: Vec<SocketAddr>,
+    faults: Arc<Faults>,
+    udp: Vec<JoinHandle<()>>,
+    tcp: tokio::task::JoinHandle<()>,
+    /// Dropping it tells everyone to stop.
+    alive: watch::Sender<()>,
+}
+
+impl Bound {
+    /// Starts to serve; in a tokio runtime. `responder` is called once for each worker, with its
+    /// number: first all of UDP (workers × addresses), then `workers` that TCP connections share.
+    ///
+    /// # Errors
+    /// Threads that cannot be started, listeners that the runtime does not take.
+    pub fn serve<R: Respond>(
+        self,
+        settings: TcpSettings,
+        mut responder: impl FnMut(usize) -> R,
+    ) -> std::io::Result<Serving> {
+        let (alive, stop) = watch::channel(());
+        let faults = Arc::new(Faults::default());
+        let addresses = self.addresses();
+        let udp_workers = self.udp.len();
+        let mut udp = Vec::with_capacity(udp_workers);
+        for (index, socket) in self.udp.into_iter().enumerate() {
+            let worker = udp::Worker::new(socket, responder(index), Arc::clone(&faults), stop.clone())?;
+            udp.push(std::thread::Builder::new().name(format!("udp-{index}")).spawn(move || worker.run())?);
+        }
+        let shared = (0..self.workers).map(|index| responder(udp_workers + index)).collect();
+        let listeners =
+            self.tcp.into_iter().map(tokio::net::TcpListener::from_std).collect::<std::io::Result<Vec<_>>>()?;
+        let gate = tcp::Gate::new(settings, Responders::new(shared, Arc::clone(&faults)), stop);
+        let tcp = tokio::spawn(gate.run(listeners));
+        Ok(Serving { addresses, faults, udp, tcp, alive })
+    }
+}
+
+impl Serving {
+    /// The addresses served, in the order of the configuration, ports resolved.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What has gone wrong so far.
+    #[must_use]
+    pub fn faults(&self) -> &Arc<Faults> {
+        &self.faults
+    }
+
+    /// Stops: UDP workers answer what has reached them, TCP connections what they have received;
+    /// nothing new is accepted. It takes five seconds at most.
+    pub async fn stop(self) {
+        drop(self.alive);
+        let joined = tokio::task::spawn_blocking(move || self.udp.into_iter().for_each(|thread| drop(thread.join())));
+        let (_, _) = tokio::join!(joined, self.tcp);
+    }
+}
+
+/// Calls a responder; a panic in it is silence.
+fn respond<R: Respond>(
+    responder: &mut R,
+    client: SocketAddr,
+    transport: Transport,
+    query: &[u8],
+    out: &mut [u8],
+    faults: &Faults,
+) -> usize {
+    let call = || responder.respond(client, transport, query, out).min(out.len());
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+        faults.count_panic(client);
+        0
+    })
+}
