@@ -71,6 +71,9 @@ impl<R: Respond> Gate<R> {
     }
 
     fn admit(&mut self, stream: TcpStream, client: SocketAddr) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.forget(ended);
+        }
         if self.open.len() >= self.settings.connections.max(1) {
             self.evict_longest_idle();
         }
