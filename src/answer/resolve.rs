@@ -114,7 +114,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
             // An alias that leads back ends the answer (RFC 1034 §3.6.2); one of our own zones' data.
             let Some(target) = next else { return };
             let back = |earlier: &&[u8]| earlier.eq_ignore_ascii_case(target);
-            if hop == MAX_ALIASES || question.name.eq_ignore_ascii_case(target) || targets.iter().any(|t| back(&t)) {
+            if hop == MAX_ALIASES || question.name.eq_ignore_ascii_case(target) || targets.iter().any(back) {
                 return;
             }
             targets[hop] = target;

@@ -25,8 +25,3 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::Lab(arguments) => lab::run(arguments),
     }
 }
-//! Floor 5: what the operator types and sees.
-
-mod render;
-
-pub use render::render;

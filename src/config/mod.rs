@@ -321,3 +321,15 @@ fn named_of_clients(config: &Config) -> (Vec<IpNet>, Vec<u32>) {
     asns.dedup();
     (labels, asns)
 }
+
+/// The folder for what outlives a restart, as the configuration at `path` has it, as far as its text
+/// can be read: it is needed most where the rest does not pass. `state` beside it by default.
+#[must_use]
+pub fn state_folder(files: &mut dyn Files, path: &Path) -> PathBuf {
+    let octets = files.read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&octets);
+    let (tree, _) = DeTable::parse_recoverable(&text);
+    let server = tree.get_ref().get("server").and_then(|server| server.get_ref().as_table());
+    let state = server.and_then(|server| server.get("state")).and_then(|state| state.get_ref().as_str());
+    path.parent().unwrap_or(Path::new("")).join(state.unwrap_or("state"))
+}

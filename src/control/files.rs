@@ -176,7 +176,7 @@ mod tests {
         let mut files = DiskFiles::default();
         assert_eq!(&*files.read(&path).unwrap(), b"one");
         assert!(files.read(&absent).is_err());
-        assert_eq!(files.list(folder.path()).unwrap(), [path.clone()]);
+        assert_eq!(files.list(folder.path()).unwrap(), std::slice::from_ref(&path));
         assert!(files.still_same());
         // Replaced by rename, as editors do, with content of the same length.
         fs::write(folder.path().join("new"), "two").unwrap();

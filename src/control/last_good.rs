@@ -73,10 +73,11 @@ impl LastGood {
             files: digests.iter().map(|(path, digest)| (path.clone(), digest.to_string())).collect(),
         };
         let sets = self.sets()?;
-        if let Some(newest) = sets.last().and_then(|(_, path)| read_manifest(path).ok()) {
-            if (&newest.absolute, &newest.files) == (&manifest.absolute, &manifest.files) {
-                return Ok(());
-            }
+        let newest = sets.last().and_then(|(_, path)| read_manifest(path).ok());
+        if newest.is_some_and(|newest| {
+            (newest.absolute, newest.files) == (manifest.absolute.clone(), manifest.files.clone())
+        }) {
+            return Ok(());
         }
         for (path, digest) in &digests {
             let place = self.content(&digest.to_string());

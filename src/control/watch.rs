@@ -52,7 +52,7 @@ impl Watch {
     /// Waits for a change.
     pub(super) async fn changed(&mut self) {
         if self.changes.recv().await.is_none() {
-            std::future::pending().await // nothing is watched
+            std::future::pending::<()>().await; // nothing is watched
         }
     }
 }

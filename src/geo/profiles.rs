@@ -70,7 +70,8 @@ impl Profiles {
             IpNet::V6(v6) if !MAPPED_SPACE.contains(v6) => Some((v6.network().into(), v6.prefix_len())),
             _ => None,
         }));
-        let cut = |net: Ipv6Net| (net.network().into(), net.prefix_len(), if net == MAPPED_SPACE { MAPPED } else { CUT });
+        let cut =
+            |net: Ipv6Net| (net.network().into(), net.prefix_len(), if net == MAPPED_SPACE { MAPPED } else { CUT });
         let aliases = Partition::of_nested(ALIASES.map(cut).to_vec());
         // Labels and aliases are few: laid over each other first, they cost the big space one pass.
         let labels = aliases.overlay(&labels, |alias, label| match alias {

@@ -298,6 +298,7 @@ mod tests {
             services: Vec::new(),
             plans: Vec::new(),
             fence_places: Vec::new(),
+            fence_combinations: Vec::new(),
             labels: Vec::new(),
             asns: Vec::new(),
         }

@@ -118,4 +118,10 @@ impl Endpoint {
             Addresses::Hostname(_) => family == Family::V4,
         }
     }
+
+    /// May it have an address of `family`? A hostname may resolve to both.
+    #[must_use]
+    pub fn may_have(&self, family: Family) -> bool {
+        matches!(self.addresses, Addresses::Hostname(_)) || self.counts_for(family)
+    }
 }

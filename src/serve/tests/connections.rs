@@ -30,7 +30,7 @@ async fn read_answer(stream: &mut DuplexStream) -> String {
 async fn assert_ended_without_more(mut stream: DuplexStream) {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
-    assert_eq!(rest, []);
+    assert_eq!(rest, b"");
 }
 
 #[tokio::test(start_paused = true)]
