@@ -27,7 +27,7 @@ pub struct Edns {
 
 /// A client subnet option in a query (RFC 7871 §6).
 ///
-/// It must be well-formed, else the query is FORMERR (§7.2.1, §11.2): no shorter than 4 octets;
+/// It must be well-formed, else the query is FORMERR (§7.2.1): no shorter than 4 octets;
 /// source at most 32 or 128; scope 0; as many address octets as source needs; no bit set beyond
 /// source; a known family. Family 0 is taken with source 0, as `dig +subnet=0` sends it. Two options
 /// in one query are FORMERR as well: a reply could be truthful to one of them only.

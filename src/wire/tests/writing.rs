@@ -186,3 +186,44 @@ fn images_are_patched_at_copy() {
         ]
     );
 }
+
+#[test]
+fn names_beyond_a_pointers_reach_are_written_in_full() {
+    let packet = plain();
+    let query = parse(&packet).unwrap();
+    let mut out = vec![0; 65_535];
+    let mut writer = Writer::reply(&query, &mut out, 65_535);
+    let text = [&[255][..], &[b'x'; 255]].concat();
+    let mut add = |owner: &str, rtype, rdata: &[u8]| {
+        writer.record(Section::Answer, &wire(owner), rtype, Class::IN, 1, rdata).unwrap();
+    };
+    for _ in 0..70 {
+        add("www.shop.example", Rtype::TXT, &text);
+    }
+    for _ in 0..2 {
+        add("far.away.test", Rtype::NS, &wire("ns.far.away.test"));
+    }
+    let length = writer.finish(Ending::default());
+    assert!(length > 0x4000);
+    let answers = decode(&out[..length]).answers;
+    assert_eq!(answers.len(), 72);
+    for answer in &answers[70..] {
+        assert_eq!(answer.to_string(), "far.away.test. 1 IN NS ns.far.away.test.");
+    }
+}
+
+#[test]
+fn more_names_than_are_remembered() {
+    let packet = plain();
+    let query = parse(&packet).unwrap();
+    let mut out = vec![0; 65_535];
+    let mut writer = Writer::reply(&query, &mut out, 65_535);
+    let owners: Vec<_> = (0..200).map(|index| format!("host{index}.shop.example.")).collect();
+    for owner in owners.iter().chain(&owners) {
+        writer.record(Section::Answer, &wire(owner), Rtype::A, Class::IN, 1, &[192, 0, 2, 1]).unwrap();
+    }
+    let length = writer.finish(Ending::default());
+    let answers = decode(&out[..length]).answers;
+    let names: Vec<_> = answers.iter().map(|answer| answer.name.to_string()).collect();
+    assert_eq!(names, [owners.clone(), owners].concat());
+}
