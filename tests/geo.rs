@@ -138,8 +138,7 @@ fn city_and_autonomous_systems_merge_and_the_first_file_wins() {
     let cities = Writer::new("GeoLite2-City", true).put("192.0.2.0/24", &city("DE", 52.5, 13.4));
     let countries = Writer::new("GeoLite2-Country", true).put("192.0.0.0/16", &country("FR"));
     let asns = Writer::new("GeoLite2-ASN", true).put("192.0.2.0/25", &asn(64496)).put("192.0.2.128/25", &asn(64497));
-    let files =
-        [database("city.mmdb", &cities), database("country.mmdb", &countries), database("asn.mmdb", &asns)];
+    let files = [database("city.mmdb", &cities), database("country.mmdb", &countries), database("asn.mmdb", &asns)];
     let geo = compile(&files, &[], &[64496], &[places(&[Place::Asn(64496)])]).unwrap();
     let (named, other) = (at(&geo, "192.0.2.1"), at(&geo, "192.0.2.129"));
     assert_eq!((code(named).as_str(), named.asn, named.fences), ("DE", Some(64496), FenceMask(1)));

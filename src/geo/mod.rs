@@ -12,7 +12,7 @@
 //!                                              Trie (look-up form) ◀───┘
 //! ```
 //!
-//! **Bounds.** A file has at most 1 GiB, and at most three leaves a tree node. A leaf costs 12 octets
+//! **Bounds.** A file has at most 1 GiB, and at most four leaves a tree node. A leaf costs 12 octets
 //! (IPv4) or 24 (IPv6); the shipped database has 2.4 million. There are at most 65,536 locations of
 //! leaves (`places`: the grid gets coarser) and some 8,900 of mixed prefixes (`summary`: they get stricter).
 
@@ -23,8 +23,10 @@ mod places;
 mod profiles;
 mod record;
 mod summary;
+mod tree;
 mod trie;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +69,6 @@ pub struct Match {
 }
 
 /// Where every address is. Immutable.
-#[derive(Debug)]
 pub struct Geo {
     v4: Trie<u32, LocationId>,
     v6: Trie<u128, LocationId>,
@@ -171,6 +172,13 @@ impl Geo {
     }
 }
 
+impl fmt::Debug for Geo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (leaves, locations) = (self.v4.len() + self.v6.len(), self.locations.len());
+        write!(f, "Geo {{ {leaves} leaves, {locations} locations, {:?} }}", self.files)
+    }
+}
+
 type Files = (Partition<u32>, Partition<u128>, Vec<FileInfo>);
 
 /// Reads every file and merges them, in order, into one partition of record ids for each family.
@@ -189,7 +197,7 @@ fn read_all(databases: &[Database], records: &mut Records) -> Result<Files, Vec<
                     None => (v4, v6),
                 });
             }
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(*problem),
         }
     }
     let (v4, v6) = spaces.unwrap_or_else(|| (Partition::empty(), Partition::empty()));

@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address of one family as an unsigned integer, most significant bit first.
 pub(super) trait Address: Copy + Ord + Hash + Debug {
@@ -26,6 +27,8 @@ pub(super) trait Address: Copy + Ord + Hash + Debug {
     fn midpoint(self, length: u8) -> Self;
     /// The sixteen leading bits.
     fn top(self) -> usize;
+    /// As the standard library has it.
+    fn ip(self) -> IpAddr;
 
     /// How many clients a prefix may have: its addresses of IPv4, its /48 networks of IPv6, where a
     /// longer prefix counts as one.
@@ -35,7 +38,7 @@ pub(super) trait Address: Copy + Ord + Hash + Debug {
 }
 
 macro_rules! address {
-    ($int:ty) => {
+    ($int:ty, $ip:ty) => {
         impl Address for $int {
             const WIDTH: u8 = <$int>::BITS as u8;
             const ZERO: Self = 0;
@@ -66,11 +69,15 @@ macro_rules! address {
             fn top(self) -> usize {
                 (self >> (Self::WIDTH - 16)) as usize
             }
+
+            fn ip(self) -> IpAddr {
+                <$ip>::from(self).into()
+            }
         }
     };
 }
-address!(u32);
-address!(u128);
+address!(u32, Ipv4Addr);
+address!(u128, Ipv6Addr);
 
 /// The value of space that nobody claimed.
 pub(super) const EMPTY: u32 = 0;

@@ -266,7 +266,9 @@ impl<'de> Deserialize<'de> for Number {
                 if text.is_empty() {
                     return Ok(Number(None));
                 }
-                text.parse().map(|number| Number(Some(number))).map_err(|_| E::custom(format_args!("{text:?} is no number")))
+                text.parse()
+                    .map(|number| Number(Some(number)))
+                    .map_err(|_| E::custom(format_args!("{text:?} is no number")))
             }
         }
         deserializer.deserialize_any(NumberVisitor)
@@ -318,7 +320,9 @@ mod tests {
     #[test]
     fn nonsense_is_named() {
         let error = |value| read(&value).unwrap_err();
-        assert!(error(json!({ "latitude": 91.5, "longitude": 0.0 })).starts_with("latitude 91.5, longitude 0 is no point"));
+        assert!(
+            error(json!({ "latitude": 91.5, "longitude": 0.0 })).starts_with("latitude 91.5, longitude 0 is no point")
+        );
         assert!(error(json!({ "latitude": "north" })).contains("\"north\" is no number"));
         assert!(error(json!({ "autonomous_system_number": -5 })).contains("-5 is no autonomous system number"));
         assert!(error(json!({ "country": 5 })).contains("expected struct IsoCode"));

@@ -17,7 +17,6 @@ use super::partition::{Address, Partition};
 const ROOTS: usize = 1 << 16;
 
 /// A partition with a value for every leaf and for every prefix that holds several leaves.
-#[derive(Debug)]
 pub(super) struct Trie<A, T> {
     /// The leaf that holds the first address with these leading bits; one more for the end.
     roots: Box<[u32]>,
@@ -62,7 +61,12 @@ impl<A: Address, T: Copy> Trie<A, T> {
 
     /// Every leaf's first address, length and value, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (A, u8, T)> {
-        (0..self.starts.len()).map(|index| (self.starts[index], self.length(index), self.leaves[index]))
+        (0..self.len()).map(|index| (self.starts[index], self.length(index), self.leaves[index]))
+    }
+
+    /// How many leaves.
+    pub(super) fn len(&self) -> usize {
+        self.starts.len()
     }
 
     fn index(&self, address: A) -> usize {
