@@ -25,8 +25,8 @@ pub(super) trait Address: Copy + Ord + Hash + Debug {
     fn masked(self, length: u8) -> Self;
     /// The first address of the upper half of the prefix that begins here; `length` is below `WIDTH`.
     fn midpoint(self, length: u8) -> Self;
-    /// The sixteen leading bits.
-    fn top(self) -> usize;
+    /// `count` bits from `skipped` on; past the width there are zeros.
+    fn bits(self, skipped: u8, count: u8) -> usize;
     /// As the standard library has it.
     fn ip(self) -> IpAddr;
 
@@ -66,8 +66,8 @@ macro_rules! address {
                 self | 1 << (Self::WIDTH - length - 1)
             }
 
-            fn top(self) -> usize {
-                (self >> (Self::WIDTH - 16)) as usize
+            fn bits(self, skipped: u8, count: u8) -> usize {
+                ((self << skipped) >> (Self::WIDTH - count)) as usize
             }
 
             fn ip(self) -> IpAddr {
@@ -153,9 +153,18 @@ impl<A: Address> Partition<A> {
         self.starts[index].length_to(self.end(index))
     }
 
-    /// Starts and values, leaf by leaf.
-    pub(super) fn into_parts(self) -> (Vec<A>, Vec<u32>) {
-        (self.starts, self.values)
+    #[cfg(test)]
+    pub(super) fn start(&self, index: usize) -> A {
+        self.starts[index]
+    }
+
+    pub(super) fn value(&self, index: usize) -> u32 {
+        self.values[index]
+    }
+
+    /// The first address of every leaf.
+    pub(super) fn into_starts(self) -> Vec<A> {
+        self.starts
     }
 
     fn end(&self, index: usize) -> A {
