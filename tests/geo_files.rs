@@ -285,7 +285,7 @@ fn sample(description: bool) -> Writer {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Flips and cuts either go unnoticed or are told of; whatever is left can be asked.
     #[test]
