@@ -293,7 +293,7 @@ fn by_hand(geo: &Geo, prefix: Ipv4Net) -> (Option<Location>, FenceMask, bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn look_ups_agree_with_the_leaves(

@@ -1,29 +1,28 @@
-//! One mmdb file: verified, walked, cut to what can be used.
+//! One mmdb file: walked, decoded, cut to what can be used.
 //!
-//! `maxminddb` verifies a file before it is walked: no cycle, no pointer out of bounds, every record
-//! readable. A walk takes at most three networks a tree node, so all that is made of a file is bounded
-//! by its size, which is bounded by [`MAX_BYTES`].
+//! Every record that the tree leads to is decoded, each once, and any that is damaged where it is
+//! looked at condemns the file. `tree` bounds the leaves by the nodes, so all that is made of a file
+//! is bounded by its size, and that by [`MAX_BYTES`].
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-use maxminddb::{LookupResult, MaxMindDbError, Reader};
+use ipnet::{IpNet, Ipv6Net};
+use maxminddb::Reader;
 
 use super::FileInfo;
 use super::hash::IntMap;
-use super::partition::{Builder, EMPTY, Partition};
+use super::partition::{Address, Builder, Partition};
 use super::profiles::ALIASES;
 use super::record::Record;
+use super::tree::Tree;
 use crate::model::Problem;
 
 /// Of one file. The largest known, full commercial ones, have 500 MB.
 const MAX_BYTES: usize = 1 << 30;
-
-/// A tree without shared parts has two at most; `Reader::verify` has the same limit.
-const NETWORKS_PER_NODE: usize = 3;
 
 /// One mmdb file.
 #[derive(Clone, Debug)]
@@ -85,30 +84,17 @@ pub(super) struct Content {
 }
 
 /// Reads a whole file.
-pub(super) fn read(database: &Database, records: &mut Records) -> Result<Content, Problem> {
+pub(super) fn read(database: &Database, records: &mut Records) -> Result<Content, Box<Problem>> {
     let reader = open(database)?;
-    let corrupt = |error| corrupt(database, &error);
-    verify(&reader).map_err(corrupt)?;
     let built = build_time(database, &reader)?;
-    let mut walk = Walk { v4: Builder::new(), v6: Builder::new(), by_offset: IntMap::default(), networks: 0 };
-    let most = NETWORKS_PER_NODE * reader.metadata().node_count as usize;
-    for (count, found) in reader.networks(maxminddb::WithinOptions::default()).map_err(corrupt)?.enumerate() {
-        if count >= most {
-            let message = format!("its tree has more than {NETWORKS_PER_NODE} networks a node");
-            return Err(corrupt(MaxMindDbError::invalid_database(message)));
-        }
-        walk.take(&found.map_err(corrupt)?, records).map_err(corrupt)?;
-    }
-    if walk.by_offset.values().all(|entry| entry.says_nothing) {
+    let mut walk = Walk { reader: &reader, records, ids: IntMap::default(), knows: false, networks: 0 };
+    let (v4, v6) = walk.both_families(&database.bytes).map_err(|cause| corrupt(database, cause))?;
+    if !walk.knows {
         return Err(wrong_kind(database, &reader));
     }
-    let info = FileInfo {
-        path: database.path.clone(),
-        database_type: reader.metadata().database_type.clone(),
-        built,
-        networks: walk.networks,
-    };
-    Ok(Content { v4: walk.v4.finish(), v6: walk.v6.finish(), info })
+    let networks = walk.networks;
+    let database_type = reader.metadata().database_type.clone();
+    Ok(Content { v4, v6, info: FileInfo { path: database.path.clone(), database_type, built, networks } })
 }
 
 /// What each file, taken alone, says of an address: which network matched, and what was found.
@@ -130,87 +116,87 @@ fn trace_one(database: &Database, address: IpAddr) -> TraceStep {
     TraceStep { network, record: found.decode().ok().flatten(), ..nothing }
 }
 
-fn open(database: &Database) -> Result<Reader<Arc<[u8]>>, Problem> {
+fn open(database: &Database) -> Result<Reader<Arc<[u8]>>, Box<Problem>> {
     let size = database.bytes.len();
     if size > MAX_BYTES {
         let message = format!("the database has {size} octets; at most {MAX_BYTES} are read");
-        return Err(Problem::error("database-too-large", &database.path, message));
+        return Err(Problem::error("database-too-large", &database.path, message).into());
     }
-    Reader::from_source(Arc::clone(&database.bytes)).map_err(|error| corrupt(database, &error))
+    Reader::from_source(Arc::clone(&database.bytes)).map_err(|error| corrupt(database, error))
 }
 
-/// `Reader::verify` refuses files without a description for that alone, and those of ip-location-db
-/// have none. Their walk is bounded all the same, and all that is used of their records is decoded.
-fn verify(reader: &Reader<Arc<[u8]>>) -> Result<(), MaxMindDbError> {
-    if reader.metadata().description.is_empty() { Ok(()) } else { reader.verify() }
-}
-
-fn corrupt(database: &Database, error: &MaxMindDbError) -> Problem {
-    let message = format!("it cannot be used as a GeoIP database: {error}");
+fn corrupt(database: &Database, cause: impl fmt::Display) -> Box<Problem> {
+    // The cause may quote the file.
+    let cause: String = cause.to_string().chars().take(300).collect();
+    let message = format!("it cannot be used as a GeoIP database: {cause}");
     Problem::error("database-corrupt", &database.path, message)
         .help("download it again, and put it in place by renaming a complete file")
+        .into()
 }
 
-fn build_time(database: &Database, reader: &Reader<Arc<[u8]>>) -> Result<jiff::Timestamp, Problem> {
+fn build_time(database: &Database, reader: &Reader<Arc<[u8]>>) -> Result<jiff::Timestamp, Box<Problem>> {
     let epoch = reader.metadata().build_epoch;
     let built = i64::try_from(epoch).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    built.ok_or_else(|| {
-        let message = format!("its build_epoch {epoch} is no time in seconds since 1970");
-        Problem::error("database-corrupt", &database.path, message).help("download it again")
-    })
+    built.ok_or_else(|| corrupt(database, format_args!("its build_epoch {epoch} is no time in seconds since 1970")))
 }
 
-fn wrong_kind(database: &Database, reader: &Reader<Arc<[u8]>>) -> Problem {
+fn wrong_kind(database: &Database, reader: &Reader<Arc<[u8]>>) -> Box<Problem> {
     let kind: String = reader.metadata().database_type.chars().take(80).collect();
     let message = format!("no record of this database ({kind:?}) has a country, a point or an autonomous system");
-    Problem::error("database-kind", &database.path, message).help(
-        "use a City, Country, Enterprise or ASN database: GeoLite2 or GeoIP2, DB-IP, or one packed by ip-location-db",
-    )
+    Problem::error("database-kind", &database.path, message)
+        .help("use a City, Country, Enterprise or ASN database of MaxMind's, DB-IP's or ip-location-db's making")
+        .into()
 }
 
-/// Takes the networks of a file, which come in the order of addresses, IPv4 first.
-struct Walk {
-    v4: Builder<u32>,
-    v6: Builder<u128>,
-    by_offset: IntMap<usize, Entry>,
+/// Takes the networks of a file.
+struct Walk<'a> {
+    reader: &'a Reader<Arc<[u8]>>,
+    records: &'a mut Records,
+    /// By offset into the data section.
+    ids: IntMap<usize, u32>,
+    /// Some record says something, even if only of an autonomous system that does not matter.
+    knows: bool,
     networks: usize,
 }
 
-#[derive(Clone, Copy)]
-struct Entry {
-    id: u32,
-    says_nothing: bool, // before other autonomous systems are left out
-}
-
-impl Walk {
-    fn take(&mut self, found: &LookupResult<'_, Arc<[u8]>>, records: &mut Records) -> Result<(), MaxMindDbError> {
-        let network = found.network()?;
-        let (address, length) = (network.ip(), network.prefix());
-        if ALIASES[1..].iter().any(|net| length >= net.prefix_len() && IpNet::V6(*net).contains(&address)) {
-            return Ok(());
+impl Walk<'_> {
+    fn both_families(&mut self, bytes: &[u8]) -> Result<(Partition<u32>, Partition<u128>), String> {
+        let metadata = self.reader.metadata();
+        let tree = Tree::new(bytes, metadata).ok_or("the search tree is longer than the file")?;
+        let v4 = self.family(&tree, metadata.ip_version, |_, _| false)?;
+        if metadata.ip_version == 4 {
+            return Ok((v4, Partition::empty()));
         }
-        let value = self.record(found, records)?;
-        self.networks += 1;
-        match address {
-            IpAddr::V4(address) => self.v4.push_at(address.into(), length, value),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
-                // A record over the place of the IPv4 tree is one of all IPv4 space.
-                self.v4.push_at(Ipv4Addr::UNSPECIFIED.into(), 0, value);
-                self.v6.push_at(0, length, value);
-            }
-            IpAddr::V6(address) => self.v6.push_at(address.into(), length, value),
-        }
-        Ok(())
+        let alias = |start: u128, length: u8| ALIASES.contains(&Ipv6Net::new_assert(start.into(), length));
+        Ok((v4, self.family(&tree, metadata.ip_version, alias)?))
     }
 
-    fn record(&mut self, found: &LookupResult<'_, Arc<[u8]>>, records: &mut Records) -> Result<u32, MaxMindDbError> {
-        let Some(offset) = found.offset() else { return Ok(EMPTY) };
-        if let Some(entry) = self.by_offset.get(&offset) {
-            return Ok(entry.id);
+    fn family<A: Address>(
+        &mut self,
+        tree: &Tree<'_>,
+        ip_version: u16,
+        skip: impl Fn(A, u8) -> bool,
+    ) -> Result<Partition<A>, String> {
+        let mut builder = Builder::new();
+        tree.walk(tree.root::<A>(ip_version), skip, |start: A, length, offset| {
+            builder.push_at(start, length, self.record(start.ip(), offset)?);
+            self.networks += 1;
+            Ok(())
+        })?;
+        Ok(builder.finish())
+    }
+
+    /// The record at an address, which the tree says is at that offset.
+    fn record(&mut self, address: IpAddr, offset: usize) -> Result<u32, String> {
+        if let Some(id) = self.ids.get(&offset) {
+            return Ok(*id);
         }
-        let record: Record = found.decode()?.unwrap_or_default();
-        let entry = Entry { id: records.intern(record), says_nothing: record == Record::default() };
-        self.by_offset.insert(offset, entry);
-        Ok(entry.id)
+        let record: Option<Record> =
+            self.reader.lookup(address).and_then(|found| found.decode()).map_err(|error| error.to_string())?;
+        let record = record.unwrap_or_default();
+        self.knows |= record != Record::default();
+        let id = self.records.intern(record);
+        self.ids.insert(offset, id);
+        Ok(id)
     }
 }

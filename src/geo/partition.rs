@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address of one family as an unsigned integer, most significant bit first.
 pub(super) trait Address: Copy + Ord + Hash + Debug {
@@ -24,8 +25,10 @@ pub(super) trait Address: Copy + Ord + Hash + Debug {
     fn masked(self, length: u8) -> Self;
     /// The first address of the upper half of the prefix that begins here; `length` is below `WIDTH`.
     fn midpoint(self, length: u8) -> Self;
-    /// The sixteen leading bits.
-    fn top(self) -> usize;
+    /// `count` bits from `skipped` on; past the width there are zeros.
+    fn bits(self, skipped: u8, count: u8) -> usize;
+    /// As the standard library has it.
+    fn ip(self) -> IpAddr;
 
     /// How many clients a prefix may have: its addresses of IPv4, its /48 networks of IPv6, where a
     /// longer prefix counts as one.
@@ -35,7 +38,7 @@ pub(super) trait Address: Copy + Ord + Hash + Debug {
 }
 
 macro_rules! address {
-    ($int:ty) => {
+    ($int:ty, $ip:ty) => {
         impl Address for $int {
             const WIDTH: u8 = <$int>::BITS as u8;
             const ZERO: Self = 0;
@@ -63,14 +66,18 @@ macro_rules! address {
                 self | 1 << (Self::WIDTH - length - 1)
             }
 
-            fn top(self) -> usize {
-                (self >> (Self::WIDTH - 16)) as usize
+            fn bits(self, skipped: u8, count: u8) -> usize {
+                ((self << skipped) >> (Self::WIDTH - count)) as usize
+            }
+
+            fn ip(self) -> IpAddr {
+                <$ip>::from(self).into()
             }
         }
     };
 }
-address!(u32);
-address!(u128);
+address!(u32, Ipv4Addr);
+address!(u128, Ipv6Addr);
 
 /// The value of space that nobody claimed.
 pub(super) const EMPTY: u32 = 0;
@@ -146,9 +153,18 @@ impl<A: Address> Partition<A> {
         self.starts[index].length_to(self.end(index))
     }
 
-    /// Starts and values, leaf by leaf.
-    pub(super) fn into_parts(self) -> (Vec<A>, Vec<u32>) {
-        (self.starts, self.values)
+    #[cfg(test)]
+    pub(super) fn start(&self, index: usize) -> A {
+        self.starts[index]
+    }
+
+    pub(super) fn value(&self, index: usize) -> u32 {
+        self.values[index]
+    }
+
+    /// The first address of every leaf.
+    pub(super) fn into_starts(self) -> Vec<A> {
+        self.starts
     }
 
     fn end(&self, index: usize) -> A {

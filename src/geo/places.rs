@@ -3,8 +3,8 @@
 //!
 //! Points that lie in one cell of a grid, in one country and subdivision, are one place: the mean of
 //! them, weighted by address space. The grid begins at 0.1 degrees (11 km, finer than any database is
-//! right) and is made coarser until at most [`MAX_LOCATIONS`] are left; the shipped database keeps its
-//! 8,445 points as they are, a full GeoLite2 City stays at the finest grid. Only a configuration that
+//! right) and is made coarser until at most [`MAX_LOCATIONS`] are left; of the shipped
+//! database's 8,445 points 8,405 stay apart, a full GeoLite2 City stays at the finest grid. Only a configuration that
 //! names very many prefixes and autonomous systems can still have more: that is an error.
 
 use std::collections::HashMap;

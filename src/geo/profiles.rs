@@ -15,12 +15,14 @@ pub(super) const MAPPED: u32 = u32::MAX;
 /// Set on the labels of other aliases, whose records are cut.
 const CUT: u32 = 1 << 31;
 
-/// IPv6 space whose records are IPv4's: compatible, mapped, 6to4. Databases graft the IPv4 tree there;
-/// it is cut, else every IPv4 network would be there four times. Mapped addresses are looked up as
-/// IPv4; hosts do not use the others (RFC 4291 §2.5.5.1, RFC 7526), so they are unlocated.
-pub(super) const ALIASES: [Ipv6Net; 3] = [
+/// IPv6 space whose records are IPv4's: compatible, mapped, Teredo, 6to4. Databases graft the IPv4 tree
+/// there; it is cut, else every IPv4 network would be there five times. Mapped addresses are looked up
+/// as IPv4. Hosts do not use the others any more (RFC 4291 §2.5.5.1, RFC 7526), and what stands at a
+/// Teredo address is the place of its server (RFC 4380): they are unlocated.
+pub(super) const ALIASES: [Ipv6Net; 4] = [
     Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 96),
     MAPPED_SPACE,
+    Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32),
     Ipv6Net::new_assert(Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16),
 ];
 const MAPPED_SPACE: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
