@@ -50,6 +50,8 @@ fn live(arguments: &arguments::Explain, url: Option<&str>) -> Result<Explanation
         .append_pair("client", &arguments.client.to_string())
         .append_pair("name", &arguments.name.to_string())
         .append_pair("type", family);
+    // reqwest asks for a provider even where it makes no TLS connection. A second install changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     report::block_on(async {
         let failed = |error: reqwest::Error| io::Error::other(format!("{base} does not answer: {error}"));
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().map_err(io::Error::other)?;
