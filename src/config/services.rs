@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::report::{At, quoted};
 use super::settings::{latency_ms, ttl};
 use super::table::{Table, Value};
-use crate::model::{Name, Within};
+use crate::model::{MAX_MULTIVALUE, Name, Within};
 
 /// Words of policies that later versions bring.
 const POLICY_LATER: &[&str] = &[
@@ -19,9 +19,6 @@ const POLICY_LATER: &[&str] = &[
     "when_full",
     "answer_as",
 ];
-
-/// The most endpoints in one answer.
-const MAX_MULTIVALUE: u32 = 16;
 
 /// The most fences, and the most preferences, of one service.
 const MAX_RULES: usize = 64;
@@ -140,7 +137,8 @@ fn read_policy<'a>(table: &mut Table<'a>) -> PolicySpec<'a> {
     PolicySpec {
         ttl: table.optional("ttl", ttl),
         spread: table.optional("spread", |value| value.choice(&spreads)),
-        multivalue: table.optional("multivalue", |value| value.integer(1..=MAX_MULTIVALUE).map(|number| number as u8)),
+        multivalue: table
+            .optional("multivalue", |value| value.integer(1..=MAX_MULTIVALUE as u32).map(|number| number as u8)),
         tie_ms: table.optional("tie", latency_ms),
         when_none: table.optional("when_none", when_none),
     }

@@ -20,6 +20,8 @@ pub use ids::{CounterId, EndpointId, LocationId, Member, OrderId, PlanId, Servic
 pub use location::{Coordinates, FenceMask, Location, MAX_FENCES};
 pub use name::{Name, NameError};
 pub use place::{Place, PlaceSet};
-pub use policy::{Fence, FenceUnknown, MAX_MEMBERS, Plan, Policy, Preference, Service, Spread, WhenNone, Within};
+pub use policy::{
+    Fence, FenceUnknown, MAX_MEMBERS, MAX_MULTIVALUE, Plan, Policy, Preference, Service, Spread, WhenNone, Within,
+};
 pub use problem::{Files, Problem, Severity, Spot};
 pub use region::{Cloud, Region, RegionStatus, Site, built_in_regions, find_region};

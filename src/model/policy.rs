@@ -9,6 +9,9 @@ use super::{Endpoint, EndpointId, Family, FenceMask, Member, Name, PlaceSet, Pla
 /// 256 bits.
 pub const MAX_MEMBERS: usize = 255;
 
+/// The most endpoints in one multivalue answer.
+pub const MAX_MULTIVALUE: usize = 16;
+
 /// A hard rule of residency: clients in its `where` get only these members (BEHAVIOUR rule 1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fence {

@@ -54,7 +54,7 @@ pub fn decide(
     states: &[Option<State>],
 ) -> Decision {
     let order = rank(plan, endpoints, family, location, estimate_ms);
-    let settled = settle(plan, endpoints, &order, states);
+    let settled = Settled::of(settle(plan, &order, states), plan, endpoints);
     let fenced = allowed(plan, location);
     let candidate = |member: Member| {
         let endpoint = &endpoints[plan.members[member.index()].index()];

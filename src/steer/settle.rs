@@ -2,7 +2,7 @@
 
 use super::order::Order;
 use super::spread::{MAX_SHARES, Split};
-use crate::model::{Endpoint, Member, Plan, Spread, State, WhenNone};
+use crate::model::{Endpoint, MAX_MULTIVALUE, Member, Plan, Spread, State, WhenNone};
 
 /// What an order comes to under the present states.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,64 +17,109 @@ pub enum Settled {
     Servfail,
 }
 
+/// The same before it is made ready to pick from: small, and free of allocation, since a verdict
+/// settles thousands of orders and most come to what others came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// These answer: together where the plan is multivalue, else they share the clients.
+    Members(Few),
+    /// No data.
+    Nodata,
+    /// Nothing may be answered.
+    Servfail,
+}
+
+/// One to [`MAX_MULTIVALUE`] members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Few {
+    list: [Member; MAX_MULTIVALUE],
+    count: u8,
+}
+
+impl Few {
+    fn of(members: impl Iterator<Item = Member>) -> Self {
+        let mut few = Self { list: [Member(0); MAX_MULTIVALUE], count: 0 };
+        for (place, member) in few.list.iter_mut().zip(members) {
+            *place = member;
+            few.count += 1;
+        }
+        few
+    }
+
+    /// Them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Member] {
+        &self.list[..usize::from(self.count)]
+    }
+}
+
+impl Settled {
+    /// Makes a choice ready to pick from.
+    #[must_use]
+    pub fn of(choice: Choice, plan: &Plan, endpoints: &[Endpoint]) -> Self {
+        match (choice, plan.policy.spread) {
+            (Choice::Members(members), Spread::Multivalue(_)) => Self::Set(members.as_slice().into()),
+            (Choice::Members(members), _) => Self::Split(Split::new(plan, endpoints, members.as_slice())),
+            (Choice::Nodata, _) => Self::Nodata,
+            (Choice::Servfail, _) => Self::Servfail,
+        }
+    }
+}
+
 /// Settles `order` under `states` (index: [`Member`]; of the address family that was ranked). None
 /// means that a member must not be answered in any mode: no address of it is known.
 ///
 /// Never names a member that the order lacks, but for `when_none = "endpoint:…"`, which the
 /// configuration has checked to lie inside every fence.
 #[must_use]
-pub fn settle(plan: &Plan, endpoints: &[Endpoint], order: &Order, states: &[Option<State>]) -> Settled {
+pub fn settle(plan: &Plan, order: &Order, states: &[Option<State>]) -> Choice {
     let state_of = |rank: usize| states[order.ranked[rank].index()];
-    let answerable: Vec<usize> = (0..order.ranked.len()).filter(|&rank| state_of(rank).is_some()).collect();
-    let best = answerable.iter().filter_map(|&rank| state_of(rank)).min().unwrap_or(State::Down);
-    let usable = match (best, plan.policy.when_none) {
-        (State::Down, WhenNone::IgnoreHealth) => answerable,
-        (State::Down, WhenNone::Endpoint(member)) if states[member.index()].is_some() => {
-            return Settled::Split(Split::new(plan, endpoints, &[member]));
+    let ranks = 0..order.ranked.len();
+    let best = ranks.clone().filter_map(state_of).min();
+    match (best, plan.policy.when_none) {
+        // Up, or degraded where none is up, and so on: only members in the best state there is.
+        (Some(best), _) if best != State::Down => {
+            choose(plan, order, ranks.filter(|&rank| state_of(rank) == Some(best)))
         }
-        (State::Down, WhenNone::Nodata) => return Settled::Nodata,
-        (State::Down, WhenNone::Servfail | WhenNone::Endpoint(_)) => return Settled::Servfail,
-        _ => answerable.into_iter().filter(|&rank| state_of(rank) == Some(best)).collect(),
-    };
-    let tier = preferred(plan, order, &usable).unwrap_or(usable);
-    let Some(chosen) = cheapest_near(order, &tier) else { return Settled::Servfail };
-    spread(plan, endpoints, order, &tier, chosen)
+        (_, WhenNone::IgnoreHealth) => choose(plan, order, ranks.filter(|&rank| state_of(rank).is_some())),
+        (_, WhenNone::Endpoint(member)) if states[member.index()].is_some() => {
+            Choice::Members(Few::of([member].into_iter()))
+        }
+        (_, WhenNone::Nodata) => Choice::Nodata,
+        (_, WhenNone::Servfail | WhenNone::Endpoint(_)) => Choice::Servfail,
+    }
 }
 
-/// The members of the first preference that reaches one of `usable`, if any does.
-fn preferred(plan: &Plan, order: &Order, usable: &[usize]) -> Option<Vec<usize>> {
-    let fastest = *usable.first()?;
-    order.preferences.iter().find_map(|preference| {
+/// Chooses among the usable ranks, which come in order.
+fn choose(plan: &Plan, order: &Order, usable: impl Iterator<Item = usize> + Clone) -> Choice {
+    let Some(fastest) = usable.clone().next() else { return Choice::Servfail };
+    // The first preference that reaches a usable member decides the tier; without one, all are it.
+    let tier = order.preferences.iter().find_map(|preference| {
         let members = &plan.policy.preferences[usize::from(preference.preference)].members;
         let last = usize::from(preference.reach[fastest]);
-        let near = usable.iter().copied().take_while(|&rank| rank <= last);
-        let tier: Vec<usize> = near.filter(|&rank| members.binary_search(&order.ranked[rank]).is_ok()).collect();
-        (!tier.is_empty()).then_some(tier)
-    })
-}
-
-/// The cheapest rank of `tier` within the cost budget of its fastest; without a budget, the fastest.
-fn cheapest_near(order: &Order, tier: &[usize]) -> Option<usize> {
-    let fastest = *tier.first()?;
-    if order.budget.is_empty() {
-        return Some(fastest);
-    }
-    let last = usize::from(order.budget[fastest]);
-    tier.iter().copied().take_while(|&rank| rank <= last).min_by_key(|&rank| (order.cost[rank], rank))
-}
-
-/// The chosen rank and those of its tier that tie with it (at the same cost, where cost counts).
-fn spread(plan: &Plan, endpoints: &[Endpoint], order: &Order, tier: &[usize], chosen: usize) -> Settled {
+        let preferred = |rank: &usize| *rank <= last && members.binary_search(&order.ranked[*rank]).is_ok();
+        usable.clone().any(|rank| preferred(&rank)).then_some((members, last))
+    });
+    let in_tier = |rank: &usize| {
+        tier.is_none_or(|(members, last)| *rank <= last && members.binary_search(&order.ranked[*rank]).is_ok())
+    };
+    let tier = usable.filter(in_tier);
+    let chosen = cheapest_near(order, tier.clone());
+    // Those that tie with it share, at the same cost where cost counts.
     let last = usize::from(order.tie[chosen]);
     let same_cost = |rank: &usize| order.cost.is_empty() || order.cost[*rank] == order.cost[chosen];
-    let ties = tier.iter().copied().filter(|&rank| rank >= chosen && rank <= last).filter(same_cost);
     let room = match plan.policy.spread {
         Spread::Multivalue(count) => usize::from(count),
         Spread::Sticky | Spread::Random => MAX_SHARES,
     };
-    let members: Vec<Member> = ties.take(room).map(|rank| order.ranked[rank]).collect();
-    match plan.policy.spread {
-        Spread::Multivalue(_) => Settled::Set(members.into()),
-        Spread::Sticky | Spread::Random => Settled::Split(Split::new(plan, endpoints, &members)),
-    }
+    let ties = tier.filter(|&rank| rank >= chosen && rank <= last).filter(same_cost).take(room);
+    Choice::Members(Few::of(ties.map(|rank| order.ranked[rank])))
+}
+
+/// The cheapest rank of the tier within the cost budget of its fastest; without a budget, the fastest.
+fn cheapest_near(order: &Order, mut tier: impl Iterator<Item = usize> + Clone) -> usize {
+    let fastest = tier.clone().next().expect("a tier has a member");
+    let Some(&last) = order.budget.get(fastest) else { return fastest };
+    let near = tier.by_ref().take_while(|&rank| rank <= usize::from(last));
+    near.min_by_key(|&rank| (order.cost[rank], rank)).expect("the fastest is near itself")
 }

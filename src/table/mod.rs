@@ -11,6 +11,7 @@
 //! to ([`Snapshot::with_health`]).
 
 mod counters;
+mod endpoint;
 mod image;
 mod plan;
 mod publish;

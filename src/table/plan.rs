@@ -4,23 +4,23 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::endpoint::EndpointEntry;
 use super::image::Image;
-use super::snapshot::EndpointEntry;
 use crate::latency;
 use crate::model::{
     Endpoint, EndpointId, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem, State,
 };
-use crate::steer::{self, Order, Settled, Split};
+use crate::steer::{self, Choice, Order, Settled, Split};
 
 /// One plan, compiled.
 #[derive(Clone, Debug)]
 pub struct PlanTable {
     /// What it was compiled from.
-    pub plan: Plan,
-    /// By family: what does not depend on health.
+    pub plan: Arc<Plan>,
+    /// By family: what does not depend on health. One and the same where all endpoints have both.
     rankings: [Arc<Ranking>; 2],
-    /// By family and order: what each comes to now.
-    replies: [Arc<[Reply]>; 2],
+    /// By family: what each order comes to now.
+    replies: [Arc<Replies>; 2],
 }
 
 /// Orders of one family.
@@ -30,6 +30,14 @@ struct Ranking {
     orders: Vec<Order>,
     /// Index: `LocationId`.
     by_location: Vec<OrderId>,
+}
+
+/// What the orders of one family come to: thousands of orders, dozens of replies.
+#[derive(Debug, Default)]
+struct Replies {
+    distinct: Vec<Reply>,
+    /// Index into `distinct`, by `OrderId`.
+    by_order: Vec<u32>,
 }
 
 /// What to answer for an order, now.
@@ -58,6 +66,9 @@ impl PlanTable {
         entries: &[EndpointEntry],
         file: &Path,
     ) -> Result<Self, Problem> {
+        let may_have = |id: &EndpointId, family| endpoints[id.index()].may_have(family);
+        let alike = plan.members.iter().all(|id| may_have(id, Family::V4) == may_have(id, Family::V6));
+        let families = if alike { &Family::ALL[..1] } else { &Family::ALL[..] };
         let mut builders = [RankingBuilder::default(), RankingBuilder::default()];
         for location in locations {
             if steer::allowed(plan, location).is_empty() {
@@ -65,7 +76,7 @@ impl PlanTable {
             }
             let member_ms = |id: &EndpointId| latency::expected_ms(location, &endpoints[id.index()].site);
             let estimate_ms: Vec<f32> = plan.members.iter().map(member_ms).collect();
-            for family in Family::ALL {
+            for &family in families {
                 let order = steer::rank(plan, endpoints, family, location, &estimate_ms);
                 if let Some(member) = outside_fences(plan, location, &order) {
                     return Err(fence_crossed(plan, endpoints, location, member, file));
@@ -73,33 +84,46 @@ impl PlanTable {
                 builders[family as usize].push(order);
             }
         }
-        let rankings = builders.map(|builder| Arc::new(builder.finish()));
-        let none: [Arc<[Reply]>; 2] = [Arc::new([]), Arc::new([])];
-        Ok(Self { plan: plan.clone(), rankings, replies: none }.settled(endpoints, entries))
+        let [v4, v6] = builders.map(|builder| Arc::new(builder.finish()));
+        let rankings = if alike { [v4.clone(), v4] } else { [v4, v6] };
+        let table = Self { plan: Arc::new(plan.clone()), rankings, replies: [Arc::default(), Arc::default()] };
+        Ok(table.settled(endpoints, entries))
     }
 
     /// The same orders, settled under the present standing of the endpoints.
     pub(super) fn settled(&self, endpoints: &[Endpoint], entries: &[EndpointEntry]) -> Self {
-        let replies = Family::ALL.map(|family| {
-            let entry = |member: Member| &entries[self.plan.members[member.index()].index()];
-            let states: Vec<Option<State>> =
-                (0..self.plan.members.len()).map(|index| entry(Member::at(index)).standing.state(family)).collect();
-            let reply = |order: &Order| match steer::settle(&self.plan, endpoints, order, &states) {
-                Settled::Split(split) => split_reply(split, |member| entry(member).images[family as usize].clone()),
-                Settled::Set(members) => Reply::Set(set_image(family, &members, entry)),
-                Settled::Nodata => Reply::Nodata,
-                Settled::Servfail => Reply::Servfail,
-            };
-            self.rankings[family as usize].orders.iter().map(reply).collect()
-        });
-        Self { plan: self.plan.clone(), rankings: self.rankings.clone(), replies }
+        let settle = |family| Arc::new(self.settle_family(family, endpoints, entries));
+        Self { replies: Family::ALL.map(settle), ..self.clone() }
+    }
+
+    fn settle_family(&self, family: Family, endpoints: &[Endpoint], entries: &[EndpointEntry]) -> Replies {
+        let entry = |member: Member| &entries[self.plan.members[member.index()].index()];
+        let members = (0..self.plan.members.len()).map(Member::at);
+        let states: Vec<Option<State>> = members.map(|member| entry(member).standing.state(family)).collect();
+        let reply = |choice: Choice| match Settled::of(choice, &self.plan, endpoints) {
+            Settled::Split(split) => split_reply(split, |member| entry(member).images[family as usize].clone()),
+            Settled::Set(members) => Reply::Set(set_image(family, &members, entry)),
+            Settled::Nodata => Reply::Nodata,
+            Settled::Servfail => Reply::Servfail,
+        };
+        let (mut replies, mut indices) = (Replies::default(), HashMap::<Choice, u32>::new());
+        for order in &self.rankings[family as usize].orders {
+            let choice = steer::settle(&self.plan, order, &states);
+            let index = indices.entry(choice).or_insert_with(|| {
+                replies.distinct.push(reply(choice));
+                replies.distinct.len() as u32 - 1
+            });
+            replies.by_order.push(*index);
+        }
+        replies
     }
 
     /// What to answer clients at `location` that ask for `family`.
     #[must_use]
     pub fn reply(&self, family: Family, location: LocationId) -> &Reply {
         let order = self.rankings[family as usize].by_location[location.index()];
-        &self.replies[family as usize][order.index()]
+        let replies = &self.replies[family as usize];
+        &replies.distinct[replies.by_order[order.index()] as usize]
     }
 
     /// The order of a location, for `explain` and tests.

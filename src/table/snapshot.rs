@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::counters::{CounterKey, Counters};
-use super::image::Image;
+use super::endpoint::EndpointEntry;
 use super::plan::PlanTable;
 use super::standing::Standing;
 use crate::config::Config;
@@ -64,25 +64,6 @@ pub struct ServiceEntry {
     pub ttl: u32,
     /// Counts its queries.
     pub counter: CounterId,
-}
-
-/// An endpoint, ready to be answered.
-#[derive(Clone, Debug)]
-pub(super) struct EndpointEntry {
-    pub(super) standing: Standing,
-    pub(super) images: [Option<Arc<Image>>; 2],
-    pub(super) counter: CounterId,
-}
-
-impl EndpointEntry {
-    fn new(standing: Standing, counter: CounterId) -> Self {
-        let images = Family::ALL.map(|family| {
-            let addresses = standing.answerable(family);
-            let image = || Arc::new(Image::new(family, &addresses, standing.ttl, Box::new([counter])));
-            (!addresses.is_empty()).then(image)
-        });
-        Self { standing, images, counter }
-    }
 }
 
 impl Snapshot {

@@ -1,0 +1,26 @@
+//! An endpoint, ready to be answered.
+
+use std::sync::Arc;
+
+use super::image::Image;
+use super::standing::Standing;
+use crate::model::{CounterId, Family};
+
+/// One endpoint as it stands, with its images.
+#[derive(Clone, Debug)]
+pub(super) struct EndpointEntry {
+    pub(super) standing: Standing,
+    pub(super) images: [Option<Arc<Image>>; 2],
+    pub(super) counter: CounterId,
+}
+
+impl EndpointEntry {
+    pub(super) fn new(standing: Standing, counter: CounterId) -> Self {
+        let images = Family::ALL.map(|family| {
+            let addresses = standing.answerable(family);
+            let image = || Arc::new(Image::new(family, &addresses, standing.ttl, Box::new([counter])));
+            (!addresses.is_empty()).then(image)
+        });
+        Self { standing, images, counter }
+    }
+}
