@@ -156,7 +156,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
         }
         let target = rrset.rdatas().next()?;
         if prefix + target.len() > MAX_NAME {
-            self.ending.rcode = YXDOMAIN; // §2.2
+            self.ending.rcode = Rcode::YXDOMAIN; // §2.2
             return None;
         }
         let mut made = [0; MAX_NAME];
@@ -237,6 +237,3 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
         zone.addresses(folded.folded()).try_for_each(|rrset| self.put(Section::Additional, target, rrset, rrset.ttl))
     }
 }
-
-/// Name exists when it should not (RFC 2136 §2.2): here, it grew too long.
-const YXDOMAIN: Rcode = Rcode(6);

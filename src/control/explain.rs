@@ -15,7 +15,7 @@ use crate::geo::{self, Database, Match, Record};
 use crate::latency;
 use crate::model::{EndpointId, Family, FenceUnknown, Location, Name, Plan, ServiceId, State};
 use crate::steer::{self, Candidate, Decision, Settled};
-use crate::table::{Cells, ServiceEntry, Snapshot};
+use crate::table::{Cells, RCODE_SLOTS, ServiceEntry, Snapshot, rcode_slot};
 use crate::zone::Found;
 
 /// Prefix lengths that resolvers send (RFC 7871 §11.1).
@@ -341,9 +341,13 @@ fn ask(snapshot: &Snapshot, client: IpAddr, source: u8, name: &Name, family: Fam
     }
 }
 
+/// The mnemonic of a response code.
 fn mnemonic(rcode: ResponseCode) -> String {
-    let known = crate::wire::Rcode(rcode.into()).mnemonic();
-    known.map_or_else(|| rcode.to_string(), str::to_owned)
+    let code = u16::from(rcode);
+    match RCODE_SLOTS[usize::from(rcode_slot(code))] {
+        "OTHER" => format!("RCODE{code}"),
+        known => known.to_owned(),
+    }
 }
 
 fn query(client: IpAddr, source: u8, name: &Name, family: Family) -> Option<Vec<u8>> {

@@ -18,6 +18,6 @@ mod writer;
 
 pub use edns::{ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError};
 pub use names::name_length;
-pub use numbers::{Class, Rcode, Rtype, UnknownRtype};
+pub use numbers::{Class, Rcode, Rtype};
 pub use query::{HEADER_LENGTH, Header, Query, Question, Rejected, Rejection, parse};
 pub use writer::{Ending, Full, Mark, Section, Writer};
