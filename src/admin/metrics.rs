@@ -1,10 +1,11 @@
 //! `/metrics`: Prometheus text, families bounded.
 //!
 //! Events of the control plane are counted where they happen, through `metrics`' global recorder. The
-//! data plane's cells and the present state are handed to a recorder made for each scrape, so that a
-//! label that is gone is gone from the next scrape.
+//! data plane's cells and the present state are handed to a recorder made for each scrape, so that an
+//! endpoint or zone that is gone is gone from the next scrape. No family is in both: a text that says
+//! one twice is no good to Prometheus.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
@@ -75,9 +76,14 @@ impl Metrics {
         describe_counter!("meridian_service_queries_total", "Queries for the service; the busiest have a label.");
         let mut services = Vec::new();
         let counters = shared.counters().clone();
+        let config = shared.published.load_full().parts.config.clone();
+        let zones: HashSet<String> = config.zones.iter().map(|zone| zone.name.to_string()).collect();
+        let endpoints: HashSet<&str> = config.endpoints.iter().map(|endpoint| &*endpoint.name).collect();
         for (key, id) in counters.iter() {
             let figure = shared.count(id);
             match key {
+                CounterKey::Endpoint(name) if !endpoints.contains(&**name) => {}
+                CounterKey::Queries(zone, _) if !zone.is_empty() && !zones.contains(&**zone) => {}
                 CounterKey::Queries(zone, slot) if figure > 0 => {
                     let rcode = RCODE_SLOTS[usize::from(*slot)];
                     counter!("meridian_queries_total", "zone" => zone.to_string(), "rcode" => rcode).absolute(figure);
@@ -130,10 +136,12 @@ fn record_state(shared: &Shared) {
     gauge!("meridian_generation").set(shared.published.load().generation as f64);
     describe_gauge!("meridian_ready", "1 once steered names are answered.");
     describe_gauge!("meridian_config_stale", "1 while the files on disk do not pass and the last good set serves.");
+    describe_gauge!("meridian_config_errors", "Errors of the last reading of files.");
     describe_gauge!("meridian_config_error", "Always 1: an error of the last reading of files, with its place.");
     let journal = shared.journal().clone();
     gauge!("meridian_ready").set(f64::from(u8::from(journal.ready)));
     gauge!("meridian_config_stale").set(f64::from(u8::from(journal.stale)));
+    gauge!("meridian_config_errors").set(journal.reload.problems.len() as f64);
     for problem in journal.reload.problems.iter().take(MAX_ERRORS) {
         let (line, column) = problem.spot.as_ref().map_or((0, 0), |spot| (spot.line, spot.column));
         let labels = [
@@ -161,6 +169,24 @@ fn describe_events() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::{Control, Options};
+
+    #[tokio::test]
+    async fn every_family_and_series_is_there_once() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("zone"), "@ 60 SOA ns h 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n").unwrap();
+        let config = folder.path().join("config.toml");
+        std::fs::write(&config, "geoip.databases = []\n[[zones]]\nname = \"shop.example\"\nfile = \"zone\"\n").unwrap();
+        let metrics = Metrics::install();
+        let control = Control::open(Options { config, strict: true }).unwrap();
+        let text = metrics.render(&control.shared());
+        let keys = text.lines().filter(|line| !line.is_empty()).map(|line| line.rsplit_once(' ').unwrap().0);
+        let mut seen = BTreeSet::new();
+        for key in keys {
+            assert!(seen.insert(key), "{key} is there twice:\n{text}");
+        }
+        assert!(text.contains("\nmeridian_generation ") && text.contains("\nmeridian_config_stale 0"), "{text}");
+    }
 
     #[test]
     fn the_busiest_services_have_labels_and_the_rest_never_goes_back() {

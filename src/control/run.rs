@@ -251,7 +251,6 @@ impl Control {
 
     fn publish(&mut self, mut next: Snapshot) {
         next.generation = self.shared.published.load().generation + 1;
-        metrics::gauge!("meridian_generation").set(next.generation as f64);
         self.retired.push(self.shared.published.publish(next));
         // A worker lets go of a snapshot before it blocks; whatever only we hold is freed here, off
         // the data path.
@@ -308,7 +307,7 @@ impl Control {
         }
         error!(problems = problems.len(), "nothing has changed: the last good configuration serves on");
         let reload = Reload::failed(problems);
-        record_reload(&reload, true);
+        record_reload(&reload);
         let mut journal = self.shared.journal();
         (journal.reload, journal.stale) = (reload, true);
     }
@@ -325,7 +324,7 @@ impl Control {
         next.steering = self.shared.published.load().steering;
         self.publish(next);
         let reload = Reload::ok();
-        record_reload(&reload, false);
+        record_reload(&reload);
         let ready = self.shared.journal().ready;
         *self.shared.journal() = Journal { ready, ..journal(&self.loaded, reload) };
         for problem in &self.loaded.warnings {
@@ -337,7 +336,7 @@ impl Control {
 
     fn log_start(&self) {
         let journal = self.shared.journal();
-        record_reload(&journal.reload, journal.stale);
+        record_reload(&journal.reload);
         for problem in &journal.reload.problems {
             error!(%problem, "configuration refused");
         }
@@ -446,10 +445,8 @@ impl Reload {
     }
 }
 
-fn record_reload(reload: &Reload, stale: bool) {
+fn record_reload(reload: &Reload) {
     metrics::counter!("meridian_reloads_total", "result" => reload.result.as_str()).increment(1);
-    metrics::gauge!("meridian_config_stale").set(if stale { 1.0 } else { 0.0 });
-    metrics::gauge!("meridian_config_errors").set(reload.problems.len() as f64);
 }
 
 /// Sockets and folders are taken at start; an edit to them is good but waits.

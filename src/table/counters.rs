@@ -39,8 +39,10 @@ pub fn rcode_slot(rcode: u16) -> u8 {
 
 /// Cells a segment; segments are made when first written.
 const SEGMENT: usize = 4096;
-/// Segments at most: a million counters. Beyond that, new names share the last one, `other`.
+/// Segments at most: a million counters.
 const SEGMENTS: usize = 256;
+/// Counts for all names that come when the others are taken; nobody reads it.
+const NAMELESS: CounterId = CounterId((SEGMENT * SEGMENTS - 1) as u32);
 
 /// The names of all counters there have been. Grows over reloads, up to its bound.
 #[derive(Clone, Debug, Default)]
@@ -49,11 +51,14 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// The id of `key`, a new one where it has none. At the bound (a million) all new keys share the
-    /// last id.
+    /// The id of `key`, a new one where it has none. At the bound (a million) new keys are not kept,
+    /// and what they count is not shown.
     pub fn id(&mut self, key: CounterKey) -> CounterId {
-        let next = self.ids.len().min(SEGMENT * SEGMENTS - 1);
-        *self.ids.entry(key).or_insert(CounterId::at(next))
+        let next = CounterId::at(self.ids.len());
+        if next == NAMELESS {
+            return self.ids.get(&key).copied().unwrap_or(NAMELESS);
+        }
+        *self.ids.entry(key).or_insert(next)
     }
 
     /// Ids of the zone's answers by response code: the slot's index is added to it.
@@ -114,6 +119,18 @@ mod tests {
         cells.count(endpoint);
         assert_eq!((cells.read(endpoint), cells.read(zone[0])), (2, 0));
         assert_eq!(cells.read(CounterId((SEGMENT * SEGMENTS - 1) as u32)), 0);
+    }
+
+    #[test]
+    fn at_the_bound_no_name_is_added_and_none_shares_another_s_figure() {
+        let mut counters = Counters::default();
+        for n in 0..NAMELESS.0 + 10 {
+            counters.id(CounterKey::Service(n.to_string().into()));
+        }
+        assert_eq!(counters.iter().count(), NAMELESS.index());
+        assert!(counters.iter().all(|(_, id)| id != NAMELESS));
+        assert_eq!(counters.id(CounterKey::Service("7".into())), CounterId(7));
+        Cells::default().count(counters.id(CounterKey::Service("one more".into())));
     }
 
     #[test]
