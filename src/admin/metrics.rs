@@ -12,7 +12,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::control::Shared;
-use crate::model::State;
+use crate::model::{Severity, State};
 use crate::table::{CounterKey, RCODE_SLOTS};
 
 /// Services with a label of their own; the rest count as `other`.
@@ -141,8 +141,10 @@ fn record_state(shared: &Shared) {
     let journal = shared.journal().clone();
     gauge!("meridian_ready").set(f64::from(u8::from(journal.ready)));
     gauge!("meridian_config_stale").set(f64::from(u8::from(journal.stale)));
-    gauge!("meridian_config_errors").set(journal.reload.problems.len() as f64);
-    for problem in journal.reload.problems.iter().take(MAX_ERRORS) {
+    describe_gauge!("meridian_config_errors", "Errors of the last reading of files.");
+    let errors = journal.reload.problems.iter().filter(|problem| problem.severity == Severity::Error);
+    gauge!("meridian_config_errors").set(errors.clone().count() as f64);
+    for problem in errors.take(MAX_ERRORS) {
         let (line, column) = problem.spot.as_ref().map_or((0, 0), |spot| (spot.line, spot.column));
         let labels = [
             ("file", problem.file.display().to_string()),

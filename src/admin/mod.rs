@@ -189,3 +189,61 @@ fn databases(config: &config::Config) -> Vec<Database> {
     let read = |path: &std::path::PathBuf| Some(Database { path: path.clone(), bytes: files.read(path).ok()? });
     config.databases.iter().filter_map(read).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::IntoFuture as _;
+
+    use axum::Extension;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::control::{Control, Options};
+
+    /// The status line that a client at `peer` gets.
+    async fn ask(context: Arc<Context>, peer: &str) -> String {
+        let peer: SocketAddr = peer.parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        // The outer layer puts the address in place of the socket's.
+        let router = router(context).layer(Extension(ConnectInfo(peer)));
+        let served = async {
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).await.unwrap();
+            reply.lines().next().unwrap().to_owned()
+        };
+        tokio::select! {
+            _ = axum::serve(listener, router).into_future() => panic!("it ended"),
+            status = served => status,
+        }
+    }
+
+    #[tokio::test]
+    async fn closed_to_all_but_loopback_and_whom_allow_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.toml");
+        let zone = "[[zones]]\nname = \"shop.example\"\nfile = \"zone\"\n";
+        std::fs::write(&config, format!("[geoip]\ndatabases = []\n{zone}")).unwrap();
+        let zone = "@ 60 SOA ns1 a 1 1 1 1 1\n@ 60 NS ns1.elsewhere.example.\n";
+        std::fs::write(folder.path().join("zone"), zone).unwrap();
+        let shared = Control::open(Options { config, strict: true }).unwrap().shared();
+        let allow = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+        let context = Arc::new(Context { shared, allow, metrics: Metrics::install() });
+        for (peer, status) in [
+            ("127.0.0.1:1", "HTTP/1.1 200 OK"),
+            ("127.9.9.9:1", "HTTP/1.1 200 OK"),
+            ("[::1]:1", "HTTP/1.1 200 OK"),
+            ("[::ffff:127.0.0.1]:1", "HTTP/1.1 200 OK"),
+            ("192.0.2.200:1", "HTTP/1.1 200 OK"),
+            ("[::ffff:192.0.2.1]:1", "HTTP/1.1 200 OK"),
+            ("[2001:db8::1]:1", "HTTP/1.1 200 OK"),
+            ("192.0.3.1:1", "HTTP/1.1 403 Forbidden"),
+            ("10.0.0.1:1", "HTTP/1.1 403 Forbidden"),
+            ("[2001:db9::1]:1", "HTTP/1.1 403 Forbidden"),
+        ] {
+            assert_eq!(ask(context.clone(), peer).await, status, "{peer}");
+        }
+    }
+}

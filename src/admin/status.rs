@@ -142,9 +142,10 @@ impl Status {
     /// The present status; of services those named `service`, at most `limit`.
     #[must_use]
     pub fn of(shared: &Shared, service: Option<&str>, limit: usize) -> Self {
+        // The board first: whoever changes both holds it meanwhile.
+        let board = shared.board();
         let snapshot = shared.published.load_full();
         let config = &snapshot.parts.config;
-        let board = shared.board();
         let endpoints = config.endpoints.iter().zip(board.endpoints());
         let endpoints = endpoints.map(|(endpoint, health)| EndpointStatus::of(endpoint, health)).collect();
         drop(board);

@@ -24,8 +24,9 @@ pub fn run(arguments: &arguments::Serve) -> ExitCode {
     report::start_log();
     let options = Options { config: arguments.config.path.clone(), strict: arguments.strict };
     report::finish(report::block_on(async {
+        let terminated = terminated();
         let server = Running::start(options).await?;
-        server.run(terminated()).await;
+        server.run(terminated).await;
         Ok(())
     }))
 }
@@ -56,6 +57,9 @@ impl Running {
         let serving = bound.serve(settings, |index| Worker::new(&shared, index))?;
         for address in serving.addresses() {
             info!(%address, "answering by UDP and TCP");
+        }
+        if let Some(admin) = &admin {
+            info!(address = %admin.address(), "admin by HTTP");
         }
         Ok(Self { control, serving, admin })
     }
@@ -130,12 +134,17 @@ impl Respond for Worker {
     }
 }
 
-/// Resolves at SIGTERM or SIGINT.
-pub async fn terminated() {
+/// Resolves at SIGTERM or SIGINT; from this call on, these end nothing by themselves.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn terminated() -> impl Future<Output = ()> {
     let mut terminate = signal(SignalKind::terminate()).expect("the handler of SIGTERM can be installed");
     let mut interrupt = signal(SignalKind::interrupt()).expect("the handler of SIGINT can be installed");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }

@@ -85,10 +85,22 @@ impl Sight {
             && self.folders.iter().all(|(folder, listed)| list(folder).ok() == *listed)
     }
 
-    /// The folders whose changes may change the set.
-    pub fn folders(&self) -> impl Iterator<Item = &Path> {
-        let parents = self.files.keys().filter_map(|path| path.parent());
-        parents.chain(self.folders.keys().map(PathBuf::as_path))
+    /// How the same files and folders look now.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            files: self.files.keys().map(|path| (path.clone(), Stamp::of(path))).collect(),
+            folders: self.folders.keys().map(|folder| (folder.clone(), list(folder).ok())).collect(),
+        }
+    }
+
+    /// The folders whose changes may change the set: where files lie and, of links, also where they
+    /// lead.
+    pub fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        let parents = self.files.keys().filter_map(|path| path.parent().map(Path::to_owned));
+        let targets = self.files.keys().filter(|path| path.is_symlink()).filter_map(|path| fs::canonicalize(path).ok());
+        let targets = targets.filter_map(|target| target.parent().map(Path::to_owned));
+        parents.chain(targets).chain(self.folders.keys().cloned())
     }
 }
 

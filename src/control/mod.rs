@@ -8,17 +8,22 @@
 //!                             └ good: kept in state/last-good                    every worker
 //! ```
 
+mod attempt;
 mod explain;
 mod files;
 mod last_good;
 mod load;
 mod run;
+mod settling;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod watch;
 
+pub use attempt::trial;
 pub use explain::{Answered, Choice, Contender, DatabaseSays, Explanation, Placed, explain};
 pub use files::{Digest, DiskFiles, Sight};
 pub use last_good::{KeptSet, LastGood};
 pub use load::{Loaded, load};
-pub use run::{Control, Options, trial};
+pub use run::{Control, Options};
 pub use shared::{Journal, Reload, ReloadResult, Shared};

@@ -6,20 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use super::files::{DiskFiles, Sight};
+use super::attempt::{Attempt, Compiled, compile, from_last_good};
+use super::files::DiskFiles;
 use super::last_good::LastGood;
-use super::load::{Loaded, load};
+use super::load::Loaded;
+use super::settling::Settling;
 use super::shared::{Journal, Reload, ReloadResult, Shared};
 use super::watch::Watch;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::health::{Board, HostAddresses};
-use crate::model::{Addresses, EndpointId, Files, Problem, State};
+use crate::model::{Addresses, EndpointId, Problem, State};
 use crate::probe::{Prober, Report, Resolved, Resolver};
 use crate::table::{Counters, Published, Snapshot, Standing};
 
@@ -48,21 +50,14 @@ pub struct Control {
     resolved: mpsc::Receiver<Resolved>,
     hosts: HostAddresses,
     host_ttls: BTreeMap<Arc<str>, u32>,
+    hangup: Signal,
     watch: Watch,
-    sight: Sight,
-    /// When files that changed will have lain still long enough.
-    settles: Option<Instant>,
+    settling: Settling,
     loading: Option<JoinHandle<Attempt>>,
+    /// Writes a good set to the state folder, after the one before.
+    keeping: Option<JoinHandle<()>>,
     /// Snapshots that a worker may still be reading.
     retired: Vec<Arc<Snapshot>>,
-}
-
-/// A set of files that was read and compiled, away from the control task.
-struct Attempt {
-    files: DiskFiles,
-    /// What was read is what is there (BEHAVIOUR rule 25).
-    still_same: bool,
-    result: Result<(Loaded, Snapshot, Counters), Vec<Problem>>,
 }
 
 impl Control {
@@ -76,19 +71,17 @@ impl Control {
     /// Outside a tokio runtime.
     pub fn open(options: Options) -> Result<Self, Vec<Problem>> {
         let mut files = DiskFiles::default();
-        let first = attempt(&mut files, &options.config, None, &Counters::default());
-        let sight = files.sight().clone();
-        let (loaded, snapshot, counters, reload) = match first {
-            Ok((loaded, snapshot, counters)) => {
-                keep(&loaded, &options, &files);
-                (loaded, snapshot, counters, Reload::ok())
-            }
+        let first = compile(&mut files, &options.config, None, &Counters::default(), State::Unknown);
+        let settling = Settling::new(files.sight().clone());
+        let (compiled, reload) = match first {
+            Ok(compiled) => (compiled, Reload::ok()),
             Err(problems) if options.strict => return Err(problems),
-            Err(problems) => match from_last_good(&options, &mut files) {
-                Some((loaded, snapshot, counters)) => (loaded, snapshot, counters, Reload::failed(problems)),
+            Err(problems) => match from_last_good(&options.config, &mut files) {
+                Some(compiled) => (compiled, Reload::failed(problems)),
                 None => return Err(problems),
             },
         };
+        let Compiled { loaded, snapshot, counters } = compiled;
         let config = loaded.parts.config.clone();
         let (report, reports) = mpsc::channel(CHANNEL);
         let (resolve, resolved) = mpsc::channel(CHANNEL);
@@ -103,14 +96,17 @@ impl Control {
             resolved,
             hosts: HostAddresses::default(),
             host_ttls: BTreeMap::new(),
+            hangup: signal(SignalKind::hangup()).expect("the handler of SIGHUP can be installed"),
             watch: Watch::new(),
-            sight,
-            settles: None,
+            settling,
             loading: None,
+            keeping: None,
             retired: Vec::new(),
         };
         control.resolver.reconfigure(&config.resolver, &config.endpoints).map_err(|problem| vec![*problem])?;
-        control.log_start();
+        if !control.log_start() {
+            control.keep(&files);
+        }
         Ok(control)
     }
 
@@ -128,25 +124,30 @@ impl Control {
 
     /// Probes, watches and publishes until `shutdown` resolves.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        self.watch.reconfigure(self.sight.folders());
-        self.reconfigure_probes();
+        self.record_reload();
+        self.watch_set();
+        self.reconfigure_probes(&mut self.shared.clone().board());
         let opens = Instant::now() + self.config().first_round;
-        let mut hangup = signal(SignalKind::hangup()).expect("the handler of SIGHUP can be installed");
+        let mut batch = Vec::new();
         tokio::pin!(shutdown);
         self.open_when_ready(opens);
         loop {
             let ready = self.shared.published.load().steering;
+            let due = self.settling.due().filter(|_| self.loading.is_none());
             tokio::select! {
-                () = &mut shutdown => return,
-                Some(report) = self.reports.recv() => self.observe(report),
+                () = &mut shutdown => break,
+                _ = self.reports.recv_many(&mut batch, MAX_BATCH) => self.observe_all(batch.drain(..)),
                 Some(resolved) = self.resolved.recv() => self.resolve(resolved),
                 () = self.watch.changed() => self.notice(),
-                _ = hangup.recv() => self.settles = Some(Instant::now()),
-                () = sleep_until(self.settles.unwrap_or(opens)), if self.settles.is_some() => self.start_loading(),
+                _ = self.hangup.recv() => self.settling.hurry(Instant::now()),
+                () = sleep_until(due.unwrap_or(opens)), if due.is_some() => self.start_loading(),
                 attempt = join(&mut self.loading), if self.loading.is_some() => self.finish_loading(attempt),
                 () = sleep_until(opens), if !ready => {}
             }
             self.open_when_ready(opens);
+        }
+        if let Some(keeping) = self.keeping {
+            let _ = keeping.await; // its errors are logged
         }
     }
 
@@ -160,27 +161,22 @@ impl Control {
             if !complete {
                 warn!("the first round of probes is not complete; serving with what is known");
             }
-            let next = self.standing_anew().steering();
+            let next = self.with_board(&self.shared.board(), &self.shared.published.load()).steering();
             self.publish(next);
             self.shared.journal().ready = true;
+            self.shared.tell();
             info!(generation = self.shared.published.load().generation, "ready: steered names are answered");
         }
     }
 
-    /// Takes in a report and those that wait behind it, then publishes once.
-    fn observe(&mut self, first: Report) {
+    /// Takes in reports, then publishes once.
+    pub(super) fn observe_all(&mut self, reports: impl IntoIterator<Item = Report>) {
         let mut changed = BTreeSet::new();
-        let mut next = Some(first);
-        for _ in 0..MAX_BATCH {
-            let Some(report) = next.take() else { break };
-            self.observe_one(report, &mut changed);
-            next = self.reports.try_recv().ok();
-        }
-        if let Some(report) = next {
-            self.observe_one(report, &mut changed);
-        }
+        reports.into_iter().for_each(|report| self.observe_one(report, &mut changed));
         if !changed.is_empty() {
-            let standings = changed.into_iter().map(|endpoint| (endpoint, self.standing(endpoint))).collect();
+            let board = self.shared.board();
+            let standings = changed.into_iter().map(|endpoint| (endpoint, self.standing(&board, endpoint))).collect();
+            drop(board);
             let next = self.shared.published.load().with_standings(standings);
             self.publish(next);
         }
@@ -216,35 +212,31 @@ impl Control {
         let ttl = u32::try_from(resolved.ttl.as_secs()).unwrap_or(u32::MAX).max(1);
         self.host_ttls.insert(resolved.endpoint.clone(), ttl);
         self.hosts.insert(resolved.endpoint, resolved.addresses);
-        self.reconfigure_probes();
-        let next = self.standing_anew();
+        let shared = self.shared.clone();
+        let mut board = shared.board();
+        self.reconfigure_probes(&mut board);
+        let next = self.with_board(&board, &shared.published.load());
         self.publish(next);
     }
 
     /// Board and prober take over the configuration and the hostnames' addresses.
-    fn reconfigure_probes(&mut self) {
-        let mut board = self.shared.board();
+    fn reconfigure_probes(&mut self, board: &mut Board) {
         board.reconfigure(&self.loaded.parts.config, &self.hosts, Timestamp::now());
         self.prober.reconfigure(board.checks(), &self.loaded.trust);
     }
 
-    /// The published snapshot with every endpoint as the board has it.
-    fn standing_anew(&self) -> Snapshot {
-        self.with_board(&self.shared.published.load())
-    }
-
-    fn with_board(&self, snapshot: &Snapshot) -> Snapshot {
+    /// A snapshot with every endpoint as the board has it.
+    fn with_board(&self, board: &Board, snapshot: &Snapshot) -> Snapshot {
         let endpoints = 0..snapshot.parts.config.endpoints.len();
-        snapshot.with_standings(endpoints.map(EndpointId::at).map(|id| (id, self.standing(id))).collect())
+        snapshot.with_standings(endpoints.map(EndpointId::at).map(|id| (id, self.standing(board, id))).collect())
     }
 
-    fn standing(&self, endpoint: EndpointId) -> Standing {
+    fn standing(&self, board: &Board, endpoint: EndpointId) -> Standing {
         let config = &self.loaded.parts.config.endpoints[endpoint.index()];
         let ttl = match config.addresses {
             Addresses::Fixed(_) => u32::MAX,
             Addresses::Hostname(_) => self.host_ttls.get(&config.name).copied().unwrap_or(u32::MAX),
         };
-        let board = self.shared.board();
         let addresses = &board.endpoint(endpoint).addresses;
         Standing { addresses: addresses.iter().map(|address| (address.address, address.state)).collect(), ttl }
     }
@@ -255,47 +247,47 @@ impl Control {
         // A worker lets go of a snapshot before it blocks; whatever only we hold is freed here, off
         // the data path.
         self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.shared.tell();
+    }
+
+    /// Watches the folders of the set last read. What changed since it was read shows in its looks.
+    fn watch_set(&mut self) {
+        self.watch.reconfigure(self.settling.looks().folders());
+        self.notice();
     }
 
     /// A watched folder changed: is it one of our files?
     fn notice(&mut self) {
-        if self.settles.is_some() || !self.sight.holds() {
-            self.settles = Some(Instant::now() + self.config().settle);
-        }
+        let looks = self.settling.looks().again();
+        self.settling.observe(Instant::now(), looks, self.config().settle);
     }
 
     fn start_loading(&mut self) {
-        self.settles = None;
-        if self.loading.is_some() {
-            // One at a time; look again when this one is done.
-            self.settles = Some(Instant::now() + self.config().settle);
-            return;
-        }
+        self.settling.begin();
         let (config, before) = (self.options.config.clone(), self.loaded.clone());
         let counters = self.shared.counters().clone();
-        self.loading = Some(tokio::task::spawn_blocking(move || {
-            let mut files = DiskFiles::default();
-            let result = attempt(&mut files, &config, Some(&before), &counters);
-            Attempt { still_same: files.still_same(), files, result }
-        }));
+        self.loading = Some(tokio::task::spawn_blocking(move || Attempt::make(&config, &before, &counters)));
     }
 
-    fn finish_loading(&mut self, attempt: Attempt) {
+    fn finish_loading(&mut self, attempt: Result<Attempt, JoinError>) {
         self.loading = None;
-        self.sight = attempt.files.sight().clone();
-        self.watch.reconfigure(self.sight.folders());
+        let attempt = match attempt {
+            Ok(attempt) => attempt,
+            Err(error) => return self.refuse(vec![panicked(&self.options.config, &error)]),
+        };
+        self.settling.read(attempt.files.sight().clone());
+        self.watch_set();
         if !attempt.still_same {
             info!("files changed while they were read; waiting until they lie still");
-            self.settles = Some(Instant::now() + self.config().settle);
-            return;
+            return self.settling.hurry(Instant::now() + self.config().settle);
         }
         match attempt.result {
             Err(problems) => self.refuse(problems),
-            Ok((loaded, snapshot, counters)) => {
-                let config = &loaded.parts.config;
+            Ok(compiled) => {
+                let config = &compiled.loaded.parts.config;
                 match self.resolver.reconfigure(&config.resolver, &config.endpoints) {
                     Err(problem) => self.refuse(vec![*problem]),
-                    Ok(()) => self.accept(loaded, snapshot, counters, &attempt.files),
+                    Ok(()) => self.accept(compiled, &attempt.files),
                 }
             }
         }
@@ -306,123 +298,95 @@ impl Control {
             error!(%problem, "configuration refused");
         }
         error!(problems = problems.len(), "nothing has changed: the last good configuration serves on");
-        let reload = Reload::failed(problems);
-        record_reload(&reload);
-        let mut journal = self.shared.journal();
-        (journal.reload, journal.stale) = (reload, true);
+        {
+            let mut journal = self.shared.journal();
+            (journal.reload, journal.stale) = (Reload::failed(problems), true);
+        }
+        self.record_reload();
+        self.shared.tell();
     }
 
-    fn accept(&mut self, loaded: Loaded, snapshot: Snapshot, counters: Counters, files: &DiskFiles) {
+    fn accept(&mut self, compiled: Compiled, files: &DiskFiles) {
+        let Compiled { loaded, snapshot, counters } = compiled;
         warn_of_restart(&self.loaded.parts.config, &loaded.parts.config);
         *self.shared.counters() = counters;
         self.loaded = Arc::new(loaded);
         let config = self.config();
         self.hosts.retain(|name, _| config.endpoints.iter().any(|endpoint| endpoint.name == *name));
         self.host_ttls.retain(|name, _| config.endpoints.iter().any(|endpoint| endpoint.name == *name));
-        self.reconfigure_probes();
-        let mut next = self.with_board(&snapshot);
-        next.steering = self.shared.published.load().steering;
-        self.publish(next);
-        let reload = Reload::ok();
-        record_reload(&reload);
         let ready = self.shared.journal().ready;
-        *self.shared.journal() = Journal { ready, ..journal(&self.loaded, reload) };
+        *self.shared.journal() = Journal { ready, ..journal(&self.loaded, Reload::ok()) };
+        self.swap_in(&snapshot);
+        self.record_reload();
         for problem in &self.loaded.warnings {
             warn!(%problem, "configuration");
         }
         info!(generation = self.shared.published.load().generation, "configuration reloaded");
-        keep(&self.loaded, &self.options, files);
+        self.keep(files);
     }
 
-    fn log_start(&self) {
+    /// Board and snapshot change under one lock, so that who reads both (`/status`) sees no mix.
+    fn swap_in(&mut self, snapshot: &Snapshot) {
+        let shared = self.shared.clone();
+        let mut board = shared.board();
+        self.reconfigure_probes(&mut board);
+        let mut next = self.with_board(&board, snapshot);
+        next.steering = shared.published.load().steering;
+        self.publish(next);
+    }
+
+    /// Keeps a good set for the day when the next does not pass. One after the other: a set that is
+    /// pruned must not take content that the next one is about to name.
+    fn keep(&mut self, files: &DiskFiles) {
+        let kept = LastGood::below(&self.config().server.state);
+        let (config, contents) = (self.options.config.clone(), files.contents().clone());
+        let before = self.keeping.take();
+        let keep = move || {
+            if let Err(error) = kept.keep(&config, &contents, Timestamp::now()) {
+                warn!(%error, "the good set could not be kept; a restart needs the files on disk to pass");
+            }
+        };
+        self.keeping = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            let _ = tokio::task::spawn_blocking(keep).await;
+        }));
+    }
+
+    fn record_reload(&self) {
+        let result = self.shared.journal().reload.result.as_str();
+        metrics::counter!("meridian_reloads_total", "result" => result).increment(1);
+    }
+
+    /// Tells whether what serves is the last good set.
+    fn log_start(&self) -> bool {
         let journal = self.shared.journal();
-        record_reload(&journal.reload);
         for problem in &journal.reload.problems {
             error!(%problem, "configuration refused");
         }
         if journal.stale {
-            error!("the files on disk do not pass: serving the last good set from {:?}", self.options.config);
+            error!("the files on disk do not pass: serving the last good set of {:?}", self.options.config);
         }
         for problem in &journal.warnings {
             warn!(%problem, "configuration");
         }
+        journal.stale
     }
 }
 
 /// Waits for the load under way.
-async fn join(loading: &mut Option<JoinHandle<Attempt>>) -> Attempt {
+async fn join(loading: &mut Option<JoinHandle<Attempt>>) -> Result<Attempt, JoinError> {
     match loading {
-        Some(task) => task.await.unwrap_or_else(|error| Attempt::panicked(&error)),
+        Some(task) => task.await,
         None => std::future::pending().await,
     }
 }
 
-impl Attempt {
-    /// Loading must not panic; where it did, nothing changes and the operator is told.
-    fn panicked(error: &tokio::task::JoinError) -> Self {
-        let problem = Problem::error("our-bug", Path::new("."), format!("loading failed: {error}"));
-        let problem = problem.help("please report it with these files");
-        Self { files: DiskFiles::default(), still_same: true, result: Err(vec![problem]) }
-    }
-}
-
-/// Loads and compiles without serving: what `check` and `explain` do. Every endpoint is taken to be
-/// up.
-///
-/// # Errors
-/// Every problem found.
-pub fn trial(files: &mut dyn Files, path: &Path) -> Result<(Loaded, Snapshot), Vec<Problem>> {
-    let (loaded, snapshot, _) = compiled(files, path, None, &Counters::default(), State::Up)?;
-    Ok((loaded, snapshot))
-}
-
-/// Loads and compiles, with every endpoint unknown.
-fn attempt(
-    files: &mut dyn Files,
-    path: &Path,
-    before: Option<&Loaded>,
-    counters: &Counters,
-) -> Result<(Loaded, Snapshot, Counters), Vec<Problem>> {
-    compiled(files, path, before, counters, State::Unknown)
-}
-
-fn compiled(
-    files: &mut dyn Files,
-    path: &Path,
-    before: Option<&Loaded>,
-    counters: &Counters,
-    state: State,
-) -> Result<(Loaded, Snapshot, Counters), Vec<Problem>> {
-    let loaded = load(files, path, before)?;
-    let mut counters = counters.clone();
-    let standing = |endpoint| Standing::all(endpoint, state);
-    let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
-    let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, 0, false)?;
-    Ok((loaded, snapshot, counters))
-}
-
-/// The newest kept set that passes.
-fn from_last_good(options: &Options, files: &mut DiskFiles) -> Option<(Loaded, Snapshot, Counters)> {
-    let state = config::state_folder(files, &options.config);
-    let sets = LastGood::below(&state).newest_first(&options.config);
-    sets.into_iter().find_map(|mut set| {
-        let config = set.config.clone();
-        attempt(&mut set.files, &config, None, &Counters::default())
-            .inspect_err(|problems| problems.iter().for_each(|problem| warn!(at = %set.at, %problem, "kept set")))
-            .ok()
-    })
-}
-
-/// Keeps a good set for the day when the next does not pass.
-fn keep(loaded: &Loaded, options: &Options, files: &DiskFiles) {
-    let kept = LastGood::below(&loaded.parts.config.server.state);
-    let (config, contents) = (options.config.clone(), files.contents().clone());
-    let keep = move || {
-        if let Err(error) = kept.keep(&config, &contents, Timestamp::now()) {
-            warn!(%error, "the good set could not be kept; a restart needs the files on disk to pass");
-        }
-    };
-    tokio::task::spawn_blocking(keep);
+/// Loading must not panic; where it did, nothing changes and the operator is told.
+fn panicked(config: &Path, error: &JoinError) -> Problem {
+    let problem = Problem::error("our-bug", config, format!("loading failed: {error}"));
+    problem.help("please report it with these files")
 }
 
 fn journal(loaded: &Loaded, reload: Reload) -> Journal {
@@ -443,10 +407,6 @@ impl Reload {
     fn failed(problems: Vec<Problem>) -> Self {
         Self { at: Timestamp::now(), result: ReloadResult::Failed, problems }
     }
-}
-
-fn record_reload(reload: &Reload) {
-    metrics::counter!("meridian_reloads_total", "result" => reload.result.as_str()).increment(1);
 }
 
 /// Sockets and folders are taken at start; an edit to them is good but waits.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::files::Digest;
 use crate::health::Board;
@@ -20,6 +21,7 @@ pub struct Shared {
     journal: Mutex<Journal>,
     counters: Mutex<Counters>,
     cells: Mutex<Vec<Arc<Cells>>>,
+    news: watch::Sender<()>,
 }
 
 /// What happened last.
@@ -77,6 +79,7 @@ impl Shared {
             journal: Mutex::new(journal),
             counters: Mutex::new(counters),
             cells: Mutex::new(Vec::new()),
+            news: watch::Sender::new(()),
         }
     }
 
@@ -93,6 +96,16 @@ impl Shared {
     /// The names of the counters.
     pub fn counters(&self) -> MutexGuard<'_, Counters> {
         lock(&self.counters)
+    }
+
+    /// Tells when something was published or the journal has a new entry; what, it does not say.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
+    pub(super) fn tell(&self) {
+        self.news.send_replace(());
     }
 
     /// Takes in a worker's cells, so that its figures are summed with the others'.

@@ -1,7 +1,9 @@
 //! Watching the folders of a set of files.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
@@ -11,7 +13,7 @@ use tracing::warn;
 /// orchestrators swap links, so the folders are watched and the files looked at again.
 pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
-    folders: BTreeSet<PathBuf>,
+    folders: BTreeSet<Folder>,
     changes: mpsc::Receiver<()>,
 }
 
@@ -32,18 +34,19 @@ impl Watch {
         Self { watcher, folders: BTreeSet::new(), changes }
     }
 
-    /// Watches exactly these folders from now on.
-    pub(super) fn reconfigure<'p>(&mut self, folders: impl Iterator<Item = &'p Path>) {
-        let folders: BTreeSet<PathBuf> = folders.map(folder_or_here).collect();
+    /// Watches exactly these folders from now on. One that was replaced by another of its name is
+    /// watched anew: the system watches the folder itself, wherever it is moved to.
+    pub(super) fn reconfigure(&mut self, folders: impl Iterator<Item = PathBuf>) {
+        let folders: BTreeSet<Folder> = folders.map(folder_or_here).map(Folder::of).collect();
         let Some(watcher) = &mut self.watcher else { return };
         for gone in self.folders.difference(&folders) {
-            let _ = watcher.unwatch(gone); // it may be gone from the disk as well
+            let _ = watcher.unwatch(&gone.path); // it may be gone from the disk as well
         }
-        let mut watched: BTreeSet<PathBuf> = self.folders.intersection(&folders).cloned().collect();
+        let mut watched: BTreeSet<Folder> = self.folders.intersection(&folders).cloned().collect();
         for new in folders.difference(&self.folders) {
-            match watcher.watch(new, RecursiveMode::NonRecursive) {
+            match watcher.watch(&new.path, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(watched.insert(new.clone())),
-                Err(error) => warn!(folder = %new.display(), %error, "this folder is not watched; SIGHUP reloads"),
+                Err(error) => warn!(folder = %new.path.display(), %error, "this folder is not watched; SIGHUP reloads"),
             }
         }
         self.folders = watched;
@@ -57,6 +60,21 @@ impl Watch {
     }
 }
 
-fn folder_or_here(folder: &Path) -> PathBuf {
-    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
+/// A folder, and which one it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Folder {
+    path: PathBuf,
+    /// Device and inode.
+    identity: Option<(u64, u64)>,
+}
+
+impl Folder {
+    fn of(path: PathBuf) -> Self {
+        let identity = fs::metadata(&path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        Self { path, identity }
+    }
+}
+
+fn folder_or_here(folder: PathBuf) -> PathBuf {
+    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder }
 }

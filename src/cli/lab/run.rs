@@ -1,6 +1,6 @@
 //! The command: server and stand-ins in one process.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ pub fn run(arguments: &arguments::Lab) -> ExitCode {
 }
 
 async fn lab(arguments: &arguments::Lab) -> Result<(), StartError> {
+    let terminated = terminated();
     let path = arguments.config.path.clone();
     let read = config::read(&mut DiskFiles::default(), &path).map_err(StartError::Problems)?;
     let wanted: Vec<StandIn> = read.config.endpoints.iter().filter_map(StandIn::of).collect();
@@ -46,14 +47,14 @@ async fn lab(arguments: &arguments::Lab) -> Result<(), StartError> {
         service: config.services.first().map_or("", |service| &service.label),
         endpoint: &shown.endpoint,
     };
-    print!("{}", guide.text(colour_wanted()));
+    let _ = io::stdout().write_all(guide.text(colour_wanted()).as_bytes()); // nobody reads: nothing to do
     let commands = tokio::spawn(serve_http(commands, lab.clone()));
     let (lines, terminal) = typed_lines();
     let console = async {
         let mut out = io::stdout();
         tokio::select! {
             () = run_console(&lab, lines, &mut out, terminal) => {}
-            () = terminated() => {}
+            () = terminated => {}
         }
     };
     server.run(console).await;

@@ -1,0 +1,75 @@
+//! From a set of files to a snapshot, away from the control task.
+
+use std::path::Path;
+
+use tracing::warn;
+
+use super::files::DiskFiles;
+use super::last_good::LastGood;
+use super::load::{Loaded, load};
+use crate::config;
+use crate::model::{Files, Problem, State};
+use crate::table::{Counters, Snapshot, Standing};
+
+/// A set of files that was read and compiled.
+pub(super) struct Attempt {
+    pub(super) files: DiskFiles,
+    /// What was read is what is there (BEHAVIOUR rule 25).
+    pub(super) still_same: bool,
+    pub(super) result: Result<Compiled, Vec<Problem>>,
+}
+
+/// A set of files that passed, with all that is made of it.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) loaded: Loaded,
+    pub(super) snapshot: Snapshot,
+    pub(super) counters: Counters,
+}
+
+impl Attempt {
+    /// Reads and compiles what is on disk now, with every endpoint unknown.
+    pub(super) fn make(path: &Path, before: &Loaded, counters: &Counters) -> Self {
+        let mut files = DiskFiles::default();
+        let result = compile(&mut files, path, Some(before), counters, State::Unknown);
+        Self { still_same: files.still_same(), files, result }
+    }
+}
+
+/// Loads and compiles without serving: what `check` and `explain` do. Every endpoint is taken to be
+/// up.
+///
+/// # Errors
+/// Every problem found.
+pub fn trial(files: &mut dyn Files, path: &Path) -> Result<(Loaded, Snapshot), Vec<Problem>> {
+    let Compiled { loaded, snapshot, .. } = compile(files, path, None, &Counters::default(), State::Up)?;
+    Ok((loaded, snapshot))
+}
+
+/// Loads and compiles, with every endpoint in this state.
+pub(super) fn compile(
+    files: &mut dyn Files,
+    path: &Path,
+    before: Option<&Loaded>,
+    counters: &Counters,
+    state: State,
+) -> Result<Compiled, Vec<Problem>> {
+    let loaded = load(files, path, before)?;
+    let mut counters = counters.clone();
+    let standing = |endpoint| Standing::all(endpoint, state);
+    let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
+    let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, 0, false)?;
+    Ok(Compiled { loaded, snapshot, counters })
+}
+
+/// The newest kept set of this configuration that passes.
+pub(super) fn from_last_good(path: &Path, files: &mut DiskFiles) -> Option<Compiled> {
+    let state = config::state_folder(files, path);
+    let sets = LastGood::below(&state).newest_first(path);
+    sets.into_iter().find_map(|mut set| {
+        let config = set.config.clone();
+        compile(&mut set.files, &config, None, &Counters::default(), State::Unknown)
+            .inspect_err(|problems| problems.iter().for_each(|problem| warn!(at = %set.at, %problem, "kept set")))
+            .ok()
+    })
+}
