@@ -13,7 +13,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinDecodable;
 use ipnet::IpNet;
 use meridian::answer::{Asker, Transport, respond};
-use meridian::control::trial;
+use meridian::control::load;
 use meridian::model::{EndpointId, Problem, State};
 use meridian::table::{Cells, CounterKey, Counters, Snapshot, Standing};
 
@@ -241,7 +241,7 @@ pub(crate) fn files<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) ->
 impl World {
     /// Loads `config.toml` and what it names from `files`.
     pub(crate) fn try_new(mut files: Files) -> Result<Self, Vec<Problem>> {
-        let (loaded, _) = trial(&mut files, Path::new("config.toml"))?;
+        let loaded = load(&mut files, Path::new("config.toml"), None)?;
         let standing = |endpoint| Standing::all(endpoint, State::Up);
         let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
         let mut counters = Counters::default();

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 /// A value of the data section.
 #[derive(Clone, Debug)]
-pub enum Value {
+pub(crate) enum Value {
     Map(Vec<(&'static str, Value)>),
     Array(Vec<Value>),
     Text(String),
@@ -18,23 +18,23 @@ pub enum Value {
     U64(u64),
 }
 
-pub fn text(text: &str) -> Value {
+pub(crate) fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
 /// A City record of MaxMind's nested schema.
-pub fn city(country: &str, latitude: f64, longitude: f64) -> Value {
+pub(crate) fn city(country: &str, latitude: f64, longitude: f64) -> Value {
     let location = vec![("latitude", Value::Double(latitude)), ("longitude", Value::Double(longitude))];
     Value::Map(vec![("country", Value::Map(vec![("iso_code", text(country))])), ("location", Value::Map(location))])
 }
 
 /// A Country record of MaxMind's nested schema.
-pub fn country(country: &str) -> Value {
+pub(crate) fn country(country: &str) -> Value {
     Value::Map(vec![("country", Value::Map(vec![("iso_code", text(country))]))])
 }
 
 /// An ASN record, the same in both schemas.
-pub fn asn(number: u32) -> Value {
+pub(crate) fn asn(number: u32) -> Value {
     Value::Map(vec![("autonomous_system_number", Value::U32(number))])
 }
 
@@ -47,9 +47,9 @@ enum Slot {
 
 /// A file in the making.
 #[derive(Clone, Debug)]
-pub struct Writer {
-    pub database_type: &'static str,
-    pub description: bool,
+pub(crate) struct Writer {
+    pub(crate) database_type: &'static str,
+    pub(crate) description: bool,
     ipv6: bool,
     nodes: Vec<[Slot; 2]>,
     data: Vec<u8>,
@@ -57,13 +57,13 @@ pub struct Writer {
 
 impl Writer {
     /// An empty tree of one family, or of both if `ipv6`.
-    pub fn new(database_type: &'static str, ipv6: bool) -> Self {
+    pub(crate) fn new(database_type: &'static str, ipv6: bool) -> Self {
         let nodes = vec![[Slot::Empty; 2]];
         Self { database_type, description: true, ipv6, nodes, data: Vec::new() }
     }
 
     /// Puts a record at a prefix; narrower prefixes come after those around them.
-    pub fn put(mut self, net: &str, value: &Value) -> Self {
+    pub(crate) fn put(mut self, net: &str, value: &Value) -> Self {
         let offset = self.data.len();
         encode(value, &mut self.data);
         self.set(net.parse().unwrap(), Slot::Data(offset));
@@ -71,7 +71,7 @@ impl Writer {
     }
 
     /// Lets an IPv6 prefix share the whole IPv4 tree, as databases do with ::ffff:0:0/96.
-    pub fn graft(mut self, net: &str) -> Self {
+    pub(crate) fn graft(mut self, net: &str) -> Self {
         let mut at = 0;
         for _ in 0..96 {
             let Slot::Node(next) = self.nodes[at][0] else { panic!("put IPv4 networks first") };
@@ -103,7 +103,7 @@ impl Writer {
     }
 
     /// The file.
-    pub fn finish(&self) -> Vec<u8> {
+    pub(crate) fn finish(&self) -> Vec<u8> {
         let count = self.nodes.len();
         let mut bytes = Vec::new();
         for slot in self.nodes.iter().flatten() {
