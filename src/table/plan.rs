@@ -60,12 +60,12 @@ impl PlanTable {
     ) -> Result<Self, Problem> {
         let mut builders = [RankingBuilder::default(), RankingBuilder::default()];
         for location in locations {
-            if steer::allowed(plan, location).is_empty() {
-                return Err(fence_leaves_none(plan, endpoints, location, file));
-            }
             let member_ms = |id: &EndpointId| latency::expected_ms(location, &endpoints[id.index()].site);
             let estimate_ms: Vec<f32> = plan.members.iter().map(member_ms).collect();
             for family in Family::ALL {
+                if steer::allowed(plan, endpoints, family, location).is_empty() {
+                    return Err(fence_leaves_none(plan, endpoints, location, file));
+                }
                 let order = steer::rank(plan, endpoints, family, location, &estimate_ms);
                 if let Some(member) = outside_fences(plan, location, &order) {
                     return Err(fence_crossed(plan, endpoints, location, member, file));
