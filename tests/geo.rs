@@ -214,8 +214,11 @@ fn clients_without_a_country_mix_with_those_that_have_one() {
         .put("192.0.3.0/25", &country("DE"));
     let geo = one(&tree);
     assert!(!at(&geo, "192.0.2.129").is_located() && at(&geo, "192.0.2.129").coordinates.is_some());
-    let mixed = |prefix: &str| geo.location(geo.locate_prefix(prefix.parse().unwrap(), 24).location).mixed;
-    assert!(mixed("192.0.2.0") && !mixed("192.0.3.0"));
+    let found = |prefix: &str| geo.location(geo.locate_prefix(prefix.parse().unwrap(), 24).location);
+    let (mixed, alone) = (found("192.0.2.0"), found("192.0.3.0"));
+    assert!(mixed.mixed && !alone.mixed);
+    // They may be anywhere: every fence applies.
+    assert_eq!((mixed.fences, alone.fences), (FenceMask(u64::MAX), FenceMask(0)));
 }
 
 #[test]
@@ -283,7 +286,9 @@ fn by_hand(geo: &Geo, prefix: Ipv4Net) -> (Option<Location>, FenceMask, bool) {
             masks.push((location.fences, location.is_located()));
         }
     }
-    let union = masks.iter().fold(0, |union, (mask, _)| union | mask.0);
+    let located = masks.iter().filter(|(_, located)| *located).count();
+    let anywhere = located > 0 && located < masks.len(); // clients of no known country beside others
+    let union = masks.iter().fold(0, |union, (mask, _)| union | mask.0) | if anywhere { u64::MAX } else { 0 };
     let mixed = masks.iter().any(|mask| *mask != masks[0]);
     let most = weights.values().map(|(weight, _)| *weight).max();
     let heaviest: Vec<_> = weights.into_values().filter(|(weight, _)| Some(*weight) == most).collect();

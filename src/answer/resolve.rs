@@ -81,6 +81,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
         }
         let mut asked = Asked::new(question.name);
         let mut targets: [&'s [u8]; MAX_ALIASES] = [&[]; MAX_ALIASES];
+        let mut dnames: [Option<&'s RRset>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
         let snapshot = self.snapshot;
         for hop in 0..=MAX_ALIASES {
             let Some((id, zone)) = snapshot.parts.zones.find_zone(asked.folded()) else {
@@ -105,6 +106,11 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
                 Found::NxDomain => return self.nxdomain(zone),
                 Found::Cname { rrset, .. } => self.alias(asked.sent(), rrset),
                 Found::Dname { owner, rrset } => {
+                    // One that is in the answer already leads back, or might: the client asks on.
+                    if dnames.iter().flatten().any(|earlier| std::ptr::eq(*earlier, rrset)) {
+                        return;
+                    }
+                    dnames[hop] = Some(rrset);
                     let next = self.dname(asked.sent(), asked.length - owner.len(), owner, rrset);
                     let Some(next) = next else { return };
                     asked = next;

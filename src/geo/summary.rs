@@ -5,7 +5,8 @@
 //! it. But a fence must hold for all of them: the fences of all leaves inside apply, and where these
 //! differ the prefix is *mixed* (BEHAVIOUR rule 3). Leaves that nothing is known of have no clients:
 //! they weigh nothing and mix nothing. Clients that lie in a named prefix or autonomous system but
-//! in no country do count, and do mix with those that have one.
+//! in no country do count, and do mix with those that have one: they may be anywhere, so every fence
+//! applies to such a mix.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -19,9 +20,12 @@ const KEPT: usize = 16;
 
 /// So many pairs of heaviest location and fences get a mixed location of their own: those that most
 /// inner nodes have. The shipped database has 2,431 with one fence on the EU and 6,228 with three
-/// disjoint fences. Nodes of the rest share one by country, to which all fences of all leaves apply:
-/// stricter than need be, never laxer.
+/// disjoint fences. Nodes of the rest share one by country, to which every fence applies: stricter than
+/// need be, never laxer.
 const MAX_MIXED: usize = 1 << 13;
+
+/// Where clients may be anywhere.
+const EVERY_FENCE: FenceMask = FenceMask(u64::MAX);
 
 /// Gathers what prefixes over several leaves hold, over both families.
 #[derive(Debug)]
@@ -91,7 +95,6 @@ impl<'a> Summaries<'a> {
     pub(super) fn finish(self) -> Mixed {
         let mut ranked: Vec<usize> = (0..self.pairs.len()).collect();
         ranked.sort_by_key(|&index| Reverse(self.pairs[index].nodes));
-        let all = FenceMask(self.locations.iter().fold(0, |all, location| all | location.fences.0));
         let mut by_country = HashMap::new();
         let leaves = self.locations.len();
         let mut mixed = Mixed { leaves, ids: vec![super::UNLOCATED; ranked.len()], locations: Vec::new() };
@@ -101,7 +104,7 @@ impl<'a> Summaries<'a> {
             mixed.ids[index] = if rank < MAX_MIXED {
                 mixed.push(heaviest, fences)
             } else {
-                *by_country.entry(heaviest.country).or_insert_with(|| mixed.push(heaviest, all))
+                *by_country.entry(heaviest.country).or_insert_with(|| mixed.push(heaviest, EVERY_FENCE))
             };
         }
         mixed
@@ -159,6 +162,9 @@ impl Inside {
         }
         self.mixed |= upper.mixed || self.fences != upper.fences || self.located != upper.located;
         self.fences.0 |= upper.fences.0;
+        if self.located != upper.located {
+            self.fences = EVERY_FENCE;
+        }
         let mut end = upper.from;
         for at in upper.from..weights.len() {
             let (id, weight) = weights[at];

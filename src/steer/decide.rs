@@ -55,7 +55,7 @@ pub fn decide(
 ) -> Decision {
     let order = rank(plan, endpoints, family, location, estimate_ms);
     let settled = Settled::of(settle(plan, &order, states), plan, endpoints);
-    let fenced = allowed(plan, location);
+    let fenced = allowed(plan, endpoints, family, location);
     let candidate = |member: Member| {
         let endpoint = &endpoints[plan.members[member.index()].index()];
         let preferences = order.preferences.iter().map(|reach| usize::from(reach.preference));
@@ -272,7 +272,7 @@ mod tests {
         ) {
             let (plan, endpoints) = plan(8, policy);
             let decision = decide(&plan, &endpoints, Family::V4, &location, &ms, &states);
-            let fenced = allowed(&plan, &location);
+            let fenced = allowed(&plan, &endpoints, Family::V4, &location);
             for member in answering(&decision.settled) {
                 prop_assert!(fenced.contains(&member));
                 prop_assert!(states[member.index()].is_some(), "what has no address is never answered");

@@ -30,16 +30,18 @@ pub struct PreferenceReach {
 /// The members that `location` may use by the fences alone, ascending (BEHAVIOUR rules 1 and 3).
 ///
 /// Where `fence_unknown` names a set, clients of unknown place get what that set and the fences that
-/// are known to apply have in common; only where that is nothing, the set alone.
+/// are known to apply have in common; only where that is nothing that has addresses of `family`, the
+/// set alone: which types exist must not depend on the place (DESIGN invariant 4).
 #[must_use]
-pub fn allowed(plan: &Plan, location: &Location) -> Vec<Member> {
+pub fn allowed(plan: &Plan, endpoints: &[Endpoint], family: Family, location: &Location) -> Vec<Member> {
     let known = || plan.allowed(location.fences);
     match &plan.policy.fence_unknown {
         _ if location.is_located() && !location.mixed => known().collect(),
         FenceUnknown::Set(_) if plan.policy.fences.is_empty() => known().collect(),
         FenceUnknown::Set(named) => {
             let both: Vec<Member> = known().filter(|member| named.contains(member)).collect();
-            if both.is_empty() { named.clone() } else { both }
+            let has_family = |member: &Member| endpoints[plan.members[member.index()].index()].counts_for(family);
+            if both.iter().any(has_family) { both } else { named.clone() }
         }
         // Strictest: a mixed prefix is under the fences of all its leaves, which its mask is the union
         // of; a client without a country may be anywhere.
@@ -55,7 +57,7 @@ pub fn allowed(plan: &Plan, location: &Location) -> Vec<Member> {
 pub fn rank(plan: &Plan, endpoints: &[Endpoint], family: Family, location: &Location, estimate_ms: &[f32]) -> Order {
     let endpoint = |member: Member| &endpoints[plan.members[member.index()].index()];
     let figure = |member: Member| estimate_ms[member.index()] + endpoint(member).bias_ms;
-    let mut ranked = allowed(plan, location);
+    let mut ranked = allowed(plan, endpoints, family, location);
     ranked.retain(|&member| endpoint(member).may_have(family));
     ranked.sort_by(|&a, &b| figure(a).total_cmp(&figure(b)).then(a.cmp(&b)));
     let ms: Vec<f32> = ranked.iter().map(|&member| figure(member)).collect();

@@ -66,17 +66,17 @@ impl PlanTable {
         entries: &[EndpointEntry],
         file: &Path,
     ) -> Result<Self, Problem> {
-        let may_have = |id: &EndpointId, family| endpoints[id.index()].may_have(family);
-        let alike = plan.members.iter().all(|id| may_have(id, Family::V4) == may_have(id, Family::V6));
+        let has = |id: &EndpointId, family| endpoints[id.index()].counts_for(family);
+        let alike = plan.members.iter().all(|id| has(id, Family::V4) == has(id, Family::V6));
         let families = if alike { &Family::ALL[..1] } else { &Family::ALL[..] };
         let mut builders = [RankingBuilder::default(), RankingBuilder::default()];
         for location in locations {
-            if steer::allowed(plan, location).is_empty() {
-                return Err(fence_leaves_none(plan, endpoints, location, file));
-            }
             let member_ms = |id: &EndpointId| latency::expected_ms(location, &endpoints[id.index()].site);
             let estimate_ms: Vec<f32> = plan.members.iter().map(member_ms).collect();
             for &family in families {
+                if steer::allowed(plan, endpoints, family, location).is_empty() {
+                    return Err(fence_leaves_none(plan, endpoints, location, file));
+                }
                 let order = steer::rank(plan, endpoints, family, location, &estimate_ms);
                 if let Some(member) = outside_fences(plan, location, &order) {
                     return Err(fence_crossed(plan, endpoints, location, member, file));
