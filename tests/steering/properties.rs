@@ -117,10 +117,12 @@ proptest! {
             (reply.scope().unwrap(), reply.addresses())
         };
         let (scope, addresses) = ask(prefix);
+        // The leaf's, or where a split decides by /24 or /48, the key's.
+        let key = if prefix.addr().is_ipv4() { 24 } else { 48 };
+        let keyed = key.max(leaf.prefix_len());
+        prop_assert!(scope == leaf.prefix_len() || scope == keyed, "{}", scope);
         if scope > prefix.prefix_len() {
-            // A split decides by /24 or /48, and a shorter source is told so.
-            let key = if prefix.addr().is_ipv4() { 24 } else { 48 };
-            prop_assert_eq!(scope, key.max(leaf.prefix_len()));
+            prop_assert_eq!(scope, keyed, "a shorter source is told so");
             return Ok(());
         }
         let around = IpNet::new(prefix.addr(), scope).unwrap().trunc();
