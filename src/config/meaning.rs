@@ -16,8 +16,8 @@ pub struct Config {
     pub server: Server,
     /// `[admin]`
     pub admin: Admin,
-    /// `[geoip] databases`, resolved against the configuration's folder; the first that has a field wins,
-    /// later ones fill in what it lacks. May be empty: then every client is unlocated.
+    /// `[geoip] databases`, resolved against the configuration's folder; of several the
+    /// first that has a field wins. May be empty: then every client is unlocated.
     pub databases: Vec<PathBuf>,
     /// `[reload] settle`: files must lie still this long.
     pub settle: Duration,

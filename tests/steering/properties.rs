@@ -89,23 +89,27 @@ proptest! {
         states in states(),
         service in 0usize..4,
     ) {
-        let world = under(&SHIPPED, &states);
         let first = prefix_near(leaf, entropy, source(leaf, one));
         let second = moved(prefix_near(leaf, entropy, source(leaf, other)), by, bits);
-        let asked = [first, second].map(|prefix| {
-            let reply = world.ask(&Ask::new(SERVICES[service], "A").net(prefix));
-            let scope = reply.scope().unwrap();
-            // A source shorter than the scope speaks for its own length only (RFC 7871 §7.3.1).
-            (scope <= prefix.prefix_len()).then(|| {
-                (IpNet::new(prefix.addr(), scope).unwrap().trunc(), reply.addresses())
-            })
-        });
-        if let [Some((net, answer)), Some((other_net, other_answer))] = asked
-            && (net.contains(&other_net) || other_net.contains(&net))
-        {
-            prop_assert_eq!(net, other_net);
-            prop_assert_eq!(answer, other_answer);
-        }
+        disjoint_or_alike(&under(&SHIPPED, &states), SERVICES[service], [first, second])?;
+    }
+
+    #[test]
+    fn scopes_that_overlap_have_one_answer_where_clients_are_shared(
+        at: prop::sample::Index,
+        entropy: u128,
+        (one, other) in sources(),
+        by: u64,
+        bits in 0u8..20,
+        states in states(),
+        which in 0..6usize,
+    ) {
+        let world = under(&POLICIES[which], &states);
+        let leaves: Vec<IpNet> = world.snapshot.parts.geo.leaves().map(|(leaf, _)| leaf).collect();
+        let leaf = leaves[at.index(leaves.len())];
+        let first = prefix_near(leaf, entropy, source(leaf, one));
+        let second = moved(prefix_near(leaf, entropy, source(leaf, other)), by, bits);
+        disjoint_or_alike(&world, "www.shop.example", [first, second])?;
     }
 
     #[test]
@@ -170,6 +174,24 @@ proptest! {
             agree(&world, LocationId::at(location))?;
         }
     }
+}
+
+/// Scopes that clients of these prefixes get do not overlap, or are one with one answer (RFC 7871 §7.2.1).
+fn disjoint_or_alike(world: &World, service: &str, prefixes: [IpNet; 2]) -> Result<(), TestCaseError> {
+    let asked = prefixes.map(|prefix| {
+        let reply = world.ask(&Ask::new(service, "A").net(prefix));
+        let scope = reply.scope().unwrap();
+        // A source shorter than the scope speaks for its own length only (§7.3.1); failures have scope 0.
+        let holds = scope <= prefix.prefix_len() && !reply.addresses().is_empty();
+        holds.then(|| (IpNet::new(prefix.addr(), scope).unwrap().trunc(), reply.addresses()))
+    });
+    if let [Some((net, answer)), Some((other_net, other_answer))] = asked
+        && (net.contains(&other_net) || other_net.contains(&net))
+    {
+        prop_assert_eq!(net, other_net);
+        prop_assert_eq!(answer, other_answer);
+    }
+    Ok(())
 }
 
 static POLICIES: LazyLock<Vec<World>> = LazyLock::new(|| {
