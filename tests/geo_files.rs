@@ -170,6 +170,31 @@ fn the_shipped_file_has_bounded_leaves_and_locations() {
     assert!((8_000..9_000).contains(&plain) && mixed <= 8_192 + 260, "{plain} {mixed}");
 }
 
+/// At both ends of every network and beside them, all but IPv6's aliases of IPv4.
+fn assert_edges_as_the_reader(geo: &Geo, database: &Database) {
+    let reader = Reader::from_source(Arc::clone(&database.bytes)).unwrap();
+    let found = reader.networks(WithinOptions::default()).unwrap();
+    let networks: Vec<_> = found.map(|found| found.unwrap().network().unwrap()).collect();
+    let in_place = |address: &IpAddr| match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => !matches!(v6.segments(), [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x2001, 0, ..] | [0x2002, ..]),
+    };
+    for network in networks {
+        let edges = match (network.network(), network.broadcast()) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                let (first, last) = (u32::from(first), u32::from(last));
+                [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|at| IpAddr::V4(at.into()))
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                let (first, last) = (u128::from(first), u128::from(last));
+                [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|at| IpAddr::V6(at.into()))
+            }
+            _ => unreachable!("a network is of one family"),
+        };
+        edges.iter().filter(|at| in_place(at)).for_each(|at| assert_as_the_reader(geo, &reader, *at, 16.0));
+    }
+}
+
 #[test]
 fn good_files_load_as_the_reader_reads_them_or_say_why_not() {
     let Some(files) = shared("test-data") else { return };
@@ -186,32 +211,7 @@ fn good_files_load_as_the_reader_reads_them_or_say_why_not() {
             reasons.entry(problem.code).or_default().push(name);
             continue;
         };
-        let reader = Reader::from_source(Arc::clone(&database.bytes)).unwrap();
-        let networks: Vec<_> =
-            reader.networks(WithinOptions::default()).unwrap().map(|found| found.unwrap().network().unwrap()).collect();
-        let in_place = |address: &IpAddr| match address {
-            IpAddr::V4(_) => true,
-            IpAddr::V6(v6) => {
-                !matches!(v6.segments(), [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x2001, 0, ..] | [0x2002, ..])
-            }
-        };
-        for network in networks {
-            let edges = match (network.network(), network.broadcast()) {
-                (IpAddr::V4(first), IpAddr::V4(last)) => {
-                    let (first, last) = (u32::from(first), u32::from(last));
-                    [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|at| IpAddr::V4(at.into()))
-                }
-                (first, last) => {
-                    let bits = |address: IpAddr| match address {
-                        IpAddr::V6(v6) => u128::from(v6),
-                        IpAddr::V4(_) => unreachable!(),
-                    };
-                    let (first, last) = (bits(first), bits(last));
-                    [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(|at| IpAddr::V6(at.into()))
-                }
-            };
-            edges.iter().filter(|at| in_place(at)).for_each(|at| assert_as_the_reader(&geo, &reader, *at, 16.0));
-        }
+        assert_edges_as_the_reader(&geo, &database);
         loaded.push(name);
     }
     // Enterprise and City files, also MaxMind's Shield ones; ISP and ASN files; but for damaged ones.
