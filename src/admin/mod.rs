@@ -12,7 +12,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::Router;
 use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::{StatusCode, header};
@@ -142,9 +141,17 @@ struct StatusQuery {
     limit: Option<usize>,
 }
 
-async fn status(State(context): State<Arc<Context>>, Query(query): Query<StatusQuery>) -> Json<Status> {
+async fn status(State(context): State<Arc<Context>>, Query(query): Query<StatusQuery>) -> Response {
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-    Json(Status::of(&context.shared, query.service.as_deref(), limit))
+    json(&Status::of(&context.shared, query.service.as_deref(), limit))
+}
+
+/// JSON on lines of its own: it is read by people with curl at night as often as by programs.
+fn json(value: &impl serde::Serialize) -> Response {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("our bug: {error}\n")).into_response(),
+    }
 }
 
 async fn scrape(State(context): State<Arc<Context>>) -> impl IntoResponse {
@@ -178,7 +185,7 @@ async fn explain(State(context): State<Arc<Context>>, Query(query): Query<Explai
         control::explain(&snapshot, &databases, query.client, &name, family, true)
     });
     match explained.await {
-        Ok(explanation) => Json(explanation).into_response(),
+        Ok(explanation) => json(&explanation),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("our bug: {error}\n")).into_response(),
     }
 }

@@ -260,29 +260,30 @@ fn why(plan: &Plan, decision: &Decision, candidate: &Candidate) -> String {
     let Some(chosen) = answering.iter().min_by_key(|other| other.rank) else {
         return "no endpoint answers".to_owned();
     };
+    let label = |index: usize| &plan.policy.preferences[index].place.label;
     if candidate.parts > 0 {
         return match (candidate.state, candidate.preference) {
             (Some(State::Down), _) => "down, but so is all else inside the fence (when_none)".to_owned(),
-            (_, Some(_)) => "answers: preferred, and within its budget of the fastest".to_owned(),
+            (_, Some(index)) => format!("answers: preferred ({}), within its budget of the fastest", label(index)),
             (_, None) if answering.len() > 1 => "answers: ties with the best".to_owned(),
             (_, None) => "answers: the best".to_owned(),
         };
     }
-    if candidate.state > chosen.state {
-        return format!(
-            "{}, and others are {}",
-            candidate.state.map_or("", State::as_str),
-            chosen.state.map_or("", State::as_str)
-        );
-    }
-    if chosen.preference.is_some() && candidate.preference != chosen.preference {
-        return "others are preferred, within their budget".to_owned();
-    }
-    if plan.policy.cost_budget_ms > 0.0 && candidate.cost > chosen.cost {
-        return "dearer than the one chosen, within the cost budget".to_owned();
+    if let (Some(mine), Some(theirs)) = (candidate.state, chosen.state)
+        && mine > theirs
+    {
+        return format!("{}, and others are {}", mine.as_str(), theirs.as_str());
     }
     let behind = candidate.estimate_ms + candidate.bias_ms - chosen.estimate_ms - chosen.bias_ms;
-    format!("{behind:.1} ms behind")
+    match (candidate.preference, chosen.preference) {
+        (mine, Some(theirs)) if mine != Some(theirs) => {
+            format!("others are preferred ({}), within their budget; {behind:+.1} ms", label(theirs))
+        }
+        (Some(mine), None) => format!("preferred ({}), but beyond its budget; {behind:+.1} ms", label(mine)),
+        // Nothing but its cost keeps a faster one back.
+        _ if behind < 0.0 => format!("dearer than the one chosen, which is within the cost budget; {behind:+.1} ms"),
+        _ => format!("{behind:+.1} ms"),
+    }
 }
 
 fn placed(databases: &[Database], client: IpAddr, place: Match, location: &Location) -> Placed {
