@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
@@ -128,7 +128,7 @@ impl Control {
 
     /// Probes, watches and publishes until `shutdown` resolves.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        self.watch.reconfigure(self.sight.folders());
+        self.watch_files();
         self.reconfigure_probes();
         let opens = Instant::now() + self.config().first_round;
         let mut hangup = signal(SignalKind::hangup()).expect("the handler of SIGHUP can be installed");
@@ -143,7 +143,7 @@ impl Control {
                 () = self.watch.changed() => self.notice(),
                 _ = hangup.recv() => self.settles = Some(Instant::now()),
                 () = sleep_until(self.settles.unwrap_or(opens)), if self.settles.is_some() => self.start_loading(),
-                attempt = join(&mut self.loading), if self.loading.is_some() => self.finish_loading(attempt),
+                ended = join(&mut self.loading), if self.loading.is_some() => self.finish_loading(ended),
                 () = sleep_until(opens), if !ready => {}
             }
             self.open_when_ready(opens);
@@ -257,9 +257,18 @@ impl Control {
         self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
-    /// A watched folder changed: is it one of our files?
+    /// Watches the folders of the files that were read, and looks at what happened before.
+    fn watch_files(&mut self) {
+        self.watch.reconfigure(self.sight.folders());
+        self.notice();
+    }
+
+    /// A watched folder changed: is it one of our files? What else is written there, a log perhaps,
+    /// does not put a reload off.
     fn notice(&mut self) {
-        if self.settles.is_some() || !self.sight.holds() {
+        let now = self.sight.again();
+        if now != self.sight {
+            self.sight = now;
             self.settles = Some(Instant::now() + self.config().settle);
         }
     }
@@ -280,10 +289,14 @@ impl Control {
         }));
     }
 
-    fn finish_loading(&mut self, attempt: Attempt) {
+    fn finish_loading(&mut self, ended: Result<Attempt, JoinError>) {
         self.loading = None;
+        let attempt = match ended {
+            Ok(attempt) => attempt,
+            Err(panic) => return self.refuse(vec![loading_failed(&self.options.config, &panic)]),
+        };
         self.sight = attempt.files.sight().clone();
-        self.watch.reconfigure(self.sight.folders());
+        self.watch_files();
         if !attempt.still_same {
             info!("files changed while they were read; waiting until they lie still");
             self.settles = Some(Instant::now() + self.config().settle);
@@ -350,20 +363,17 @@ impl Control {
 }
 
 /// Waits for the load under way.
-async fn join(loading: &mut Option<JoinHandle<Attempt>>) -> Attempt {
+async fn join(loading: &mut Option<JoinHandle<Attempt>>) -> Result<Attempt, JoinError> {
     match loading {
-        Some(task) => task.await.unwrap_or_else(|error| Attempt::panicked(&error)),
+        Some(task) => task.await,
         None => std::future::pending().await,
     }
 }
 
-impl Attempt {
-    /// Loading must not panic; where it did, nothing changes and the operator is told.
-    fn panicked(error: &tokio::task::JoinError) -> Self {
-        let problem = Problem::error("our-bug", Path::new("."), format!("loading failed: {error}"));
-        let problem = problem.help("please report it with these files");
-        Self { files: DiskFiles::default(), still_same: true, result: Err(vec![problem]) }
-    }
+/// Loading must not panic; where it did, nothing changes and the operator is told.
+fn loading_failed(config: &Path, panic: &JoinError) -> Problem {
+    let problem = Problem::error("our-bug", config, format!("loading failed: {panic}"));
+    problem.help("please report it with these files")
 }
 
 /// Loads and compiles without serving: what `check` and `explain` do. Every endpoint is taken to be

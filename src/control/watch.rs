@@ -1,7 +1,7 @@
 //! Watching the folders of a set of files.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
@@ -32,21 +32,19 @@ impl Watch {
         Self { watcher, folders: BTreeSet::new(), changes }
     }
 
-    /// Watches exactly these folders from now on.
-    pub(super) fn reconfigure<'p>(&mut self, folders: impl Iterator<Item = &'p Path>) {
-        let folders: BTreeSet<PathBuf> = folders.map(folder_or_here).collect();
+    /// Watches exactly these folders from now on. Those that it has are watched anew: the folder of
+    /// that name may be another one by now, and the watch of the one that is gone hears nothing more.
+    pub(super) fn reconfigure(&mut self, folders: BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
         for gone in self.folders.difference(&folders) {
             let _ = watcher.unwatch(gone); // it may be gone from the disk as well
         }
-        let mut watched: BTreeSet<PathBuf> = self.folders.intersection(&folders).cloned().collect();
-        for new in folders.difference(&self.folders) {
-            match watcher.watch(new, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(watched.insert(new.clone())),
-                Err(error) => warn!(folder = %new.display(), %error, "this folder is not watched; SIGHUP reloads"),
+        for folder in &folders {
+            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                warn!(folder = %folder.display(), %error, "this folder is not watched; SIGHUP reloads");
             }
         }
-        self.folders = watched;
+        self.folders = folders;
     }
 
     /// Waits for a change.
@@ -57,6 +55,26 @@ impl Watch {
     }
 }
 
-fn folder_or_here(folder: &Path) -> PathBuf {
-    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_was_replaced_is_watched_again() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("zones");
+        let folders = || BTreeSet::from([folder.clone()]);
+        fs::create_dir(&folder).unwrap();
+        let mut watch = Watch::new();
+        watch.reconfigure(folders());
+        fs::remove_dir(&folder).unwrap();
+        watch.changed().await;
+        fs::create_dir(&folder).unwrap();
+        watch.reconfigure(folders());
+        while watch.changes.try_recv().is_ok() {}
+        fs::write(folder.join("a.zone"), "").unwrap();
+        watch.changed().await;
+    }
 }
