@@ -1,5 +1,6 @@
 //! `/status`: field names are relied upon; later ones are added, none is renamed.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -145,8 +146,10 @@ impl Status {
         let snapshot = shared.published.load_full();
         let config = &snapshot.parts.config;
         let board = shared.board();
-        let endpoints = config.endpoints.iter().zip(board.endpoints());
-        let endpoints = endpoints.map(|(endpoint, health)| EndpointStatus::of(endpoint, health)).collect();
+        // By name: during a reload the board is ahead of the snapshot.
+        let health: HashMap<&str, &EndpointHealth> = board.endpoints().map(|health| (&*health.name, health)).collect();
+        let of = |endpoint: &Endpoint| Some(EndpointStatus::of(endpoint, health.get(&*endpoint.name)?));
+        let endpoints = config.endpoints.iter().filter_map(of).collect();
         drop(board);
         let named = |entry: &&ServiceEntry| service.is_none_or(|name| *entry.service.label == *name);
         let services = snapshot.services.iter().filter(named).take(limit).map(|entry| ServiceStatus {
