@@ -25,7 +25,7 @@ use crate::table::{Counters, Published, Snapshot, Standing};
 
 /// Outcomes and addresses that may wait for the control task; when full, probes wait.
 const CHANNEL: usize = 4096;
-/// The most reports that are taken in before what they changed is published.
+/// The most reports, or addresses, that are taken in before what they changed is published.
 const MAX_BATCH: usize = 1024;
 
 /// How to start.
@@ -53,6 +53,8 @@ pub struct Control {
     /// When files that changed will have lain still long enough.
     settles: Option<Instant>,
     loading: Option<JoinHandle<Attempt>>,
+    /// The set that is being written to `state/last-good`.
+    keeping: Option<JoinHandle<()>>,
     /// Snapshots that a worker may still be reading.
     retired: Vec<Arc<Snapshot>>,
 }
@@ -78,9 +80,10 @@ impl Control {
         let mut files = DiskFiles::default();
         let first = attempt(&mut files, &options.config, None, &Counters::default());
         let sight = files.sight().clone();
+        let mut keeping = None;
         let (loaded, snapshot, counters, reload) = match first {
             Ok((loaded, snapshot, counters)) => {
-                keep(&loaded, &options, &files);
+                keeping = Some(keep(&loaded, &options, &files, None));
                 (loaded, snapshot, counters, Reload::ok())
             }
             Err(problems) if options.strict => return Err(problems),
@@ -107,6 +110,7 @@ impl Control {
             sight,
             settles: None,
             loading: None,
+            keeping,
             retired: Vec::new(),
         };
         control.resolver.reconfigure(&config.resolver, &config.endpoints).map_err(|problem| vec![*problem])?;
@@ -170,13 +174,9 @@ impl Control {
     /// Takes in a report and those that wait behind it, then publishes once.
     fn observe(&mut self, first: Report) {
         let mut changed = BTreeSet::new();
-        let mut next = Some(first);
-        for _ in 0..MAX_BATCH {
-            let Some(report) = next.take() else { break };
-            self.observe_one(report, &mut changed);
-            next = self.reports.try_recv().ok();
-        }
-        if let Some(report) = next {
+        self.observe_one(first, &mut changed);
+        for _ in 1..MAX_BATCH {
+            let Ok(report) = self.reports.try_recv() else { break };
             self.observe_one(report, &mut changed);
         }
         if !changed.is_empty() {
@@ -210,22 +210,38 @@ impl Control {
         }
     }
 
-    /// Takes in the addresses of a hostname.
-    fn resolve(&mut self, resolved: Resolved) {
-        info!(endpoint = %resolved.endpoint, addresses = ?resolved.addresses, "hostname resolved");
-        let ttl = u32::try_from(resolved.ttl.as_secs()).unwrap_or(u32::MAX).max(1);
-        self.host_ttls.insert(resolved.endpoint.clone(), ttl);
-        self.hosts.insert(resolved.endpoint, resolved.addresses);
+    /// Takes in the addresses of a hostname and of those that wait behind it, then publishes once.
+    fn resolve(&mut self, first: Resolved) {
+        self.resolve_one(first);
+        for _ in 1..MAX_BATCH {
+            let Ok(resolved) = self.resolved.try_recv() else { break };
+            self.resolve_one(resolved);
+        }
         self.reconfigure_probes();
         let next = self.standing_anew();
         self.publish(next);
+    }
+
+    fn resolve_one(&mut self, resolved: Resolved) {
+        let Resolved { endpoint, addresses, ttl } = resolved;
+        // The TTL alone changes with almost every answer of a cache.
+        if addresses.is_empty() {
+            warn!(%endpoint, "no address of its hostname is known");
+        } else if self.hosts.get(&endpoint) != Some(&addresses) {
+            info!(%endpoint, ?addresses, "hostname resolved");
+        }
+        let ttl = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX).max(1);
+        self.host_ttls.insert(endpoint.clone(), ttl);
+        self.hosts.insert(endpoint, addresses);
     }
 
     /// Board and prober take over the configuration and the hostnames' addresses.
     fn reconfigure_probes(&mut self) {
         let mut board = self.shared.board();
         board.reconfigure(&self.loaded.parts.config, &self.hosts, Timestamp::now());
-        self.prober.reconfigure(board.checks(), &self.loaded.trust);
+        let checks: Vec<_> = board.checks().map(|(id, check)| (id, check.clone())).collect();
+        drop(board); // making the clients of new checks takes a while
+        self.prober.reconfigure(checks.iter().map(|(id, check)| (*id, check)), &self.loaded.trust);
     }
 
     /// The published snapshot with every endpoint as the board has it.
@@ -233,9 +249,11 @@ impl Control {
         self.with_board(&self.shared.published.load())
     }
 
+    /// Plans whose endpoints all stand as before are shared.
     fn with_board(&self, snapshot: &Snapshot) -> Snapshot {
-        let endpoints = 0..snapshot.parts.config.endpoints.len();
-        snapshot.with_standings(endpoints.map(EndpointId::at).map(|id| (id, self.standing(id))).collect())
+        let endpoints = (0..snapshot.parts.config.endpoints.len()).map(EndpointId::at);
+        let standings = endpoints.map(|id| (id, self.standing(id)));
+        snapshot.with_standings(standings.filter(|(id, standing)| snapshot.standing(*id) != standing).collect())
     }
 
     fn standing(&self, endpoint: EndpointId) -> Standing {
@@ -344,7 +362,7 @@ impl Control {
             warn!(%problem, "configuration");
         }
         info!(generation = self.shared.published.load().generation, "configuration reloaded");
-        keep(&self.loaded, &self.options, files);
+        self.keeping = Some(keep(&self.loaded, &self.options, files, self.keeping.take()));
     }
 
     fn log_start(&self) {
@@ -423,16 +441,22 @@ fn from_last_good(options: &Options, files: &mut DiskFiles) -> Option<(Loaded, S
     })
 }
 
-/// Keeps a good set for the day when the next does not pass.
-fn keep(loaded: &Loaded, options: &Options, files: &DiskFiles) {
+/// Keeps a good set for the day when the next does not pass, once the one `before` it is written: two
+/// at a time would prune each other's files.
+fn keep(loaded: &Loaded, options: &Options, files: &DiskFiles, before: Option<JoinHandle<()>>) -> JoinHandle<()> {
     let kept = LastGood::below(&loaded.parts.config.server.state);
-    let (config, contents) = (options.config.clone(), files.contents().clone());
+    let (config, contents, at) = (options.config.clone(), files.contents().clone(), Timestamp::now());
     let keep = move || {
-        if let Err(error) = kept.keep(&config, &contents, Timestamp::now()) {
+        if let Err(error) = kept.keep(&config, &contents, at) {
             warn!(%error, "the good set could not be kept; a restart needs the files on disk to pass");
         }
     };
-    tokio::task::spawn_blocking(keep);
+    tokio::spawn(async move {
+        if let Some(before) = before {
+            let _ = before.await; // however it ended, it writes no more
+        }
+        let _ = tokio::task::spawn_blocking(keep).await;
+    })
 }
 
 fn journal(loaded: &Loaded, reload: Reload) -> Journal {
