@@ -74,7 +74,7 @@ fn in_words(explanation: &Explanation) -> String {
     let state = if explanation.live {
         format!("running server, generation {}", explanation.generation)
     } else {
-        "from the files alone: every endpoint is taken to be up".to_owned()
+        "from the files alone: every endpoint is taken to be up, no hostname is resolved".to_owned()
     };
     let _ = writeln!(text, "{} {} for {}\n({state})\n", explanation.name, explanation.r#type, explanation.client);
     location(&mut text, explanation);

@@ -24,32 +24,44 @@ pub enum Settled {
 /// configuration has checked to lie inside every fence.
 #[must_use]
 pub fn settle(plan: &Plan, endpoints: &[Endpoint], order: &Order, states: &[Option<State>]) -> Settled {
+    settle_by(plan, endpoints, order, states).0
+}
+
+/// The same, with the preference that decided: an index into `Policy::preferences`.
+pub(super) fn settle_by(
+    plan: &Plan,
+    endpoints: &[Endpoint],
+    order: &Order,
+    states: &[Option<State>],
+) -> (Settled, Option<usize>) {
     let state_of = |rank: usize| states[order.ranked[rank].index()];
     let answerable: Vec<usize> = (0..order.ranked.len()).filter(|&rank| state_of(rank).is_some()).collect();
     let best = answerable.iter().filter_map(|&rank| state_of(rank)).min().unwrap_or(State::Down);
     let usable = match (best, plan.policy.when_none) {
         (State::Down, WhenNone::IgnoreHealth) => answerable,
         (State::Down, WhenNone::Endpoint(member)) if states[member.index()].is_some() => {
-            return Settled::Split(Split::new(plan, endpoints, &[member]));
+            return (Settled::Split(Split::new(plan, endpoints, &[member])), None);
         }
-        (State::Down, WhenNone::Nodata) => return Settled::Nodata,
-        (State::Down, WhenNone::Servfail | WhenNone::Endpoint(_)) => return Settled::Servfail,
+        (State::Down, WhenNone::Nodata) => return (Settled::Nodata, None),
+        (State::Down, WhenNone::Servfail | WhenNone::Endpoint(_)) => return (Settled::Servfail, None),
         _ => answerable.into_iter().filter(|&rank| state_of(rank) == Some(best)).collect(),
     };
-    let tier = preferred(plan, order, &usable).unwrap_or(usable);
-    let Some(chosen) = cheapest_near(order, &tier) else { return Settled::Servfail };
-    spread(plan, endpoints, order, &tier, chosen)
+    let (preference, tier) =
+        preferred(plan, order, &usable).map_or((None, usable), |(preference, tier)| (Some(preference), tier));
+    let Some(chosen) = cheapest_near(order, &tier) else { return (Settled::Servfail, None) };
+    (spread(plan, endpoints, order, &tier, chosen), preference)
 }
 
-/// The members of the first preference that reaches one of `usable`, if any does.
-fn preferred(plan: &Plan, order: &Order, usable: &[usize]) -> Option<Vec<usize>> {
+/// The first preference that reaches one of `usable`, if any does, and those that it reaches.
+fn preferred(plan: &Plan, order: &Order, usable: &[usize]) -> Option<(usize, Vec<usize>)> {
     let fastest = *usable.first()?;
-    order.preferences.iter().find_map(|preference| {
-        let members = &plan.policy.preferences[usize::from(preference.preference)].members;
-        let last = usize::from(preference.reach[fastest]);
+    order.preferences.iter().find_map(|reached| {
+        let preference = usize::from(reached.preference);
+        let members = &plan.policy.preferences[preference].members;
+        let last = usize::from(reached.reach[fastest]);
         let near = usable.iter().copied().take_while(|&rank| rank <= last);
         let tier: Vec<usize> = near.filter(|&rank| members.binary_search(&order.ranked[rank]).is_ok()).collect();
-        (!tier.is_empty()).then_some(tier)
+        (!tier.is_empty()).then_some((preference, tier))
     })
 }
 
