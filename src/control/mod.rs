@@ -10,6 +10,7 @@
 
 mod explain;
 mod files;
+mod hosts;
 mod last_good;
 mod load;
 mod run;

@@ -1,6 +1,6 @@
 //! The control plane's one task: what arrives → what is served.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::files::{DiskFiles, Sight};
+use super::hosts::Hosts;
 use super::last_good::LastGood;
 use super::load::{Loaded, load};
 use super::shared::{Journal, Reload, ReloadResult, Shared};
 use super::watch::Watch;
 use crate::config::{self, Config};
-use crate::health::{Board, HostAddresses};
-use crate::model::{Addresses, EndpointId, Files, Problem, State};
+use crate::health::Board;
+use crate::model::{EndpointId, Files, Problem, State};
 use crate::probe::{Prober, Report, Resolved, Resolver};
 use crate::table::{Counters, Published, Snapshot, Standing};
 
@@ -46,8 +47,7 @@ pub struct Control {
     reports: mpsc::Receiver<Report>,
     resolver: Resolver,
     resolved: mpsc::Receiver<Resolved>,
-    hosts: HostAddresses,
-    host_ttls: BTreeMap<Arc<str>, u32>,
+    hosts: Hosts,
     watch: Watch,
     sight: Sight,
     /// When files that changed will have lain still long enough.
@@ -104,8 +104,7 @@ impl Control {
             options,
             reports,
             resolved,
-            hosts: HostAddresses::default(),
-            host_ttls: BTreeMap::new(),
+            hosts: Hosts::default(),
             watch: Watch::new(),
             sight,
             settles: None,
@@ -212,33 +211,20 @@ impl Control {
 
     /// Takes in the addresses of a hostname and of those that wait behind it, then publishes once.
     fn resolve(&mut self, first: Resolved) {
-        self.resolve_one(first);
+        self.hosts.take_in(first);
         for _ in 1..MAX_BATCH {
             let Ok(resolved) = self.resolved.try_recv() else { break };
-            self.resolve_one(resolved);
+            self.hosts.take_in(resolved);
         }
         self.reconfigure_probes();
         let next = self.standing_anew();
         self.publish(next);
     }
 
-    fn resolve_one(&mut self, resolved: Resolved) {
-        let Resolved { endpoint, addresses, ttl } = resolved;
-        // The TTL alone changes with almost every answer of a cache.
-        if addresses.is_empty() {
-            warn!(%endpoint, "no address of its hostname is known");
-        } else if self.hosts.get(&endpoint) != Some(&addresses) {
-            info!(%endpoint, ?addresses, "hostname resolved");
-        }
-        let ttl = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX).max(1);
-        self.host_ttls.insert(endpoint.clone(), ttl);
-        self.hosts.insert(endpoint, addresses);
-    }
-
     /// Board and prober take over the configuration and the hostnames' addresses.
     fn reconfigure_probes(&mut self) {
         let mut board = self.shared.board();
-        board.reconfigure(&self.loaded.parts.config, &self.hosts, Timestamp::now());
+        board.reconfigure(&self.loaded.parts.config, self.hosts.addresses(), Timestamp::now());
         let checks: Vec<_> = board.checks().map(|(id, check)| (id, check.clone())).collect();
         drop(board); // making the clients of new checks takes a while
         self.prober.reconfigure(checks.iter().map(|(id, check)| (*id, check)), &self.loaded.trust);
@@ -257,11 +243,7 @@ impl Control {
     }
 
     fn standing(&self, endpoint: EndpointId) -> Standing {
-        let config = &self.loaded.parts.config.endpoints[endpoint.index()];
-        let ttl = match config.addresses {
-            Addresses::Fixed(_) => u32::MAX,
-            Addresses::Hostname(_) => self.host_ttls.get(&config.name).copied().unwrap_or(u32::MAX),
-        };
+        let ttl = self.hosts.ttl(&self.loaded.parts.config.endpoints[endpoint.index()]);
         let board = self.shared.board();
         let addresses = &board.endpoint(endpoint).addresses;
         Standing { addresses: addresses.iter().map(|address| (address.address, address.state)).collect(), ttl }
@@ -346,10 +328,8 @@ impl Control {
     fn accept(&mut self, loaded: Loaded, snapshot: Snapshot, counters: Counters, files: &DiskFiles) {
         warn_of_restart(&self.loaded.parts.config, &loaded.parts.config);
         *self.shared.counters() = counters;
+        self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
         self.loaded = Arc::new(loaded);
-        let config = self.config();
-        self.hosts.retain(|name, _| config.endpoints.iter().any(|endpoint| endpoint.name == *name));
-        self.host_ttls.retain(|name, _| config.endpoints.iter().any(|endpoint| endpoint.name == *name));
         self.reconfigure_probes();
         let mut next = self.with_board(&snapshot);
         next.steering = self.shared.published.load().steering;
