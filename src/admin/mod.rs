@@ -22,6 +22,7 @@ use axum::routing::get;
 use ipnet::IpNet;
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::config;
 use crate::control::{self, DiskFiles, Shared};
@@ -47,6 +48,8 @@ struct Context {
     shared: Arc<Shared>,
     allow: Vec<IpNet>,
     metrics: Metrics,
+    /// Explaining reads whole databases into memory: one request at a time.
+    explaining: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -58,7 +61,8 @@ impl Admin {
         let Some(wanted) = settings.listen else { return Ok(None) };
         let listener = TcpListener::bind(wanted).await.map_err(|error| explain_bind(wanted, &error))?;
         let address = listener.local_addr()?;
-        let context = Context { shared, allow: settings.allow.clone(), metrics: Metrics::install() };
+        let explaining = Arc::new(Semaphore::new(1));
+        let context = Context { shared, allow: settings.allow.clone(), metrics: Metrics::install(), explaining };
         Ok(Some(Self { listener, address, context: Arc::new(context) }))
     }
 
@@ -171,9 +175,11 @@ async fn explain(State(context): State<Arc<Context>>, Query(query): Query<Explai
         Some("AAAA") => Family::V6,
         Some(other) => return wrong(format!("type={other}: A or AAAA")),
     };
+    let turn = context.explaining.clone().acquire_owned().await.expect("it is never closed");
     let snapshot = context.shared.published.load_full();
     // Reading databases and searching them takes a while; not on a task that serves others.
     let explained = tokio::task::spawn_blocking(move || {
+        let _turn = turn; // until it is done, also where the client has gone
         let databases = databases(&snapshot.parts.config);
         control::explain(&snapshot, &databases, query.client, &name, family, true)
     });

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::arguments;
 use super::report::{self, StartError};
@@ -10,6 +11,9 @@ use crate::config;
 use crate::control::{self, Contender, DiskFiles, Explanation, trial};
 use crate::geo::Database;
 use crate::model::{Family, Files as _};
+
+/// A server that has not answered in this time is stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Prints the explanation, as text or JSON.
 #[must_use]
@@ -52,7 +56,8 @@ fn live(arguments: &arguments::Explain, url: Option<&str>) -> Result<Explanation
         .append_pair("type", family);
     report::block_on(async {
         let failed = |error: reqwest::Error| io::Error::other(format!("{base} does not answer: {error}"));
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().map_err(io::Error::other)?;
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE);
+        let client = client.build().map_err(io::Error::other)?;
         let reply = client.get(url).send().await.map_err(failed)?;
         let (status, text) = (reply.status(), reply.text().await.map_err(failed)?);
         if !status.is_success() {
