@@ -21,6 +21,7 @@ use axum::routing::get;
 use ipnet::IpNet;
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::config;
 use crate::control::{self, DiskFiles, Shared};
@@ -46,6 +47,8 @@ struct Context {
     shared: Arc<Shared>,
     allow: Vec<IpNet>,
     metrics: Metrics,
+    /// Explaining reads whole databases into memory: one request at a time.
+    explaining: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -57,7 +60,8 @@ impl Admin {
         let Some(wanted) = settings.listen else { return Ok(None) };
         let listener = TcpListener::bind(wanted).await.map_err(|error| explain_bind(wanted, &error))?;
         let address = listener.local_addr()?;
-        let context = Context { shared, allow: settings.allow.clone(), metrics: Metrics::install() };
+        let explaining = Arc::new(Semaphore::new(1));
+        let context = Context { shared, allow: settings.allow.clone(), metrics: Metrics::install(), explaining };
         Ok(Some(Self { listener, address, context: Arc::new(context) }))
     }
 
@@ -178,9 +182,11 @@ async fn explain(State(context): State<Arc<Context>>, Query(query): Query<Explai
         Some("AAAA") => Family::V6,
         Some(other) => return wrong(format!("type={other}: A or AAAA")),
     };
+    let turn = context.explaining.clone().acquire_owned().await.expect("it is never closed");
     let snapshot = context.shared.published.load_full();
     // Reading databases and searching them takes a while; not on a task that serves others.
     let explained = tokio::task::spawn_blocking(move || {
+        let _turn = turn; // until it is done, also where the client has gone
         let databases = databases(&snapshot.parts.config);
         control::explain(&snapshot, &databases, query.client, &name, family, true)
     });
@@ -237,7 +243,8 @@ mod tests {
         std::fs::write(folder.path().join("zone"), zone).unwrap();
         let shared = Control::open(Options { config, strict: true }).unwrap().shared();
         let allow = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
-        let context = Arc::new(Context { shared, allow, metrics: Metrics::install() });
+        let explaining = Arc::new(Semaphore::new(1));
+        let context = Arc::new(Context { shared, allow, metrics: Metrics::install(), explaining });
         for (peer, status) in [
             ("127.0.0.1:1", "HTTP/1.1 200 OK"),
             ("127.9.9.9:1", "HTTP/1.1 200 OK"),

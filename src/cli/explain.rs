@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::arguments;
 use super::report::{self, StartError};
@@ -10,6 +11,9 @@ use crate::config;
 use crate::control::{self, Contender, DiskFiles, Explanation, trial};
 use crate::geo::Database;
 use crate::model::{Family, Files as _};
+
+/// A server that has not answered in this time is stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Prints the explanation, as text or JSON.
 #[must_use]
@@ -54,7 +58,8 @@ fn live(arguments: &arguments::Explain, url: Option<&str>) -> Result<Explanation
     let _ = rustls::crypto::ring::default_provider().install_default();
     report::block_on(async {
         let failed = |error: reqwest::Error| io::Error::other(format!("{base} does not answer: {error}"));
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().map_err(io::Error::other)?;
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE);
+        let client = client.build().map_err(io::Error::other)?;
         let reply = client.get(url).send().await.map_err(failed)?;
         let (status, text) = (reply.status(), reply.text().await.map_err(failed)?);
         if !status.is_success() {
@@ -76,7 +81,7 @@ fn in_words(explanation: &Explanation) -> String {
     let state = if explanation.live {
         format!("running server, generation {}", explanation.generation)
     } else {
-        "from the files alone: every endpoint is taken to be up".to_owned()
+        "from the files alone: every endpoint is taken to be up, no hostname is resolved".to_owned()
     };
     let _ = writeln!(text, "{} {} for {}\n({state})\n", explanation.name, explanation.r#type, explanation.client);
     location(&mut text, explanation);
@@ -108,27 +113,28 @@ fn choice(text: &mut String, explanation: &Explanation) {
     };
     let fences = if choice.fences.is_empty() { "none applies".to_owned() } else { choice.fences.join(", ") };
     let _ = writeln!(text, "service    {}\nfences     {fences}\noutcome    {}\n", choice.service, choice.outcome);
-    let heading = ["", "endpoint", "km", "ms", "verdict", "share", "why"].map(str::to_owned);
+    let heading = ["", "endpoint", "km", "ms", "verdict", "tier", "share", "why"].map(str::to_owned);
     let mut rows = vec![heading];
     rows.extend(choice.endpoints.iter().map(row));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
-    for [rank, name, km, ms, verdict, share, why] in &rows {
+    let widths: [usize; 8] = std::array::from_fn(width);
+    for [rank, name, km, ms, verdict, tier, share, why] in &rows {
         let line = format!(
-            "{rank:>r$}  {name:n$}  {km:>k$}  {ms:>m$}  {verdict:v$}  {share:>s$}  {why}",
+            "{rank:>r$}  {name:n$}  {km:>k$}  {ms:>m$}  {verdict:v$}  {tier:t$}  {share:>s$}  {why}",
             r = widths[0],
             n = widths[1],
             k = widths[2],
             m = widths[3],
             v = widths[4],
-            s = widths[5]
+            t = widths[5],
+            s = widths[6]
         );
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text.push('\n');
 }
 
-fn row(contender: &Contender) -> [String; 7] {
+fn row(contender: &Contender) -> [String; 8] {
     let bias = if contender.bias_ms == 0.0 { String::new() } else { format!("{:+.0}", contender.bias_ms) };
     [
         contender.rank.map_or("-".to_owned(), |rank| rank.to_string()),
@@ -136,6 +142,7 @@ fn row(contender: &Contender) -> [String; 7] {
         contender.distance_km.map_or("?".to_owned(), |km| format!("{km:.0}")),
         format!("{:.1}{bias}", contender.estimate_ms),
         contender.verdict.clone(),
+        contender.preferred.clone().unwrap_or_default(),
         if contender.share > 0.0 { format!("{:.0} %", contender.share * 100.0) } else { String::new() },
         contender.why.clone(),
     ]

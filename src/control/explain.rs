@@ -11,9 +11,9 @@ use hickory_proto::rr::{self, RecordType};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{self, Asker, Transport};
-use crate::geo::{self, Database, Match, Record};
+use crate::geo::{self, Database, Match};
 use crate::latency;
-use crate::model::{EndpointId, Family, FenceUnknown, Location, Name, Plan, ServiceId, State};
+use crate::model::{EndpointId, Family, FenceUnknown, Location, Name, Plan, ServiceId, Spread, State, WhenNone};
 use crate::steer::{self, Candidate, Decision, Settled};
 use crate::table::{Cells, RCODE_SLOTS, ServiceEntry, Snapshot, rcode_slot};
 use crate::zone::Found;
@@ -150,10 +150,15 @@ pub fn explain(
     let source = if client.is_ipv4() { SOURCE_V4 } else { SOURCE_V6 };
     let place = snapshot.parts.geo.locate_prefix(client, source);
     let location = snapshot.parts.geo.location(place.location);
-    let choice = find_service(snapshot, name, family).map(|service| {
+    let mut choice = find_service(snapshot, name, family).map(|service| {
         let service = &snapshot.services[service.index()];
         choose(snapshot, service, location, family)
     });
+    if let Some(choice) = choice.as_mut().filter(|_| live && !snapshot.steering) {
+        choice
+            .outcome
+            .insert_str(0, "no reply yet: the first round of probes is under way; after it, as things stand: ");
+    }
     Explanation {
         name: name.to_string(),
         r#type: if family == Family::V4 { "A" } else { "AAAA" }.to_owned(),
@@ -194,6 +199,7 @@ fn choose(snapshot: &Snapshot, service: &ServiceEntry, location: &Location, fami
     let decision = steer::decide(plan, &config.endpoints, family, location, &estimates, &states);
     let mut candidates: Vec<&Candidate> = decision.candidates.iter().collect();
     candidates.sort_by_key(|candidate| (candidate.rank.unwrap_or(usize::MAX), candidate.member));
+    let offered = service.offers[family as usize];
     let contender = |candidate: &&Candidate| {
         let endpoint = &config.endpoints[plan.members[candidate.member.index()].index()];
         Contender {
@@ -208,15 +214,15 @@ fn choose(snapshot: &Snapshot, service: &ServiceEntry, location: &Location, fami
             verdict: candidate.state.map_or("no address", State::as_str).to_owned(),
             rank: candidate.rank.map(|rank| rank + 1),
             preferred: candidate.preference.map(|index| plan.policy.preferences[index].place.label.clone()),
-            share: f64::from(candidate.parts) / 256.0,
-            why: why(plan, &decision, candidate),
+            share: if offered { f64::from(candidate.parts) / 256.0 } else { 0.0 },
+            why: if offered { why(plan, &decision, candidate) } else { "nobody gets this type".to_owned() },
         }
     };
     Choice {
         service: service.service.label.to_string(),
         fences: fences(snapshot, plan, location),
         endpoints: candidates.iter().map(contender).collect(),
-        outcome: outcome(service, &decision, family),
+        outcome: outcome(offered, plan.policy.spread, &decision),
     }
 }
 
@@ -234,14 +240,15 @@ fn fences(snapshot: &Snapshot, plan: &Plan, location: &Location) -> Vec<String> 
     fences
 }
 
-fn outcome(service: &ServiceEntry, decision: &Decision, family: Family) -> String {
-    if !service.offers[family as usize] {
+fn outcome(offered: bool, spread: Spread, decision: &Decision) -> String {
+    if !offered {
         return "the service lacks this type for everyone: some fence keeps no endpoint with such an address"
             .to_owned();
     }
+    let by = if spread == Spread::Random { "query by query" } else { "each by its prefix" };
     match &decision.settled {
         Settled::Split(split) if split.shares().len() == 1 => "one endpoint answers all such clients".to_owned(),
-        Settled::Split(split) => format!("{} endpoints share such clients, each by its prefix", split.shares().len()),
+        Settled::Split(split) => format!("{} endpoints share such clients, {by}", split.shares().len()),
         Settled::Set(members) => format!("{} endpoints in one answer", members.len()),
         Settled::Nodata => "no endpoint is usable: no data (when_none)".to_owned(),
         Settled::Servfail => "no endpoint may be answered: SERVFAIL".to_owned(),
@@ -250,47 +257,64 @@ fn outcome(service: &ServiceEntry, decision: &Decision, family: Family) -> Strin
 
 /// Why a member answers or not.
 fn why(plan: &Plan, decision: &Decision, candidate: &Candidate) -> String {
-    let answering: Vec<&Candidate> = decision.candidates.iter().filter(|other| other.parts > 0).collect();
     if !candidate.in_fence {
         return "outside the fence".to_owned();
     }
-    if !candidate.has_family || candidate.state.is_none() {
+    if !candidate.has_family {
         return "it has no address of this type".to_owned();
     }
-    let Some(chosen) = answering.iter().min_by_key(|other| other.rank) else {
-        return "no endpoint answers".to_owned();
+    let Some(state) = candidate.state else {
+        return "no address of this type is known of its hostname".to_owned();
     };
-    let label = |index: usize| &plan.policy.preferences[index].place.label;
-    if candidate.parts > 0 {
-        return match (candidate.state, candidate.preference) {
-            (Some(State::Down), _) => "down, but so is all else inside the fence (when_none)".to_owned(),
-            (_, Some(index)) => format!("answers: preferred ({}), within its budget of the fastest", label(index)),
-            (_, None) if answering.len() > 1 => "answers: ties with the best".to_owned(),
-            (_, None) => "answers: the best".to_owned(),
-        };
+    let answering = || decision.candidates.iter().filter(|other| other.parts > 0);
+    match answering().min_by_key(|other| other.rank) {
+        None => format!("{}; no endpoint answers", state.as_str()),
+        Some(_) if candidate.parts > 0 => why_chosen(decision, candidate, answering().count()).to_owned(),
+        Some(chosen) => why_not(plan, decision, candidate, chosen),
     }
-    if let (Some(mine), Some(theirs)) = (candidate.state, chosen.state)
-        && mine > theirs
-    {
-        return format!("{}, and others are {}", mine.as_str(), theirs.as_str());
+}
+
+fn why_chosen(decision: &Decision, candidate: &Candidate, answering: usize) -> &'static str {
+    let passed_over = |other: &Candidate| {
+        other.parts == 0 && other.state == candidate.state && other.rank.is_some_and(|rank| Some(rank) < candidate.rank)
+    };
+    match candidate.state {
+        Some(State::Down) => "down, but so is all else inside the fence (when_none)",
+        _ if decision.preference.is_some() => "answers: preferred, within its budget of the fastest",
+        _ if decision.candidates.iter().any(passed_over) => "answers: the cheapest within the cost budget",
+        _ if answering > 1 => "answers: ties with the best",
+        _ => "answers: the best",
+    }
+}
+
+/// `chosen` is the fastest of those that answer.
+fn why_not(plan: &Plan, decision: &Decision, candidate: &Candidate, chosen: &Candidate) -> String {
+    let word = |candidate: &Candidate| candidate.state.map_or("no address", State::as_str);
+    if candidate.state > chosen.state {
+        return format!("{}, and others are {}", word(candidate), word(chosen));
+    }
+    if chosen.state == Some(State::Down) && matches!(plan.policy.when_none, WhenNone::Endpoint(_)) {
+        return "down, and when_none names another".to_owned();
+    }
+    let preferred = decision.preference.map(|index| &plan.policy.preferences[index].members);
+    if preferred.is_some_and(|members| members.binary_search(&candidate.member).is_err()) {
+        return "others are preferred, within their budget".to_owned();
+    }
+    if candidate.rank < chosen.rank {
+        return "dearer than the one chosen, which is within the cost budget".to_owned();
     }
     let behind = candidate.estimate_ms + candidate.bias_ms - chosen.estimate_ms - chosen.bias_ms;
-    match (candidate.preference, chosen.preference) {
-        (mine, Some(theirs)) if mine != Some(theirs) => {
-            format!("others are preferred ({}), within their budget; {behind:+.1} ms", label(theirs))
-        }
-        (Some(mine), None) => format!("preferred ({}), but beyond its budget; {behind:+.1} ms", label(mine)),
-        // Nothing but its cost keeps a faster one back.
-        _ if behind < 0.0 => format!("dearer than the one chosen, which is within the cost budget; {behind:+.1} ms"),
-        _ => format!("{behind:+.1} ms"),
+    if candidate.preference.is_some() && candidate.preference != decision.preference {
+        return format!("preferred, but beyond its budget: {behind:.1} ms behind");
     }
+    format!("{behind:.1} ms behind")
 }
 
 fn placed(databases: &[Database], client: IpAddr, place: Match, location: &Location) -> Placed {
     let says = |step: geo::TraceStep| DatabaseSays {
         file: step.file.display().to_string(),
         network: step.network.map(|network| network.to_string()),
-        says: step.record.map(|record| in_words(&record)).unwrap_or_default(),
+        says: step.record.map(|record| record.to_string()).unwrap_or_default(),
     };
     Placed {
         country: location.country.map(|country| country.to_string()),
@@ -303,18 +327,6 @@ fn placed(databases: &[Database], client: IpAddr, place: Match, location: &Locat
         mixed: location.mixed,
         databases: geo::trace(databases, client).into_iter().map(says).collect(),
     }
-}
-
-fn in_words(record: &Record) -> String {
-    let parts = [
-        record.subdivision.map(|subdivision| subdivision.to_string()),
-        record.country.filter(|_| record.subdivision.is_none()).map(|country| country.to_string()),
-        record
-            .point
-            .map(|point| format!("{:.2} {:.2}", f64::from(point.latitude) / 1e4, f64::from(point.longitude) / 1e4)),
-        record.asn.map(|asn| format!("AS{asn}")),
-    ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn prefix(address: IpAddr, length: u8) -> String {
@@ -364,4 +376,66 @@ fn query(client: IpAddr, source: u8, name: &Name, family: Family) -> Option<Vec<
     edns.options_mut().insert(EdnsOption::Subnet(ClientSubnet::new(prefix, source, 0)));
     message.set_edns(edns);
     message.to_vec().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Two endpoints, equally far since there is no database, and 20 ms of bias between them; with more
+    /// words for the service, and more endpoints.
+    fn explained(service: &str, endpoints: &str, family: Family) -> Choice {
+        let config = format!(
+            "geoip.databases = []\n\
+             [[zones]]\nname = \"shop.example\"\nfile = \"zone\"\n\
+             [[endpoints]]\nname = \"near\"\ncloud = \"azure\"\nregion = \"westeurope\"\ncost = 9\naddresses = [\"192.0.2.1\"]\n\
+             [[endpoints]]\nname = \"far\"\ncloud = \"aws\"\nregion = \"us-east-1\"\nbias = \"20ms\"\ncost = 1\naddresses = [\"192.0.2.2\"]\n\
+             {endpoints}\n[[services]]\nname = \"www.shop.example\"\nendpoints = [\"*\"]\n{service}\n"
+        );
+        let zone = "@ 60 SOA ns h 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.9\n";
+        let files = [("config.toml", config.as_str()), ("zone", zone)];
+        let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
+            files.map(|(path, text)| (path.into(), text.as_bytes().into())).into();
+        let (_, snapshot) = super::super::trial(&mut files, Path::new("config.toml")).unwrap();
+        let client = "198.51.100.1".parse().unwrap();
+        explain(&snapshot, &[], client, &"www.shop.example".parse().unwrap(), family, false).choice.unwrap()
+    }
+
+    fn whys(choice: &Choice) -> Vec<(&str, &str)> {
+        choice.endpoints.iter().map(|endpoint| (&*endpoint.name, &*endpoint.why)).collect()
+    }
+
+    #[test]
+    fn what_decided_is_what_is_named() {
+        let why = |service: &str| {
+            let choice = explained(service, "", Family::V4);
+            whys(&choice).iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>()
+        };
+        assert_eq!(why("tie = \"1ms\""), ["near: answers: the best", "far: 20.0 ms behind"]);
+        // Dearer, but too far behind for that to matter.
+        assert_eq!(why("cost_budget = \"5ms\""), ["near: answers: the best", "far: 20.0 ms behind"]);
+        assert_eq!(
+            why("cost_budget = \"30ms\""),
+            [
+                "near: dearer than the one chosen, which is within the cost budget",
+                "far: answers: the cheapest within the cost budget"
+            ]
+        );
+    }
+
+    #[test]
+    fn who_gets_nothing_has_no_share() {
+        let host =
+            "[[endpoints]]\nname = \"host\"\ncloud = \"aws\"\nregion = \"eu-west-1\"\nhostname = \"lb.example.net\"";
+        let choice = explained("tie = \"0ms\"", host, Family::V4);
+        assert!(whys(&choice).contains(&("host", "no address of this type is known of its hostname")), "{choice:?}");
+        let choice = explained("", host, Family::V6);
+        assert!(choice.endpoints.iter().all(|endpoint| endpoint.share == 0.0), "{choice:?}");
+        let choice = explained("tie = \"50ms\"\nspread = \"random\"", "", Family::V4);
+        assert_eq!(choice.outcome, "2 endpoints share such clients, query by query");
+    }
 }

@@ -1,6 +1,6 @@
 //! Files on disk, read as one set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -78,14 +78,7 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// Does everything look as it did?
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        self.files.iter().all(|(path, stamp)| Stamp::of(path) == *stamp)
-            && self.folders.iter().all(|(folder, listed)| list(folder).ok() == *listed)
-    }
-
-    /// How the same files and folders look now.
+    /// What the same set looks like now.
     #[must_use]
     pub fn again(&self) -> Self {
         Self {
@@ -94,14 +87,22 @@ impl Sight {
         }
     }
 
-    /// The folders whose changes may change the set: where files lie and, of links, also where they
-    /// lead.
-    pub fn folders(&self) -> impl Iterator<Item = PathBuf> {
-        let parents = self.files.keys().filter_map(|path| path.parent().map(Path::to_owned));
-        let targets = self.files.keys().filter(|path| path.is_symlink()).filter_map(|path| fs::canonicalize(path).ok());
-        let targets = targets.filter_map(|target| target.parent().map(Path::to_owned));
-        parents.chain(targets).chain(self.folders.keys().cloned())
+    /// The folders whose changes may change the set: those named, those of links on the way there,
+    /// and those that hold what linked files lead to.
+    #[must_use]
+    pub fn folders(&self) -> BTreeSet<PathBuf> {
+        let files = self.files.keys().map(PathBuf::as_path);
+        let links = files.clone().chain(self.folders.keys().map(PathBuf::as_path)).flat_map(Path::ancestors);
+        let links = links.filter(|path| path.is_symlink()).filter_map(folder_of);
+        let real = files.clone().filter(|path| path.is_symlink());
+        let real = real.filter_map(|path| folder_of(&fs::canonicalize(path).ok()?));
+        files.filter_map(folder_of).chain(links).chain(real).chain(self.folders.keys().cloned()).collect()
     }
+}
+
+fn folder_of(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent()?;
+    Some(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.to_owned())
 }
 
 /// Files on disk. Each is read once; a second read gives the same content.
@@ -128,7 +129,7 @@ impl DiskFiles {
     #[must_use]
     pub fn still_same(&self) -> bool {
         let same = |(path, content): (&PathBuf, &Arc<[u8]>)| read(path).is_ok_and(|now| now == *content);
-        self.sight.holds() && self.contents.iter().all(same)
+        self.sight.again() == self.sight && self.contents.iter().all(same)
     }
 }
 
@@ -196,9 +197,28 @@ mod tests {
         assert!(!files.still_same());
         assert_eq!(&*files.read(&path).unwrap(), b"one", "one set is seen as one");
         let mut files = DiskFiles::default();
-        assert!(files.read(&absent).is_err() && files.sight().holds());
+        assert!(files.read(&absent).is_err() && files.sight().again() == *files.sight());
         fs::write(&absent, "").unwrap();
-        assert!(!files.sight().holds(), "a file that was missing has come");
+        assert_ne!(files.sight().again(), *files.sight(), "a file that was missing has come");
+    }
+
+    #[test]
+    fn folders_behind_links_count() {
+        let kept = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(kept.path()).unwrap();
+        for folder in ["etc", "zones", "releases", "releases/1"] {
+            fs::create_dir(root.join(folder)).unwrap();
+        }
+        fs::write(root.join("zones/a.zone"), "").unwrap();
+        fs::write(root.join("releases/1/b.zone"), "").unwrap();
+        std::os::unix::fs::symlink("../zones/a.zone", root.join("etc/a.zone")).unwrap();
+        std::os::unix::fs::symlink("releases/1", root.join("current")).unwrap();
+        let mut files = DiskFiles::default();
+        files.read(&root.join("etc/a.zone")).unwrap();
+        files.read(&root.join("current/b.zone")).unwrap();
+        let expected =
+            ["", "current", "etc", "zones"].map(|folder| root.join(folder)).map(|path| path.components().collect());
+        assert_eq!(files.sight().folders(), BTreeSet::from(expected));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 mod attempt;
 mod explain;
 mod files;
+mod hosts;
 mod last_good;
 mod load;
 mod run;

@@ -1,6 +1,6 @@
 //! The control plane's one task: what arrives → what is served.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,14 +14,15 @@ use tracing::{error, info, warn};
 
 use super::attempt::{Attempt, Compiled, compile, from_last_good};
 use super::files::DiskFiles;
+use super::hosts::Hosts;
 use super::last_good::LastGood;
 use super::load::Loaded;
 use super::settling::Settling;
 use super::shared::{Journal, Reload, ReloadResult, Shared};
 use super::watch::Watch;
 use crate::config::Config;
-use crate::health::{Board, HostAddresses};
-use crate::model::{Addresses, EndpointId, Problem, State};
+use crate::health::Board;
+use crate::model::{EndpointId, Problem, State};
 use crate::probe::{Prober, Report, Resolved, Resolver};
 use crate::table::{Counters, Published, Snapshot, Standing};
 
@@ -48,8 +49,7 @@ pub struct Control {
     reports: mpsc::Receiver<Report>,
     resolver: Resolver,
     resolved: mpsc::Receiver<Resolved>,
-    hosts: HostAddresses,
-    host_ttls: BTreeMap<Arc<str>, u32>,
+    hosts: Hosts,
     hangup: Signal,
     watch: Watch,
     settling: Settling,
@@ -94,8 +94,7 @@ impl Control {
             options,
             reports,
             resolved,
-            hosts: HostAddresses::default(),
-            host_ttls: BTreeMap::new(),
+            hosts: Hosts::default(),
             hangup: signal(SignalKind::hangup()).expect("the handler of SIGHUP can be installed"),
             watch: Watch::new(),
             settling,
@@ -126,7 +125,8 @@ impl Control {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         self.record_reload();
         self.watch_set();
-        self.reconfigure_probes(&mut self.shared.clone().board());
+        self.reconfigure_board(&mut self.shared.clone().board());
+        self.reconfigure_prober();
         let opens = Instant::now() + self.config().first_round;
         let mut batch = Vec::new();
         tokio::pin!(shutdown);
@@ -206,37 +206,39 @@ impl Control {
         }
     }
 
-    /// Takes in the addresses of a hostname.
-    fn resolve(&mut self, resolved: Resolved) {
-        info!(endpoint = %resolved.endpoint, addresses = ?resolved.addresses, "hostname resolved");
-        let ttl = u32::try_from(resolved.ttl.as_secs()).unwrap_or(u32::MAX).max(1);
-        self.host_ttls.insert(resolved.endpoint.clone(), ttl);
-        self.hosts.insert(resolved.endpoint, resolved.addresses);
-        let shared = self.shared.clone();
-        let mut board = shared.board();
-        self.reconfigure_probes(&mut board);
-        let next = self.with_board(&board, &shared.published.load());
-        self.publish(next);
+    /// Takes in the addresses of a hostname and of those that wait behind it, then publishes once.
+    fn resolve(&mut self, first: Resolved) {
+        self.hosts.take_in(first);
+        for _ in 1..MAX_BATCH {
+            let Ok(resolved) = self.resolved.try_recv() else { break };
+            self.hosts.take_in(resolved);
+        }
+        let snapshot = self.shared.published.load_full();
+        self.swap_in(&snapshot);
     }
 
-    /// Board and prober take over the configuration and the hostnames' addresses.
-    fn reconfigure_probes(&mut self, board: &mut Board) {
-        board.reconfigure(&self.loaded.parts.config, &self.hosts, Timestamp::now());
-        self.prober.reconfigure(board.checks(), &self.loaded.trust);
+    /// The board takes over the configuration and the hostnames' addresses.
+    fn reconfigure_board(&self, board: &mut Board) {
+        board.reconfigure(&self.loaded.parts.config, self.hosts.addresses(), Timestamp::now());
     }
 
-    /// A snapshot with every endpoint as the board has it.
+    /// The prober runs what the board asks for.
+    fn reconfigure_prober(&mut self) {
+        let checks: Vec<_> = self.shared.board().checks().map(|(id, check)| (id, check.clone())).collect();
+        // Without the board's lock: making the clients of new checks takes a while.
+        self.prober.reconfigure(checks.iter().map(|(id, check)| (*id, check)), &self.loaded.trust);
+    }
+
+    /// A snapshot with every endpoint as the board has it. Plans whose endpoints all stand as before are
+    /// shared.
     fn with_board(&self, board: &Board, snapshot: &Snapshot) -> Snapshot {
-        let endpoints = 0..snapshot.parts.config.endpoints.len();
-        snapshot.with_standings(endpoints.map(EndpointId::at).map(|id| (id, self.standing(board, id))).collect())
+        let endpoints = (0..snapshot.parts.config.endpoints.len()).map(EndpointId::at);
+        let standings = endpoints.map(|id| (id, self.standing(board, id)));
+        snapshot.with_standings(standings.filter(|(id, standing)| snapshot.standing(*id) != standing).collect())
     }
 
     fn standing(&self, board: &Board, endpoint: EndpointId) -> Standing {
-        let config = &self.loaded.parts.config.endpoints[endpoint.index()];
-        let ttl = match config.addresses {
-            Addresses::Fixed(_) => u32::MAX,
-            Addresses::Hostname(_) => self.host_ttls.get(&config.name).copied().unwrap_or(u32::MAX),
-        };
+        let ttl = self.hosts.ttl(&self.loaded.parts.config.endpoints[endpoint.index()]);
         let addresses = &board.endpoint(endpoint).addresses;
         Standing { addresses: addresses.iter().map(|address| (address.address, address.state)).collect(), ttl }
     }
@@ -310,10 +312,8 @@ impl Control {
         let Compiled { loaded, snapshot, counters } = compiled;
         warn_of_restart(&self.loaded.parts.config, &loaded.parts.config);
         *self.shared.counters() = counters;
+        self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
         self.loaded = Arc::new(loaded);
-        let config = self.config();
-        self.hosts.retain(|name, _| config.endpoints.iter().any(|endpoint| endpoint.name == *name));
-        self.host_ttls.retain(|name, _| config.endpoints.iter().any(|endpoint| endpoint.name == *name));
         let ready = self.shared.journal().ready;
         *self.shared.journal() = Journal { ready, ..journal(&self.loaded, Reload::ok()) };
         self.swap_in(&snapshot);
@@ -329,10 +329,12 @@ impl Control {
     fn swap_in(&mut self, snapshot: &Snapshot) {
         let shared = self.shared.clone();
         let mut board = shared.board();
-        self.reconfigure_probes(&mut board);
+        self.reconfigure_board(&mut board);
         let mut next = self.with_board(&board, snapshot);
         next.steering = shared.published.load().steering;
         self.publish(next);
+        drop(board);
+        self.reconfigure_prober();
     }
 
     /// Keeps a good set for the day when the next does not pass. One after the other: a set that is

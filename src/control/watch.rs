@@ -1,8 +1,6 @@
 //! Watching the folders of a set of files.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -13,7 +11,7 @@ use tracing::warn;
 /// orchestrators swap links, so the folders are watched and the files looked at again.
 pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
-    folders: BTreeSet<Folder>,
+    folders: BTreeSet<PathBuf>,
     changes: mpsc::Receiver<()>,
 }
 
@@ -34,22 +32,19 @@ impl Watch {
         Self { watcher, folders: BTreeSet::new(), changes }
     }
 
-    /// Watches exactly these folders from now on. One that was replaced by another of its name is
-    /// watched anew: the system watches the folder itself, wherever it is moved to.
-    pub(super) fn reconfigure(&mut self, folders: impl Iterator<Item = PathBuf>) {
-        let folders: BTreeSet<Folder> = folders.map(folder_or_here).map(Folder::of).collect();
+    /// Watches exactly these folders from now on. Those that it has are watched anew: the folder of
+    /// that name may be another one by now, and the watch of the one that is gone hears nothing more.
+    pub(super) fn reconfigure(&mut self, folders: BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
         for gone in self.folders.difference(&folders) {
-            let _ = watcher.unwatch(&gone.path); // it may be gone from the disk as well
+            let _ = watcher.unwatch(gone); // it may be gone from the disk as well
         }
-        let mut watched: BTreeSet<Folder> = self.folders.intersection(&folders).cloned().collect();
-        for new in folders.difference(&self.folders) {
-            match watcher.watch(&new.path, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(watched.insert(new.clone())),
-                Err(error) => warn!(folder = %new.path.display(), %error, "this folder is not watched; SIGHUP reloads"),
+        for folder in &folders {
+            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                warn!(folder = %folder.display(), %error, "this folder is not watched; SIGHUP reloads");
             }
         }
-        self.folders = watched;
+        self.folders = folders;
     }
 
     /// Waits for a change.
@@ -60,21 +55,26 @@ impl Watch {
     }
 }
 
-/// A folder, and which one it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Folder {
-    path: PathBuf,
-    /// Device and inode.
-    identity: Option<(u64, u64)>,
-}
+#[cfg(test)]
+mod tests {
+    use std::fs;
 
-impl Folder {
-    fn of(path: PathBuf) -> Self {
-        let identity = fs::metadata(&path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        Self { path, identity }
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_was_replaced_is_watched_again() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("zones");
+        let folders = || BTreeSet::from([folder.clone()]);
+        fs::create_dir(&folder).unwrap();
+        let mut watch = Watch::new();
+        watch.reconfigure(folders());
+        fs::remove_dir(&folder).unwrap();
+        watch.changed().await;
+        fs::create_dir(&folder).unwrap();
+        watch.reconfigure(folders());
+        while watch.changes.try_recv().is_ok() {}
+        fs::write(folder.join("a.zone"), "").unwrap();
+        watch.changed().await;
     }
-}
-
-fn folder_or_here(folder: PathBuf) -> PathBuf {
-    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder }
 }

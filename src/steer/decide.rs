@@ -1,7 +1,7 @@
 //! The decision function, with its trace.
 
 use super::order::{Order, allowed, rank};
-use super::settle::{Settled, settle};
+use super::settle::{Settled, settle_by};
 use crate::model::{Endpoint, Family, Location, Member, Plan, State};
 
 /// What a decision came to and why.
@@ -11,6 +11,8 @@ pub struct Decision {
     pub order: Order,
     /// Who answers now.
     pub settled: Settled,
+    /// The preference that decided it, as an index into `Policy::preferences`.
+    pub preference: Option<usize>,
     /// The trace: every member of the plan, in the plan's order.
     pub candidates: Vec<Candidate>,
 }
@@ -54,7 +56,8 @@ pub fn decide(
     states: &[Option<State>],
 ) -> Decision {
     let order = rank(plan, endpoints, family, location, estimate_ms);
-    let settled = Settled::of(settle(plan, &order, states), plan, endpoints);
+    let (choice, preference) = settle_by(plan, &order, states);
+    let settled = Settled::of(choice, plan, endpoints);
     let fenced = allowed(plan, endpoints, family, location);
     let candidate = |member: Member| {
         let endpoint = &endpoints[plan.members[member.index()].index()];
@@ -74,7 +77,7 @@ pub fn decide(
         }
     };
     let candidates = (0..plan.members.len()).map(Member::at).map(candidate).collect();
-    Decision { order, settled, candidates }
+    Decision { order, settled, preference, candidates }
 }
 
 fn parts(settled: &Settled, member: Member) -> u16 {
@@ -96,7 +99,7 @@ mod tests {
         Addresses, Cost, EndpointId, Fence, FenceMask, FenceUnknown, Place, PlaceSet, Policy, Preference, Site, Spread,
         WhenNone, Within, find_region,
     };
-    use crate::steer::{client_key, pick};
+    use crate::steer::{Split, client_key, pick};
 
     fn endpoint(name: &str, cost: f64) -> Endpoint {
         Endpoint {
@@ -170,6 +173,11 @@ mod tests {
         assert_eq!(chosen(&tiered(Within::Ms(30.0)), &ms, &[1]), [0], "240 ms is no preference worth having");
         assert_eq!(chosen(&tiered(Within::Any), &ms, &[1]), [2], "a strict tier");
         assert_eq!(chosen(&tiered(Within::Ms(20.0)), &ms, &[]), [0]);
+        let decided = |within| {
+            let (plan, endpoints) = tiered(within);
+            decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &[Some(State::Up); 3]).preference
+        };
+        assert_eq!((decided(Within::Ms(30.0)), decided(Within::Ms(20.0))), (Some(0), None));
     }
 
     #[test]
@@ -210,8 +218,6 @@ mod tests {
             states[usize::from(expected)] = Some(State::Down);
         }
     }
-
-    use crate::steer::Split;
 
     #[test]
     fn none_left() {

@@ -73,6 +73,11 @@ impl Settled {
 /// configuration has checked to lie inside every fence.
 #[must_use]
 pub fn settle(plan: &Plan, order: &Order, states: &[Option<State>]) -> Choice {
+    settle_by(plan, order, states).0
+}
+
+/// The same, with the preference that decided: an index into `Policy::preferences`.
+pub(super) fn settle_by(plan: &Plan, order: &Order, states: &[Option<State>]) -> (Choice, Option<usize>) {
     let state_of = |rank: usize| states[order.ranked[rank].index()];
     let ranks = 0..order.ranked.len();
     let best = ranks.clone().filter_map(state_of).min();
@@ -83,28 +88,29 @@ pub fn settle(plan: &Plan, order: &Order, states: &[Option<State>]) -> Choice {
         }
         (_, WhenNone::IgnoreHealth) => choose(plan, order, ranks.filter(|&rank| state_of(rank).is_some())),
         (_, WhenNone::Endpoint(member)) if states[member.index()].is_some() => {
-            Choice::Members(Few::of([member].into_iter()))
+            (Choice::Members(Few::of([member].into_iter())), None)
         }
-        (_, WhenNone::Nodata) => Choice::Nodata,
-        (_, WhenNone::Servfail | WhenNone::Endpoint(_)) => Choice::Servfail,
+        (_, WhenNone::Nodata) => (Choice::Nodata, None),
+        (_, WhenNone::Servfail | WhenNone::Endpoint(_)) => (Choice::Servfail, None),
     }
 }
 
-/// Chooses among the usable ranks, which come in order.
-fn choose(plan: &Plan, order: &Order, usable: impl Iterator<Item = usize> + Clone) -> Choice {
-    let Some(fastest) = usable.clone().next() else { return Choice::Servfail };
+/// Chooses among the usable ranks, which come in order; and by which preference.
+fn choose(plan: &Plan, order: &Order, usable: impl Iterator<Item = usize> + Clone) -> (Choice, Option<usize>) {
+    let Some(fastest) = usable.clone().next() else { return (Choice::Servfail, None) };
     // The first preference that reaches a usable member decides the tier; without one, all are it.
     let tier = order.preferences.iter().find_map(|preference| {
-        let members = &plan.policy.preferences[usize::from(preference.preference)].members;
+        let index = usize::from(preference.preference);
+        let members = &plan.policy.preferences[index].members;
         let last = usize::from(preference.reach[fastest]);
         let preferred = |rank: &usize| *rank <= last && members.binary_search(&order.ranked[*rank]).is_ok();
-        usable.clone().any(|rank| preferred(&rank)).then_some((members, last))
+        usable.clone().any(|rank| preferred(&rank)).then_some((index, members, last))
     });
     let in_tier = |rank: &usize| {
-        tier.is_none_or(|(members, last)| *rank <= last && members.binary_search(&order.ranked[*rank]).is_ok())
+        tier.is_none_or(|(_, members, last)| *rank <= last && members.binary_search(&order.ranked[*rank]).is_ok())
     };
-    let tier = usable.filter(in_tier);
-    let chosen = cheapest_near(order, tier.clone());
+    let in_tier = usable.filter(in_tier);
+    let chosen = cheapest_near(order, in_tier.clone());
     // Those that tie with it share, at the same cost where cost counts.
     let last = usize::from(order.tie[chosen]);
     let same_cost = |rank: &usize| order.cost.is_empty() || order.cost[*rank] == order.cost[chosen];
@@ -112,8 +118,8 @@ fn choose(plan: &Plan, order: &Order, usable: impl Iterator<Item = usize> + Clon
         Spread::Multivalue(count) => usize::from(count),
         Spread::Sticky | Spread::Random => MAX_SHARES,
     };
-    let ties = tier.filter(|&rank| rank >= chosen && rank <= last).filter(same_cost).take(room);
-    Choice::Members(Few::of(ties.map(|rank| order.ranked[rank])))
+    let ties = in_tier.filter(|&rank| rank >= chosen && rank <= last).filter(same_cost).take(room);
+    (Choice::Members(Few::of(ties.map(|rank| order.ranked[rank]))), tier.map(|(index, ..)| index))
 }
 
 /// The cheapest rank of the tier within the cost budget of its fastest; without a budget, the fastest.
