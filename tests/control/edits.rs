@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
+use meridian::cli::serve::Running;
 use serde_json::Value;
 
 use crate::server::{
@@ -105,6 +106,17 @@ async fn good_edits_swap_in_while_every_query_is_answered() {
     assert_eq!(up_since(&server).await, since, "those that did show it until their own first outcome");
     let asked = load.stop();
     assert!(asked > 10, "{asked} queries");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_between_reading_and_watching_is_noticed() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let running = Running::start(shop.options()).await.unwrap();
+    shop.edit("ttl = \"20s\"", "ttl = \"30s\"");
+    let server = Server::run(running);
+    server.until("ready", async || server.shared.journal().ready.then_some(())).await;
+    server.until("the edit", async || (server.www(SYDNEY).await.1 == 30).then_some(())).await;
     server.stop().await;
 }
 

@@ -191,7 +191,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn run(running: Running) -> Self {
+    pub(crate) fn run(running: Running) -> Self {
         let (shared, dns, admin) = (running.shared(), running.addresses()[0], running.admin_address().unwrap());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(running.run(async { drop(stopped.await) }));
@@ -340,15 +340,29 @@ pub(crate) async fn http(server: SocketAddr, from: &str, method: &str, path: &st
 }
 
 /// Looks every now and then, for what tells of itself in no other way.
-pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let mut ticks = interval(Duration::from_millis(20));
     for _ in 0..DEADLINE.as_millis() / 20 {
-        if let Some(found) = look() {
+        if let Some(found) = look().await {
             return found;
         }
         ticks.tick().await;
     }
     panic!("never {what}");
+}
+
+/// Runs the real binary to its end: exit code, standard output, standard error.
+pub(crate) async fn meridian(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = command(folder, arguments);
+    let output = timeout(DEADLINE, command.stdin(Stdio::null()).output()).await.expect("an end").unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+    command.args(arguments).current_dir(folder).env_remove("RUST_LOG").kill_on_drop(true);
+    command
 }
 
 /// The real binary, ended when dropped.
@@ -362,8 +376,7 @@ pub(crate) struct Program {
 impl Program {
     /// Starts `meridian` with these arguments in a folder.
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
-        command.args(arguments).current_dir(folder).env_remove("RUST_LOG").kill_on_drop(true);
+        let mut command = command(folder, arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, lines) = mpsc::unbounded_channel();
@@ -389,10 +402,26 @@ impl Program {
         self.seen.last().unwrap().clone()
     }
 
-    /// The socket address behind this text, in the next line that holds it.
-    pub(crate) async fn address(&mut self, text: &str) -> SocketAddr {
-        let line = self.line(text).await;
-        line.split_once("address=").unwrap().1.trim().parse().unwrap()
+    /// The addresses of DNS and of admin, once it serves.
+    pub(crate) async fn addresses(&mut self) -> [SocketAddr; 2] {
+        let address = |line: String| line.split_once("address=").unwrap().1.trim().parse().unwrap();
+        let dns = address(self.line("answering by UDP and TCP").await);
+        [dns, address(self.line("admin by HTTP").await)]
+    }
+
+    /// Waits until steered names are answered and all of these have been said, in whatever order.
+    pub(crate) async fn ready_with(&mut self, texts: &[&str]) {
+        for text in texts.iter().chain(&["ready: steered names are answered"]) {
+            if !self.seen.iter().any(|line| line.contains(text)) {
+                self.line(text).await;
+            }
+        }
+    }
+
+    /// What stands between two texts in a line that was said.
+    pub(crate) fn said(&self, before: &str, after: &str) -> &str {
+        let between = |line| str::split_once(line, before)?.1.split_once(after).map(|(found, _)| found);
+        self.seen.iter().find_map(|line| between(line)).unwrap_or_else(|| panic!("{before}…{after}: {:?}", self.seen))
     }
 
     pub(crate) async fn type_line(&mut self, line: &str) {
