@@ -27,7 +27,8 @@ pub fn run(arguments: &arguments::Check) -> ExitCode {
         Err(problems) => {
             report::show(&problems);
             let errors = problems.iter().filter(|problem| problem.severity == crate::model::Severity::Error).count();
-            let _ = writeln!(io::stderr(), "{}: errors {errors}", arguments.config.path.display());
+            let noun = if errors == 1 { "error" } else { "errors" };
+            let _ = writeln!(io::stderr(), "{}: {errors} {noun}", arguments.config.path.display());
             ExitCode::FAILURE
         }
     }

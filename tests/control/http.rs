@@ -1,0 +1,90 @@
+//! What operators ask by HTTP.
+
+use hickory_proto::rr::RecordType;
+use serde_json::Value;
+
+use crate::server::{SYDNEY, Shop, ask, get, http, query};
+
+/// Every family of the issue's list, with what its samples must hold.
+const FAMILIES: [(&str, &str, &str); 13] = [
+    ("meridian_queries_total", "counter", "zone=\"shop.example\",rcode=\"NOERROR\""),
+    ("meridian_answers_total", "counter", "endpoint=\"aws-sydney\""),
+    ("meridian_locations_total", "counter", "source=\"ecs\""),
+    ("meridian_service_queries_total", "counter", "service=\"www.shop.example\""),
+    ("meridian_probe_seconds", "histogram", "probe=\"shop\""),
+    ("meridian_probe_outcomes_total", "counter", "outcome=\"success\""),
+    ("meridian_verdicts_total", "counter", "to=\"up\""),
+    ("meridian_endpoint_up", "gauge", "endpoint=\"gcp-singapore\""),
+    ("meridian_generation", "gauge", ""),
+    ("meridian_reloads_total", "counter", "result=\"ok\""),
+    ("meridian_config_stale", "gauge", ""),
+    ("meridian_ready", "gauge", ""),
+    ("meridian_build_info", "gauge", "version=\""),
+];
+
+/// Reads Prometheus text strictly: a family's type before its samples, nothing twice, figures only.
+fn read_prometheus(text: &str) -> Vec<(String, String, f64)> {
+    let (mut types, mut seen, mut samples) = (std::collections::BTreeMap::new(), vec![], vec![]);
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if let Some(declared) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = declared.split_once(' ').unwrap();
+            assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} twice");
+        } else if !line.starts_with("# HELP ") {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+            assert!(name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_'), "{line}");
+            let histogram = ["_bucket", "_sum", "_count"].iter().find_map(|ending| name.strip_suffix(ending));
+            let family = histogram.filter(|family| types.contains_key(*family)).unwrap_or(name);
+            assert!(types.contains_key(family), "no type before {line}");
+            assert!(labels.ends_with('}') && !seen.contains(&series.to_owned()), "{line}");
+            seen.push(series.to_owned());
+            samples.push((family.to_owned(), labels.to_owned(), value.parse().unwrap()));
+        }
+    }
+    samples
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_have_every_family_and_read_as_prometheus_text() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    server.www(SYDNEY).await;
+    ask(server.dns, &query("none.shop.example.", RecordType::A, None)).await;
+    ask(server.dns, &query("elsewhere.example.", RecordType::A, None)).await;
+    let text = server.metrics().await;
+    let samples = read_prometheus(&text);
+    for (family, kind, labels) in FAMILIES {
+        assert!(text.contains(&format!("# TYPE {family} {kind}\n")), "{family}: {text}");
+        let held = samples.iter().any(|(name, held, figure)| {
+            name == family && held.contains(labels) && (*figure > 0.0 || family == "meridian_config_stale")
+        });
+        assert!(held, "{family} with {labels}: {text}");
+    }
+    let figure = |labels: &str| {
+        let series = |(name, held, _): &&(String, String, f64)| name == "meridian_queries_total" && held == labels;
+        samples.iter().find(series).map(|(.., figure)| *figure)
+    };
+    assert_eq!(figure("zone=\"shop.example\",rcode=\"NOERROR\"}"), Some(1.0));
+    assert_eq!(figure("zone=\"shop.example\",rcode=\"NXDOMAIN\"}"), Some(1.0));
+    assert_eq!(figure("zone=\"\",rcode=\"REFUSED\"}"), Some(1.0));
+    let names: std::collections::BTreeSet<_> = samples.iter().map(|(name, ..)| name.as_str()).collect();
+    assert!(names.iter().all(|name| name.starts_with("meridian_")), "{names:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_of_loopback_may_ask_admin() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    assert_eq!(http(server.admin, "127.0.0.2", "GET", "/readyz", "").await.0, 200);
+    let (code, text) = http(server.admin, "127.0.0.1", "GET", "/status?service=www.shop.example&limit=1", "").await;
+    let status: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &status["services"][0]["name"]), (200, &"www.shop.example".into()));
+    let none: Value = serde_json::from_str(&get(server.admin, "/status?limit=0").await.1).unwrap();
+    assert_eq!((&none["services"], &none["services_total"]), (&Value::Array(vec![]), &1.into()));
+    assert_eq!(get(server.admin, "/status?limit=x").await.0, 400);
+    let explained = get(server.admin, "/api/v1/explain?client=103.86.96.1&name=www.shop.example").await;
+    let explained: Value = serde_json::from_str(&explained.1).unwrap();
+    assert_eq!(explained["choice"]["endpoints"][0]["name"], "aws-sydney", "{explained:#}");
+    server.stop().await;
+}
