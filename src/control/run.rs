@@ -131,6 +131,7 @@ impl Control {
 
     /// Probes, watches and publishes until `shutdown` resolves.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        record_reload(&self.shared.journal().reload); // whoever counts has been installed by now
         self.watch_files();
         self.reconfigure_probes();
         let opens = Instant::now() + self.config().first_round;
@@ -347,12 +348,8 @@ impl Control {
 
     fn log_start(&self) {
         let journal = self.shared.journal();
-        record_reload(&journal.reload);
         for problem in &journal.reload.problems {
             error!(%problem, "configuration refused");
-        }
-        if journal.stale {
-            error!("the files on disk do not pass: serving the last good set from {:?}", self.options.config);
         }
         for problem in &journal.warnings {
             warn!(%problem, "configuration");
@@ -416,7 +413,8 @@ fn from_last_good(options: &Options, files: &mut DiskFiles) -> Option<(Loaded, S
     sets.into_iter().find_map(|mut set| {
         let config = set.config.clone();
         attempt(&mut set.files, &config, None, &Counters::default())
-            .inspect_err(|problems| problems.iter().for_each(|problem| warn!(at = %set.at, %problem, "kept set")))
+            .inspect(|_| error!(kept = %set.at, "the files on disk do not pass: serving the last good set"))
+            .inspect_err(|problems| problems.iter().for_each(|problem| warn!(kept = %set.at, %problem, "kept set")))
             .ok()
     })
 }
