@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::files::DiskFiles;
 use super::last_good::LastGood;
@@ -69,7 +69,8 @@ pub(super) fn from_last_good(path: &Path, files: &mut DiskFiles) -> Option<Compi
     sets.into_iter().find_map(|mut set| {
         let config = set.config.clone();
         compile(&mut set.files, &config, None, &Counters::default(), State::Unknown)
-            .inspect_err(|problems| problems.iter().for_each(|problem| warn!(at = %set.at, %problem, "kept set")))
+            .inspect(|_| error!(kept = %set.at, "the files on disk do not pass: serving the last good set"))
+            .inspect_err(|problems| problems.iter().for_each(|problem| warn!(kept = %set.at, %problem, "kept set")))
             .ok()
     })
 }

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::attempt::{Attempt, Compiled, compile, from_last_good};
 use super::files::DiskFiles;
@@ -165,7 +165,9 @@ impl Control {
             self.publish(next);
             self.shared.journal().ready = true;
             self.shared.tell();
-            info!(generation = self.shared.published.load().generation, "ready: steered names are answered");
+            let up = self.shared.board().endpoints().filter(|endpoint| endpoint.state == State::Up).count();
+            let (endpoints, generation) = (self.config().endpoints.len(), self.shared.published.load().generation);
+            info!(up, endpoints, generation, "ready: steered names are answered");
         }
     }
 
@@ -199,10 +201,11 @@ impl Control {
         let (from, to) = (verdict.change.from.as_str(), verdict.change.to.as_str());
         metrics::counter!("meridian_verdicts_total", "endpoint" => name.to_string(), "to" => to).increment(1);
         let generation = self.shared.published.load().generation + 1;
-        if verdict.change.to == State::Down {
-            warn!(endpoint = %name, from, to, reason = verdict.reason, generation, "verdict");
-        } else {
-            info!(endpoint = %name, from, to, reason = verdict.reason, generation, "verdict");
+        match (verdict.change.from, verdict.change.to) {
+            (_, State::Down) => warn!(endpoint = %name, from, to, reason = verdict.reason, generation, "verdict"),
+            // Ten thousand of these at a start would hide the one that matters; `ready` counts them.
+            (State::Unknown, State::Up) => debug!(endpoint = %name, from, to, reason = verdict.reason, "verdict"),
+            _ => info!(endpoint = %name, from, to, reason = verdict.reason, generation, "verdict"),
         }
     }
 
@@ -366,9 +369,6 @@ impl Control {
         let journal = self.shared.journal();
         for problem in &journal.reload.problems {
             error!(%problem, "configuration refused");
-        }
-        if journal.stale {
-            error!("the files on disk do not pass: serving the last good set of {:?}", self.options.config);
         }
         for problem in &journal.warnings {
             warn!(%problem, "configuration");
