@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! Config, Zones, Geo ──Snapshot::compile──▶ Snapshot ──Published::publish──▶ every worker
-//! Health             ──with_health────────▶ Snapshot'   (shares what did not change)
+//! Standings          ──with_standings─────▶ Snapshot'   (shares what did not change)
 //! ```
 //!
 //! A steered answer is a chain of look-ups: name → [`ServiceEntry`] → [`PlanTable`]: location →
 //! `OrderId` → [`Reply`] → [`Image`]. Orders depend on places, estimates and fences alone, so a verdict
 //! leaves them as they are; it only changes what each order of the plans that hold the endpoint comes
-//! to ([`Snapshot::with_health`]).
+//! to ([`Snapshot::with_standings`]).
 
 mod counters;
 mod image;
