@@ -138,6 +138,14 @@ fn record_state(shared: &Shared) {
     describe_gauge!("meridian_config_stale", "1 while the files on disk do not pass and the last good set serves.");
     describe_gauge!("meridian_config_errors", "Errors of the last reading of files.");
     describe_gauge!("meridian_config_error", "Always 1: an error of the last reading of files, with its place.");
+    if let Some(faults) = shared.faults() {
+        describe_counter!("meridian_socket_errors_total", "Errors in receiving, sending and accepting.");
+        describe_counter!("meridian_tcp_evictions_total", "TCP connections closed to make room at the limit.");
+        describe_counter!("meridian_panics_total", "Queries whose answering panicked: bugs of ours.");
+        counter!("meridian_socket_errors_total").absolute(faults.socket_errors());
+        counter!("meridian_tcp_evictions_total").absolute(faults.evicted());
+        counter!("meridian_panics_total").absolute(faults.panics());
+    }
     let journal = shared.journal().clone();
     gauge!("meridian_ready").set(f64::from(u8::from(journal.ready)));
     gauge!("meridian_config_stale").set(f64::from(u8::from(journal.stale)));
@@ -166,6 +174,7 @@ fn describe_events() {
     describe_counter!("meridian_probe_outcomes_total", "Outcomes of probes, by probe and kind.");
     describe_counter!("meridian_verdicts_total", "Changes of what health says of an endpoint or an address of it.");
     describe_counter!("meridian_reloads_total", "Readings of files, by result.");
+    describe_counter!("meridian_probes_discarded_total", "Runs of probes that told nothing of their target, by why.");
 }
 
 #[cfg(test)]

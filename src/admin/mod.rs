@@ -7,8 +7,10 @@
 mod metrics;
 mod status;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::config;
-use crate::control::{self, DiskFiles, Shared};
+use crate::control::{self, Digest, DiskFiles, Shared};
 use crate::geo::Database;
 use crate::model::{Family, Files as _, Name};
 use metrics::Metrics;
@@ -184,10 +186,11 @@ async fn explain(State(context): State<Arc<Context>>, Query(query): Query<Explai
     };
     let turn = context.explaining.clone().acquire_owned().await.expect("it is never closed");
     let snapshot = context.shared.published.load_full();
+    let served = context.shared.journal().digests.clone();
     // Reading databases and searching them takes a while; not on a task that serves others.
     let explained = tokio::task::spawn_blocking(move || {
         let _turn = turn; // until it is done, also where the client has gone
-        let databases = databases(&snapshot.parts.config);
+        let databases = databases(&snapshot.parts.config, &served);
         control::explain(&snapshot, &databases, query.client, &name, family, true)
     });
     match explained.await {
@@ -196,10 +199,13 @@ async fn explain(State(context): State<Arc<Context>>, Query(query): Query<Explai
     }
 }
 
-/// The databases as they are on disk now; those that cannot be read are left out.
-fn databases(config: &config::Config) -> Vec<Database> {
+/// The databases that serve, read again; those that are not on disk as they were served are left out.
+fn databases(config: &config::Config, served: &BTreeMap<PathBuf, Digest>) -> Vec<Database> {
     let mut files = DiskFiles::default();
-    let read = |path: &std::path::PathBuf| Some(Database { path: path.clone(), bytes: files.read(path).ok()? });
+    let read = |path: &PathBuf| {
+        let bytes = files.read(path).ok()?;
+        (served.get(path) == Some(&Digest::of(&bytes))).then(|| Database { path: path.clone(), bytes })
+    };
     config.databases.iter().filter_map(read).collect()
 }
 

@@ -55,6 +55,7 @@ impl Running {
         let admin = admin::Admin::bind(&config.admin, shared.clone()).await?;
         let settings = TcpSettings { connections: config.server.tcp_connections, idle: config.server.tcp_idle };
         let serving = bound.serve(settings, |index| Worker::new(&shared, index))?;
+        shared.set_faults(serving.faults().clone());
         for address in serving.addresses() {
             info!(%address, "answering by UDP and TCP");
         }

@@ -177,9 +177,10 @@ impl Checker<'_> {
         match plan.policy.when_none {
             WhenNone::IgnoreHealth => Vec::new(),
             WhenNone::Endpoint(member) => self.refuge_faults(plan, member, fault),
-            WhenNone::Servfail | WhenNone::Nodata if plan.policy.fences.len() < 2 => Vec::new(),
+            WhenNone::Servfail | WhenNone::Nodata if plan.policy.fences.is_empty() => Vec::new(),
             WhenNone::Servfail | WhenNone::Nodata => {
-                let message = "behind several fences, an outage inside one of them leaves its clients no answer";
+                let message =
+                    "an outage inside one fence alone leaves its clients no answer, which caches then give to others";
                 let help = "`ignore_health` keeps answering inside the fence";
                 vec![fault(Severity::Warning, "when-none-in-fences", message.to_owned(), help)]
             }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use tracing::{error, warn};
+use jiff::Timestamp;
+use tracing::warn;
 
 use super::files::DiskFiles;
 use super::last_good::LastGood;
@@ -58,19 +59,19 @@ pub(super) fn compile(
     let mut counters = counters.clone();
     let standing = |endpoint| Standing::all(endpoint, state);
     let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
-    let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, 0, false)?;
+    let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters)?;
     Ok(Compiled { loaded, snapshot, counters })
 }
 
 /// The newest kept set of this configuration that passes.
-pub(super) fn from_last_good(path: &Path, files: &mut DiskFiles) -> Option<Compiled> {
+pub(super) fn from_last_good(path: &Path, files: &mut DiskFiles) -> Option<(Compiled, Timestamp)> {
     let state = config::state_folder(files, path);
     let sets = LastGood::below(&state).newest_first(path);
     sets.into_iter().find_map(|mut set| {
         let config = set.config.clone();
         compile(&mut set.files, &config, None, &Counters::default(), State::Unknown)
-            .inspect(|_| error!(kept = %set.at, "the files on disk do not pass: serving the last good set"))
             .inspect_err(|problems| problems.iter().for_each(|problem| warn!(kept = %set.at, %problem, "kept set")))
             .ok()
+            .map(|compiled| (compiled, set.at))
     })
 }

@@ -39,7 +39,7 @@ impl Hosts {
         } else if self.addresses.get(&endpoint) != Some(&addresses) {
             info!(%endpoint, ?addresses, "hostname resolved");
         }
-        let ttl = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX).max(1);
+        let ttl = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
         self.ttls.insert(endpoint.clone(), ttl);
         self.addresses.insert(endpoint, addresses);
     }

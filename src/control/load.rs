@@ -25,7 +25,7 @@ pub struct Loaded {
     /// What the operator should know all the same.
     pub warnings: Vec<Problem>,
     /// What was read, by content.
-    pub digests: BTreeMap<PathBuf, Digest>,
+    pub digests: Arc<BTreeMap<PathBuf, Digest>>,
     /// For the next load: what can be used again.
     reusable: Reusable,
 }
@@ -79,7 +79,7 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     warnings.extend(data.iter().flat_map(|(_, _, warnings)| warnings.clone()));
     let parts = Parts { config: Arc::new(read.config), zones: Arc::new(trees), geo, file: path.into() };
     let reusable = Reusable { zones: data, geo: source };
-    Ok(Loaded { parts, trust, warnings, digests: files.digests, reusable })
+    Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests), reusable })
 }
 
 /// The value, or none and its problems to the others.

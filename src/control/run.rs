@@ -77,7 +77,11 @@ impl Control {
             Ok(compiled) => (compiled, Reload::ok()),
             Err(problems) if options.strict => return Err(problems),
             Err(problems) => match from_last_good(&options.config, &mut files) {
-                Some(compiled) => (compiled, Reload::failed(problems)),
+                Some((compiled, kept)) => {
+                    problems.iter().for_each(|problem| error!(%problem, "configuration refused"));
+                    error!(%kept, "the files on disk do not pass: serving the last good set");
+                    (compiled, Reload::failed(problems))
+                }
                 None => return Err(problems),
             },
         };
@@ -103,7 +107,8 @@ impl Control {
             retired: Vec::new(),
         };
         control.resolver.reconfigure(&config.resolver, &config.endpoints).map_err(|problem| vec![*problem])?;
-        if !control.log_start() {
+        control.loaded.warnings.iter().for_each(|problem| warn!(%problem, "configuration"));
+        if !control.shared.journal().stale {
             control.keep(&files);
         }
         Ok(control)
@@ -203,6 +208,10 @@ impl Control {
         let generation = self.shared.published.load().generation + 1;
         match (verdict.change.from, verdict.change.to) {
             (_, State::Down) => warn!(endpoint = %name, from, to, reason = verdict.reason, generation, "verdict"),
+            // An address of it changed alone.
+            (before, after) if before == after => {
+                warn!(endpoint = %name, state = to, reason = verdict.reason, generation, "address verdict");
+            }
             // Ten thousand of these at a start would hide the one that matters; `ready` counts them.
             (State::Unknown, State::Up) => debug!(endpoint = %name, from, to, reason = verdict.reason, "verdict"),
             _ => info!(endpoint = %name, from, to, reason = verdict.reason, generation, "verdict"),
@@ -321,9 +330,7 @@ impl Control {
         *self.shared.journal() = Journal { ready, ..journal(&self.loaded, Reload::ok()) };
         self.swap_in(&snapshot);
         self.record_reload();
-        for problem in &self.loaded.warnings {
-            warn!(%problem, "configuration");
-        }
+        self.loaded.warnings.iter().for_each(|problem| warn!(%problem, "configuration"));
         info!(generation = self.shared.published.load().generation, "configuration reloaded");
         self.keep(files);
     }
@@ -363,18 +370,6 @@ impl Control {
         let result = self.shared.journal().reload.result.as_str();
         metrics::counter!("meridian_reloads_total", "result" => result).increment(1);
     }
-
-    /// Tells whether what serves is the last good set.
-    fn log_start(&self) -> bool {
-        let journal = self.shared.journal();
-        for problem in &journal.reload.problems {
-            error!(%problem, "configuration refused");
-        }
-        for problem in &journal.warnings {
-            warn!(%problem, "configuration");
-        }
-        journal.stale
-    }
 }
 
 /// Waits for the load under way.
@@ -397,6 +392,7 @@ fn journal(loaded: &Loaded, reload: Reload) -> Journal {
         reload,
         ready: false,
         warnings: loaded.warnings.clone(),
+        digests: loaded.digests.clone(),
         decision_hash: loaded.decision_hash(),
     }
 }

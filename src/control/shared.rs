@@ -1,6 +1,8 @@
 //! What the control plane shows to the others: the published snapshot and the record of what happened.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -8,6 +10,7 @@ use tokio::sync::watch;
 use super::files::Digest;
 use crate::health::Board;
 use crate::model::Problem;
+use crate::serve::Faults;
 use crate::table::{Cells, Counters, Published};
 
 /// Shared with workers (the snapshot and their own cells) and with `admin` (all of it).
@@ -21,6 +24,7 @@ pub struct Shared {
     journal: Mutex<Journal>,
     counters: Mutex<Counters>,
     cells: Mutex<Vec<Arc<Cells>>>,
+    faults: OnceLock<Arc<Faults>>,
     news: watch::Sender<()>,
 }
 
@@ -35,6 +39,8 @@ pub struct Journal {
     pub ready: bool,
     /// What the operator should know of the set that is served.
     pub warnings: Vec<Problem>,
+    /// What was read for the set that is served, by content.
+    pub digests: Arc<BTreeMap<PathBuf, Digest>>,
     /// Over all content that decisions come from (BEHAVIOUR rule 10).
     pub decision_hash: Digest,
 }
@@ -79,6 +85,7 @@ impl Shared {
             journal: Mutex::new(journal),
             counters: Mutex::new(counters),
             cells: Mutex::new(Vec::new()),
+            faults: OnceLock::new(),
             news: watch::Sender::new(()),
         }
     }
@@ -111,6 +118,17 @@ impl Shared {
     /// Takes in a worker's cells, so that its figures are summed with the others'.
     pub fn add_cells(&self, cells: Arc<Cells>) {
         lock(&self.cells).push(cells);
+    }
+
+    /// Takes in what counts the sockets' faults.
+    pub fn set_faults(&self, faults: Arc<Faults>) {
+        let _ = self.faults.set(faults); // sockets are bound once
+    }
+
+    /// What has gone wrong at the sockets; none: nothing is served yet.
+    #[must_use]
+    pub fn faults(&self) -> Option<&Faults> {
+        self.faults.get().map(|faults| &**faults)
     }
 
     /// The sum of a counter over all workers.

@@ -167,6 +167,7 @@ impl<A: Attempt> Runner<A> {
 impl Shared {
     fn count_late(&self) -> Option<Outcome> {
         let count = self.late.fetch_add(1, Ordering::Relaxed) + 1;
+        metrics::counter!("meridian_probes_discarded_total", "why" => "late").increment(1);
         if count.is_power_of_two() {
             tracing::warn!(count, "probe timers fire late: this machine is starved; such outcomes are discarded");
         }
@@ -175,6 +176,7 @@ impl Shared {
 
     fn count_exhausted(&self, why: &str) -> Option<Outcome> {
         let count = self.exhausted.fetch_add(1, Ordering::Relaxed) + 1;
+        metrics::counter!("meridian_probes_discarded_total", "why" => "exhausted").increment(1);
         if count.is_power_of_two() {
             tracing::warn!(count, why, "cannot probe: raise the limit on open files; such outcomes are discarded");
         }

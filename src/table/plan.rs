@@ -1,6 +1,7 @@
 //! A plan's tables: location → order → reply.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -163,7 +164,13 @@ fn split_reply(split: Split, image: impl Fn(Member) -> Option<Arc<Image>>) -> Re
 /// One image of all the members' addresses.
 fn set_image<'a>(family: Family, members: &[Member], entry: impl Fn(Member) -> &'a EndpointEntry) -> Arc<Image> {
     let entries: Vec<&EndpointEntry> = members.iter().map(|&member| entry(member)).collect();
-    let addresses: Vec<_> = entries.iter().flat_map(|entry| entry.standing.answerable(family)).collect();
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in entries.iter().flat_map(|entry| entry.standing.answerable(family)) {
+        // An RRset holds no record twice (RFC 2181 §5).
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
     let ttl = entries.iter().map(|entry| entry.standing.ttl).min().unwrap_or(u32::MAX);
     Arc::new(Image::new(family, &addresses, ttl, entries.iter().map(|entry| entry.counter).collect()))
 }

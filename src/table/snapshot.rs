@@ -67,17 +67,11 @@ pub struct ServiceEntry {
 }
 
 impl Snapshot {
-    /// Compiles `parts` under `standings` (index: `EndpointId`).
+    /// Compiles `parts` as generation 0, steered names not answered yet, under `standings` (index: `EndpointId`).
     ///
     /// # Errors
     /// What only shows when places and fences meet: a fence that leaves a location no endpoint.
-    pub fn compile(
-        parts: Parts,
-        standings: Vec<Standing>,
-        counters: &mut Counters,
-        generation: u64,
-        steering: bool,
-    ) -> Result<Self, Vec<Problem>> {
+    pub fn compile(parts: Parts, standings: Vec<Standing>, counters: &mut Counters) -> Result<Self, Vec<Problem>> {
         let config = parts.config.clone();
         let counter = |counters: &mut Counters, index: usize| {
             counters.id(CounterKey::Endpoint(config.endpoints[index].name.clone()))
@@ -103,7 +97,17 @@ impl Snapshot {
         let zone_counters = config.zones.iter().map(|zone| counters.queries(&zone.name.to_string())).collect();
         let no_zone = counters.queries("").into();
         let location_counters = ["ecs", "resolver", "default"].map(|source| counters.id(CounterKey::Location(source)));
-        Ok(Self { generation, parts, steering, services, plans, endpoints, zone_counters, no_zone, location_counters })
+        Ok(Self {
+            generation: 0,
+            parts,
+            steering: false,
+            services,
+            plans,
+            endpoints,
+            zone_counters,
+            no_zone,
+            location_counters,
+        })
     }
 
     /// The next snapshot, in which these endpoints stand anew. Everything that does not hold one of
