@@ -7,11 +7,12 @@ use std::sync::Arc;
 use super::meaning::is_private;
 use super::places::Sets;
 use super::probes::ProbeSpec;
-use super::report::{At, Report, did_you_mean, one_of, quoted};
+use super::report::{At, Report, one_of, quoted};
 use super::scalar::duration;
 use super::settings::{address, latency_ms};
 use super::sites::Regions;
 use super::table::{Table, Value};
+use super::words::did_you_mean;
 use crate::model::{Addresses, Cost, Endpoint, Name, Target};
 
 const LATER: &[&str] = &["capacity", "warmup", "drain"];

@@ -23,6 +23,7 @@ mod settings;
 mod sites;
 mod syntax;
 mod table;
+mod words;
 mod zones;
 
 use std::collections::{HashMap, HashSet};
@@ -32,12 +33,14 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 pub use meaning::{Admin, Config, Http, HttpMethod, Probe, ProbeKind, Resolver, Server, Tls, Zone, is_private};
+pub use words::{closest, glob};
 
 use crate::model::{
     Addresses, Cloud, Coordinates, Cost, Country, Endpoint, Files, Name, Place, PlaceSet, Problem, Service, Site, Spot,
 };
-use report::{At, Report, Span, did_you_mean};
+use report::{At, Report, Span};
 use table::Table;
+use words::did_you_mean;
 
 /// The longest configuration file, in octets.
 pub const MAX_FILE: usize = 16 << 20;

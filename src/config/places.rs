@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::report::{At, Report, did_you_mean, one_of, quoted};
+use super::report::{At, Report, one_of, quoted};
 use super::scalar::prefix;
 use super::settings::bad_prefix;
 use super::table::{Table, Value};
+use super::words::did_you_mean;
 use crate::model::{Continent, Country, Place, PlaceSet, Subdivision};
 
 /// The most sets, and the most places in one.

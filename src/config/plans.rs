@@ -5,9 +5,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use super::places::Sets;
-use super::report::{At, Report, did_you_mean, one_of, quoted};
+use super::report::{At, Report, one_of, quoted};
 use super::services::{Narrowed, PolicySpec, ServiceSpec, SpreadWord, WhenNoneSpec};
 use super::sites::Regions;
+use super::words::{did_you_mean, glob};
 use super::zones::Zones;
 use crate::model::{
     Addresses, Endpoint, EndpointId, Fence, FenceUnknown, MAX_FENCES, MAX_MEMBERS, Member, Place, PlaceSet, Plan,
@@ -354,36 +355,4 @@ fn hash(plan: &Plan) -> u64 {
     }
     (policy.cost_budget_ms.to_bits(), policy.tie_ms.to_bits(), policy.spread, policy.when_none).hash(&mut hasher);
     hasher.finish()
-}
-
-/// Does `pattern`, where `*` stands for any text, match the whole of `name`?
-fn glob(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::glob;
-
-    #[test]
-    fn globs() {
-        for (pattern, name) in
-            [("a", "a"), ("*", "a"), ("*", ""), ("a*", "abc"), ("*c", "abc"), ("a*b*c", "a-b-b-c"), ("a**c", "ac")]
-        {
-            assert!(glob(pattern, name), "{pattern} {name}");
-        }
-        for (pattern, name) in [("a", "ab"), ("a", ""), ("a*", "ba"), ("*a", "ab"), ("a*a", "a"), ("a*b*c", "acb")] {
-            assert!(!glob(pattern, name), "{pattern} {name}");
-        }
-    }
 }

@@ -150,24 +150,6 @@ fn blank(line: &str) -> String {
     line.bytes().map(|octet| if octet == b'\n' { '\n' } else { ' ' }).collect()
 }
 
-/// `did you mean …?`, if one of `candidates` is near enough to be meant.
-pub(super) fn did_you_mean<'c>(found: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
-    closest(found, candidates).map(|candidate| format!("did you mean `{candidate}`?"))
-}
-
-/// The candidate nearest to `found`, if at most a third of it has to change.
-pub(super) fn closest<'c>(found: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    const LONGEST: usize = 80; // reckoning is quadratic in the length
-    if found.len() > LONGEST {
-        return None;
-    }
-    let lower = found.to_lowercase();
-    let near = |candidate: &str| strsim::osa_distance(&lower, &candidate.to_lowercase());
-    let candidates = candidates.into_iter().filter(|candidate| candidate.len() <= LONGEST).take(10_000);
-    let (distance, candidate) = candidates.map(|candidate| (near(candidate), candidate)).min()?;
-    (distance <= (found.chars().count() / 3).max(1)).then_some(candidate)
-}
-
 /// ``` `a`, `b` or `c` ```, of at most twenty.
 pub(super) fn one_of<'c>(words: impl IntoIterator<Item = &'c str>) -> String {
     let mut words: Vec<String> = words.into_iter().take(21).map(|word| format!("`{word}`")).collect();
@@ -195,11 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_words_are_proposed_and_far_ones_are_not() {
-        assert_eq!(did_you_mean("intervall", ["interval", "timeout"]).unwrap(), "did you mean `interval`?");
-        assert_eq!(closest("TTL", ["tie", "ttl"]), Some("ttl"));
-        assert_eq!(closest("colour", ["interval", "timeout"]), None);
-        assert_eq!(closest("x", []), None);
+    fn lists_and_quotes_are_bounded() {
         assert_eq!(one_of(["a", "b", "c"]), "`a`, `b` or `c`");
         assert_eq!(quoted(&"é".repeat(100)).chars().count(), 63);
     }

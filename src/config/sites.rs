@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::report::{At, Report, did_you_mean, one_of, quoted};
+use super::report::{At, Report, one_of, quoted};
 use super::table::{Table, Value};
+use super::words::did_you_mean;
 use crate::model::{Cloud, Coordinates, Country, RegionStatus, Site, built_in_regions, find_region};
 
 /// A region of the operator's own, as typed.

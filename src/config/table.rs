@@ -10,8 +10,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::report::{At, Report, Span, closest, did_you_mean, one_of, quoted};
+use super::report::{At, Report, Span, one_of, quoted};
 use super::scalar::{DURATION_FORM, duration, show_duration};
+use super::words::{closest, did_you_mean};
 
 /// A table being read.
 pub(super) struct Table<'a> {

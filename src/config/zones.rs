@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::meaning::Zone;
-use super::report::{At, Report, closest, quoted};
+use super::report::{At, Report, quoted};
 use super::settings::path;
 use super::table::{Table, Value};
+use super::words::closest;
 use crate::model::{Files, Name, ZoneId};
 
 /// A zone as typed. What has errors is missing, and was reported.

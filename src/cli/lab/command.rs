@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 use super::{Behaviour, StandIn};
+use crate::config::{closest, glob};
 
 /// The longest delay; beyond it a stand-in is a black hole, which has its own verb.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
@@ -70,7 +71,7 @@ pub fn parse(line: &str, stand_ins: &[StandIn]) -> Result<Command, String> {
         "status" => alone(verb, &words, Command::Status),
         "help" => alone(verb, &words, Command::Help),
         "quit" | "exit" => alone(verb, &words, Command::Quit),
-        other => Err(unknown("command", verb, nearest(other, VERBS.into_iter()), "`help` lists them")),
+        other => Err(unknown("command", verb, closest(other, VERBS), "`help` lists them")),
     }
 }
 
@@ -114,7 +115,7 @@ fn select(verb: &str, words: &[&str], stand_ins: &[StandIn]) -> Result<Vec<usize
         let found: Vec<usize> = named(pattern, stand_ins);
         if found.is_empty() {
             let names: Vec<String> = stand_ins.iter().flat_map(known_as).chain(["all".to_owned()]).collect();
-            let meant = nearest(&word.to_ascii_lowercase(), names.iter().map(String::as_str));
+            let meant = closest(word, names.iter().map(String::as_str));
             return Err(unknown("endpoint, cloud or region", word, meant, "`status` lists them"));
         }
         selected.extend(found);
@@ -130,7 +131,7 @@ fn named(pattern: &str, stand_ins: &[StandIn]) -> Vec<usize> {
         return vec![index];
     }
     let pattern = pattern.to_ascii_lowercase();
-    let fits = |stand_in: &StandIn| known_as(stand_in).iter().any(|name| matches_glob(&pattern, name));
+    let fits = |stand_in: &StandIn| known_as(stand_in).iter().any(|name| glob(&pattern, name));
     (0..stand_ins.len()).filter(|&index| fits(&stand_ins[index])).collect()
 }
 
@@ -139,37 +140,6 @@ fn known_as(stand_in: &StandIn) -> [String; 4] {
     let StandIn { endpoint, cloud, region, address: _ } = stand_in;
     let names = [endpoint.to_string(), cloud.to_string(), format!("{cloud}/{region}"), region.to_string()];
     names.map(|name| name.to_ascii_lowercase())
-}
-
-/// Does `*` for any run of characters and `?` for one make the pattern the text? Linear but for the
-/// last star, from which it tries again.
-fn matches_glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t) = (0, 0);
-    let mut last_star = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                last_star = Some((p, t));
-                p += 1;
-            }
-            Some(&octet) if octet == b'?' || octet == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match last_star {
-                Some((star, from)) => {
-                    last_star = Some((star, from + 1));
-                    (p, t) = (star + 1, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&octet| octet == b'*')
-}
-
-/// The known word that was probably meant: within a third of its letters.
-fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distances = known.map(|word| (strsim::damerau_levenshtein(typed, word), word));
-    distances.filter(|(distance, word)| *distance <= word.len().div_ceil(3)).min().map(|(_, word)| word)
 }
 
 fn unknown(kind: &str, typed: &str, meant: Option<&str>, help: &str) -> String {
@@ -281,24 +251,6 @@ mod tests {
         assert_eq!(told("status aws"), "status stands alone, without \"aws\"");
     }
 
-    #[test]
-    fn globs() {
-        for (pattern, text, expected) in [
-            ("*", "", true),
-            ("", "", true),
-            ("", "a", false),
-            ("a*", "a", true),
-            ("*a", "ba", true),
-            ("a?c", "abc", true),
-            ("a?c", "ac", false),
-            ("*ab*ab", "xababab", true),
-            ("*ab*ac", "xababab", false),
-            ("a", "ab", false),
-        ] {
-            assert_eq!(matches_glob(pattern, text), expected, "{pattern} {text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn any_line_is_read_without_panic(line in ".*") {
@@ -314,18 +266,6 @@ mod tests {
             if let Ok(Command::Behave(who, _)) = read(&format!("{verb} {who} {how}")) {
                 prop_assert!(!who.is_empty() && who.is_sorted() && who.iter().all(|&index| index < 5));
             }
-        }
-
-        #[test]
-        fn a_star_for_any_part_of_a_name_still_names_it(
-            name in "[a-z]{0,12}",
-            cut in 0_usize..13,
-            skip in 0_usize..13,
-        ) {
-            let cut = cut.min(name.len());
-            let rest = (cut + skip).min(name.len());
-            let pattern = format!("{}*{}", &name[..cut], &name[rest..]);
-            prop_assert!(matches_glob(&pattern, &name));
         }
     }
 }
