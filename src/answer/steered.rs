@@ -3,7 +3,7 @@
 use super::resolve::Resolution;
 use crate::geo::Match;
 use crate::model::{Family, ServiceId, Spread};
-use crate::steer::{self, ClientKey};
+use crate::steer::{self, Client, ClientKey};
 use crate::table::{Image, Reply, ServiceEntry};
 use crate::wire::{Class, Full, HEADER_LENGTH, Rtype, Section};
 use crate::zone::ZoneTree;
@@ -72,16 +72,15 @@ impl Resolution<'_, '_, '_> {
     /// The key to pick by; sets the scope: that of the place, or of the key where it decides.
     fn client_key(&mut self, service: &ServiceEntry, spread: Spread, several: bool, place: Match) -> ClientKey {
         let subnet = self.query.edns.and_then(|edns| edns.client_subnet).filter(|subnet| subnet.source > 0);
-        let client = subnet.map_or(self.asker.address, |subnet| subnet.address);
         if spread == Spread::Random {
             self.scope(place.length);
             return ClientKey(self.asker.random);
         }
         // A scope that is always the whole key's length, whatever the source's: scopes of one answer
         // never overlap.
-        let key_length = if client.is_ipv4() { 24 } else { 48 };
-        let by_key = several && subnet.is_some();
-        self.scope(if by_key { place.length.max(key_length) } else { place.length });
+        let key_length = subnet.filter(|_| several).map_or(0, |subnet| if subnet.address.is_ipv4() { 24 } else { 48 });
+        self.scope(place.length.max(key_length));
+        let client = subnet.map_or(Client::Resolver(self.asker.address), |subnet| Client::Subnet(subnet.address));
         steer::client_key(service.salt, client)
     }
 

@@ -16,6 +16,7 @@ use crate::answer::{self, Asker};
 use crate::config::{Config, Server};
 use crate::control::{Control, Options, Shared};
 use crate::serve::{Bound, Respond, Serving, TcpSettings, Transport};
+use crate::steer::{self, Client};
 use crate::table::Cells;
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -125,7 +126,7 @@ impl Worker {
 
 impl Respond for Worker {
     fn respond(&mut self, client: SocketAddr, transport: Transport, query: &[u8], out: &mut [u8]) -> usize {
-        self.random = crate::steer::client_key(self.random, client.ip()).0;
+        self.random = steer::client_key(self.random, Client::Resolver(client.ip())).0;
         let transport = match transport {
             Transport::Udp => answer::Transport::Datagram,
             Transport::Tcp => answer::Transport::Stream,

@@ -99,7 +99,7 @@ mod tests {
         Addresses, Cost, EndpointId, Fence, FenceMask, FenceUnknown, Place, PlaceSet, Policy, Preference, Site, Spread,
         WhenNone, Within, find_region,
     };
-    use crate::steer::{Split, client_key, pick};
+    use crate::steer::{Client, Split, client_key, pick};
 
     fn endpoint(name: &str, cost: f64) -> Endpoint {
         Endpoint {
@@ -291,7 +291,7 @@ mod tests {
             }
             if let Settled::Split(split) = &decision.settled {
                 prop_assert_eq!(split.shares().iter().map(|share| share.parts).sum::<u16>(), 256);
-                let member = pick(split, client_key(7, client.to_be_bytes().into()));
+                let member = pick(split, client_key(7, Client::Subnet(client.to_be_bytes().into())));
                 prop_assert!(split.shares().iter().any(|share| share.member == member));
             }
             // Someone usable and allowed is never passed over for someone in a worse state.

@@ -26,4 +26,4 @@ mod spread;
 pub use decide::{Candidate, Decision, decide};
 pub use order::{Order, PreferenceReach, allowed, rank};
 pub use settle::{Choice, Few, Settled, settle};
-pub use spread::{ClientKey, MAX_SHARES, Share, Split, client_key, pick, salt};
+pub use spread::{Client, ClientKey, MAX_SHARES, Share, Split, client_key, pick, salt};

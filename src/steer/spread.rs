@@ -63,18 +63,30 @@ fn apportion(weights: &[u32]) -> Vec<u16> {
     parts.into_iter().map(|part| u16::try_from(part).expect("256 parts in all")).collect()
 }
 
-/// Who is asking, as far as a split may know (BEHAVIOUR rule 8).
+/// Who is asking (BEHAVIOUR rule 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// By the address of a client subnet option.
+    Subnet(IpAddr),
+    /// By the address that the query came from.
+    Resolver(IpAddr),
+}
+
+/// What a split picks by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientKey(pub u64);
 
-/// The key of a client of the service salted `service`: its /24 or /48.
+/// The key of a client of the service salted `service`. A client subnet is cut to /24 or /48 first;
+/// where there is none, the whole address of the resolver tells clients apart.
 #[must_use]
-pub fn client_key(service: u64, client: IpAddr) -> ClientKey {
-    let prefix = match client {
-        IpAddr::V4(v4) => u64::from(v4.to_bits() >> 8),
-        IpAddr::V6(v6) => (v6.to_bits() >> 80) as u64 | 1 << 63,
+pub fn client_key(service: u64, client: Client) -> ClientKey {
+    let folded = match client {
+        Client::Subnet(IpAddr::V4(v4)) => u64::from(v4.to_bits() >> 8),
+        Client::Subnet(IpAddr::V6(v6)) => (v6.to_bits() >> 80) as u64 | 1 << 63,
+        Client::Resolver(IpAddr::V4(v4)) => u64::from(v4.to_bits()) | 1 << 62,
+        Client::Resolver(IpAddr::V6(v6)) => mix((v6.to_bits() >> 64) as u64) ^ v6.to_bits() as u64,
     };
-    ClientKey(mix(service ^ mix(prefix)))
+    ClientKey(mix(service ^ mix(folded)))
 }
 
 /// The only way from a split to a member: weighted rendezvous hashing. When shares change, only the
@@ -124,7 +136,7 @@ mod tests {
     }
 
     fn clients() -> impl Iterator<Item = ClientKey> {
-        (0..100_000u32).map(|n| client_key(salt("www"), IpAddr::from((n << 8).to_be_bytes())))
+        (0..100_000u32).map(|n| client_key(salt("www"), Client::Subnet(IpAddr::from((n << 8).to_be_bytes()))))
     }
 
     #[test]
@@ -157,12 +169,15 @@ mod tests {
 
     #[test]
     fn keys_are_prefixes_and_seeded_by_the_service() {
-        let key = |service, client: &str| client_key(salt(service), client.parse().unwrap());
+        let key = |service, client: &str| client_key(salt(service), Client::Subnet(client.parse().unwrap()));
+        let resolver = |client: &str| client_key(salt("www"), Client::Resolver(client.parse().unwrap()));
         assert_eq!(key("www", "192.0.2.1"), key("www", "192.0.2.200"));
         assert_ne!(key("www", "192.0.2.1"), key("www", "192.0.3.1"));
         assert_ne!(key("www", "192.0.2.1"), key("api", "192.0.2.1"));
         assert_eq!(key("www", "2001:db8:1:2::1"), key("www", "2001:db8:1:ffff::1"));
+        assert_ne!(resolver("192.0.2.1"), resolver("192.0.2.2"), "a resolver is told by its whole address");
+        assert_ne!(resolver("2001:db8::1"), resolver("2001:db8::2"));
         // The figure itself is a promise between nodes and versions.
-        assert_eq!(key("www", "192.0.2.1"), ClientKey(key("www", "192.0.2.9").0));
+        assert_eq!(key("www", "192.0.2.1"), ClientKey(9_208_724_047_751_170_504));
     }
 }

@@ -172,10 +172,11 @@ fn where_a_split_is_consulted_the_answer_holds_for_the_key() {
     // Shorter than the key: as the first prefix in it, and told to send more.
     let short = ask(&world, "A", "30.1.0.0/20");
     assert_eq!((short.scope(), short.addresses()), (Some(24), ask(&world, "A", "30.1.0.0/24").addresses()));
-    // Without the option the resolver's own prefix is the key.
+    // Without the option the resolver's whole address is the key.
     let by = |resolver: &str| world.ask(&Ask::new("www.shop.example", "A").from(resolver)).addresses();
-    assert_eq!(by("30.1.9.53"), by("30.1.9.1"));
-    assert_eq!(by("30.1.9.53"), ask(&world, "A", "30.1.9.0/24").addresses());
+    assert_eq!(by("30.1.9.53"), by("30.1.9.53"));
+    let resolvers: BTreeSet<_> = (0..=255).map(|last| by(&format!("30.1.9.{last}"))).collect();
+    assert_eq!(resolvers.len(), 4, "those of one /24 are spread like any others");
 }
 
 #[test]
