@@ -134,6 +134,8 @@ fn record_state(shared: &Shared) {
     gauge!("meridian_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     describe_gauge!("meridian_generation", "Generation of the snapshot that serves.");
     gauge!("meridian_generation").set(shared.published.load().generation as f64);
+    describe_gauge!("meridian_services_exhausted", "Services for some of whose clients all endpoints are down.");
+    gauge!("meridian_services_exhausted").set(shared.published.load().exhausted().count() as f64);
     describe_gauge!("meridian_ready", "1 once steered names are answered.");
     describe_gauge!("meridian_config_stale", "1 while the files on disk do not pass and the last good set serves.");
     describe_gauge!("meridian_config_errors", "Errors of the last reading of files.");
@@ -174,6 +176,9 @@ fn describe_events() {
     describe_counter!("meridian_probe_outcomes_total", "Outcomes of probes, by probe and kind.");
     describe_counter!("meridian_verdicts_total", "Changes of what health says of an endpoint or an address of it.");
     describe_counter!("meridian_reloads_total", "Readings of files, by result.");
+    for why in ["late", "exhausted"] {
+        counter!("meridian_probes_discarded_total", "why" => why).increment(0); // a rate needs the zero
+    }
     describe_counter!("meridian_probes_discarded_total", "Runs of probes that told nothing of their target, by why.");
 }
 

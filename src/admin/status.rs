@@ -123,6 +123,8 @@ pub struct ServiceStatus {
     pub endpoints: Vec<String>,
     /// Since the start.
     pub queries: u64,
+    /// Some of its clients have no endpoint that is better than down: `when_none` acts for them.
+    pub exhausted: bool,
 }
 
 /// One database.
@@ -160,6 +162,7 @@ impl Status {
                 .map(|id| config.endpoints[id.index()].name.to_string())
                 .collect(),
             queries: shared.count(entry.counter),
+            exhausted: snapshot.plan(entry).is_exhausted(),
         });
         let geo = snapshot.parts.geo.files().iter().map(|file| GeoStatus {
             file: file.path.display().to_string(),

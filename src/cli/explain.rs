@@ -108,7 +108,12 @@ fn location(text: &mut String, explanation: &Explanation) {
 
 fn choice(text: &mut String, explanation: &Explanation) {
     let Some(choice) = &explanation.choice else {
-        text.push_str("service    none: the zone alone answers\n");
+        let why = if explanation.answer.rcode == "REFUSED" {
+            "no zone of ours holds the name"
+        } else {
+            "the zone alone answers"
+        };
+        let _ = writeln!(text, "service    none: {why}");
         return;
     };
     let fences = if choice.fences.is_empty() { "none applies".to_owned() } else { choice.fences.join(", ") };
@@ -140,7 +145,7 @@ fn row(contender: &Contender) -> [String; 8] {
         contender.rank.map_or("-".to_owned(), |rank| rank.to_string()),
         contender.name.clone(),
         contender.distance_km.map_or("?".to_owned(), |km| format!("{km:.0}")),
-        format!("{:.1}{bias}", contender.estimate_ms),
+        contender.distance_km.map_or("?".to_owned(), |_| format!("{:.1}{bias}", contender.estimate_ms)),
         contender.verdict.clone(),
         contender.preferred.clone().unwrap_or_default(),
         if contender.share > 0.0 { format!("{:.0} %", contender.share * 100.0) } else { String::new() },

@@ -45,6 +45,8 @@ pub struct Control {
     shared: Arc<Shared>,
     options: Options,
     loaded: Arc<Loaded>,
+    /// What sockets and folders were taken by.
+    started: Arc<Config>,
     prober: Prober,
     reports: mpsc::Receiver<Report>,
     resolver: Resolver,
@@ -95,6 +97,7 @@ impl Control {
             prober: Prober::new(config.first_round, report),
             resolver: Resolver::new(&config.resolver, resolve),
             loaded: Arc::new(loaded),
+            started: config.clone(),
             options,
             reports,
             resolved,
@@ -172,7 +175,11 @@ impl Control {
             self.shared.tell();
             let up = self.shared.board().endpoints().filter(|endpoint| endpoint.state == State::Up).count();
             let (endpoints, generation) = (self.config().endpoints.len(), self.shared.published.load().generation);
-            info!(up, endpoints, generation, "ready: steered names are answered");
+            if up == 0 && endpoints > 0 {
+                error!(up, endpoints, generation, "ready, but no endpoint is up: answers are by when_none");
+            } else {
+                info!(up, endpoints, generation, "ready: steered names are answered");
+            }
         }
     }
 
@@ -257,11 +264,26 @@ impl Control {
 
     fn publish(&mut self, mut next: Snapshot) {
         next.generation = self.shared.published.load().generation + 1;
+        self.tell_exhausted(&next);
         self.retired.push(self.shared.published.publish(next));
         // A worker lets go of a snapshot before it blocks; whatever only we hold is freed here, off
         // the data path.
         self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         self.shared.tell();
+    }
+
+    /// Says when the clients of a service lose their last living endpoint, and when they have one again.
+    fn tell_exhausted(&self, next: &Snapshot) {
+        let names = |snapshot: &Snapshot| -> BTreeSet<Arc<str>> {
+            snapshot.exhausted().map(|entry| entry.service.label.clone()).collect()
+        };
+        let (before, after) = (names(&self.shared.published.load()), names(next));
+        for service in after.difference(&before) {
+            error!(%service, "some of its clients have no endpoint up: when_none acts for them");
+        }
+        for service in before.difference(&after) {
+            info!(%service, "all its clients have an endpoint up again");
+        }
     }
 
     /// Watches the folders of the set last read. What changed since it was read shows in its looks.
@@ -311,7 +333,7 @@ impl Control {
         for problem in &problems {
             error!(%problem, "configuration refused");
         }
-        error!(problems = problems.len(), "nothing has changed: the last good configuration serves on");
+        error!(errors = problems.len(), "refused: nothing has changed, the configuration before it still serves");
         {
             let mut journal = self.shared.journal();
             (journal.reload, journal.stale) = (Reload::failed(problems), true);
@@ -322,7 +344,7 @@ impl Control {
 
     fn accept(&mut self, compiled: Compiled, files: &DiskFiles) {
         let Compiled { loaded, snapshot, counters } = compiled;
-        warn_of_restart(&self.loaded.parts.config, &loaded.parts.config);
+        warn_of_restart(&self.started, &loaded.parts.config);
         *self.shared.counters() = counters;
         self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
         self.loaded = Arc::new(loaded);

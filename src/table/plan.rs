@@ -39,6 +39,8 @@ struct Replies {
     distinct: Vec<Reply>,
     /// Index into `distinct`, by `OrderId`.
     by_order: Vec<u32>,
+    /// Some order has no member that is better than down: `when_none` acts.
+    exhausted: bool,
 }
 
 /// What to answer for an order, now.
@@ -109,6 +111,8 @@ impl PlanTable {
         };
         let (mut replies, mut indices) = (Replies::default(), HashMap::<Choice, u32>::new());
         for order in &self.rankings[family as usize].orders {
+            let best = order.ranked.iter().filter_map(|member| states[member.index()]).min();
+            replies.exhausted |= best.is_none_or(|best| best == State::Down) && !order.ranked.is_empty();
             let choice = steer::settle(&self.plan, order, &states);
             let index = indices.entry(choice).or_insert_with(|| {
                 replies.distinct.push(reply(choice));
@@ -117,6 +121,12 @@ impl PlanTable {
             replies.by_order.push(*index);
         }
         replies
+    }
+
+    /// Do some clients have no endpoint that is better than down, so that `when_none` acts for them?
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.replies.iter().any(|replies| replies.exhausted)
     }
 
     /// What to answer clients at `location` that ask for `family`.

@@ -134,6 +134,11 @@ impl Snapshot {
         Self { steering: true, ..self.clone() }
     }
 
+    /// The services for some of whose clients no endpoint is better than down.
+    pub fn exhausted(&self) -> impl Iterator<Item = &ServiceEntry> {
+        self.services.iter().filter(|service| self.plan(service).is_exhausted())
+    }
+
     /// A service's plan.
     #[must_use]
     pub fn plan(&self, service: &ServiceEntry) -> &PlanTable {
