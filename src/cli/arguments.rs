@@ -64,8 +64,8 @@ pub struct Explain {
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// The client's address, as a resolver would send it in ECS
-    #[arg(long, value_name = "IP")]
+    /// The client's address, or a prefix of it as dig's +subnet takes it
+    #[arg(long, value_name = "IP", value_parser = client)]
     pub client: IpAddr,
     /// The name asked for
     pub name: Name,
@@ -102,6 +102,14 @@ pub struct ConfigFile {
     /// The configuration file
     #[arg(long = "config", value_name = "FILE", default_value = "config.toml")]
     pub path: PathBuf,
+}
+
+fn client(text: &str) -> Result<IpAddr, String> {
+    let (address, length) = text.split_once('/').unwrap_or((text, "0"));
+    match (address.parse(), length.parse::<u8>()) {
+        (Ok(address), Ok(0..=128)) => Ok(address),
+        _ => Err("write an address such as 103.86.96.1, or a prefix such as 103.86.96.0/24".to_owned()),
+    }
 }
 
 fn family(name: &str) -> Family {

@@ -32,6 +32,9 @@ fn no_failure_crosses_a_fence() {
         // Nobody is kept out of the EU, and without the fence's endpoints the others still have theirs.
         assert_eq!(who(&world.without(&["lon"]), BRITAIN).len(), 1);
         assert_eq!(who(&world.without(&EU), VIRGINIA), ["iad"]);
+        // And it is told: only where somebody has nothing living left.
+        let told = |down: &[&str]| world.without(down).snapshot.exhausted().count() > 0;
+        assert!(told(&EU) && !told(&EU[1..]) && !told(&["lon"]));
     }
 }
 
