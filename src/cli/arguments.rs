@@ -193,7 +193,7 @@ mod tests {
             ("serv", "serve"),
             ("serve --stric", "--strict"),
             ("explain www.shop.example", "--client <IP>"),
-            ("explain --client 192.0.2.0/24 www.shop.example", "invalid IP address"),
+            ("explain --client 192.0.2 www.shop.example", "write an address such as"),
             ("explain --client 192.0.2.1 www..example", "www..example"),
             ("explain --client 192.0.2.1 www.shop.example MX", "possible values: A, AAAA"),
             ("explain --live=8053 --client 192.0.2.1 www.shop.example", "write http://"),
