@@ -20,6 +20,7 @@
 mod database;
 mod family;
 mod hash;
+mod merged;
 mod partition;
 mod places;
 mod profiles;
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use database::{Database, TraceStep, trace};
+pub use merged::Merged;
 pub use record::{Point, Record};
 
 use crate::model::{Location, LocationId, PlaceSet, Problem};
@@ -158,6 +160,12 @@ impl Geo {
     #[must_use]
     pub fn locations(&self) -> &[Location] {
         &self.locations
+    }
+
+    /// The space anew, with leaves merged that have the same `value` (index: [`LocationId`]).
+    #[must_use]
+    pub fn merged(&self, value: &[u32]) -> Merged {
+        Merged::new(&self.v4, &self.v6, value)
     }
 
     /// The files it was compiled from, in the order given.

@@ -9,6 +9,7 @@
 use std::marker::PhantomData;
 
 use super::partition::{Address, Partition};
+use crate::model::prefetch;
 
 const ROOT_BITS: u8 = 18;
 const STRIDE: u8 = 6;
@@ -38,7 +39,28 @@ impl<A: Address> Trie<A> {
         Self { root: root.into(), arena: layout.arena.into(), family: PhantomData }
     }
 
+    /// Begins to fetch the entry of the root that an address leads to.
+    #[inline(always)]
+    pub(super) fn prefetch_root(&self, address: A) {
+        prefetch(&self.root[address.bits(0, ROOT_BITS)]);
+    }
+
+    /// Begins to fetch the node below that.
+    #[inline(always)]
+    pub(super) fn prefetch_node(&self, address: A) {
+        let entry = self.root[address.bits(0, ROOT_BITS)];
+        if entry & NODE != 0 {
+            prefetch(&self.arena[(entry & !NODE) as usize]);
+        }
+    }
+
+    /// Memory, in octets.
+    pub(super) fn octets(&self) -> usize {
+        size_of_val(&*self.root) + size_of_val(&*self.arena)
+    }
+
     /// The value and length of the leaf around an address.
+    #[inline(always)]
     pub(super) fn get(&self, address: A) -> (u32, u8) {
         let mut entry = self.root[address.bits(0, ROOT_BITS)];
         let mut above = 0;

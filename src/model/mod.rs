@@ -5,6 +5,7 @@
 //! **site** (cloud and region) where endpoints stand, a **plan** a set of endpoints with a policy.
 
 mod country;
+mod cpu;
 mod endpoint;
 mod ids;
 mod location;
@@ -15,6 +16,7 @@ mod problem;
 mod region;
 
 pub use country::{Continent, Country, CountryFacts, Subdivision};
+pub use cpu::prefetch;
 pub use endpoint::{Addresses, Cost, Endpoint, Family, State, Target};
 pub use ids::{CounterId, EndpointId, LocationId, Member, OrderId, PlanId, ServiceId, ZoneId};
 pub use location::{Coordinates, FenceMask, Location, MAX_FENCES};

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::wire::{Batch, LONGEST};
 use connection::Responders;
 
 pub use bind::{BindError, Bound};
@@ -46,6 +47,18 @@ pub trait Respond: Send + 'static {
     /// path and may not block. It may panic: that is silence, and the next query finds it as it was
     /// left.
     fn respond(&mut self, client: SocketAddr, transport: Transport, query: &[u8], out: &mut [u8]) -> usize;
+
+    /// Answers what came by UDP together, each in its place. Where one has octets beyond its length,
+    /// they are of an earlier one.
+    fn respond_batch(&mut self, batch: &mut Batch) {
+        let mut reply = [0; LONGEST];
+        for index in 0..batch.count {
+            let query = &batch.slots[index][..batch.lengths[index].into()];
+            let length = self.respond(batch.clients[index], Transport::Udp, query, &mut reply);
+            batch.slots[index][..length].copy_from_slice(&reply[..length]);
+            batch.lengths[index] = length as u16; // bounded by the buffer
+        }
+    }
 }
 
 impl<F> Respond for F

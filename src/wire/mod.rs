@@ -8,6 +8,7 @@
 //! ready image, holds back the room of the OPT record that it will end with, and says [`Full`]
 //! without leaving half a record. It knows no zones and no policy.
 
+mod batch;
 mod edns;
 mod names;
 mod numbers;
@@ -16,6 +17,7 @@ mod query;
 mod tests;
 mod writer;
 
+pub use batch::{BATCH, Batch, LONGEST, SLOT};
 pub use edns::{ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError};
 pub use names::name_length;
 pub use numbers::{Class, Rcode, Rtype};

@@ -1,0 +1,95 @@
+//! The space again, with leaves merged by what one plan makes of their locations.
+
+use std::net::IpAddr;
+
+use super::family::Family;
+use super::partition::{Address, Builder};
+use super::trie::Trie;
+use crate::model::LocationId;
+
+/// Address → a value, for the hot path. A leaf is as wide as the value stays the same, so its length
+/// is a truthful scope of what depends on the value alone.
+pub struct Merged {
+    v4: Trie<u32>,
+    v6: Trie<u128>,
+}
+
+impl Merged {
+    pub(super) fn new(v4: &Family<u32>, v6: &Family<u128>, value: &[u32]) -> Self {
+        Self { v4: merge(v4, value), v6: merge(v6, value) }
+    }
+
+    /// The value and the length of the leaf around an IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub fn get_v4(&self, address: u32) -> (u32, u8) {
+        self.v4.get(address)
+    }
+
+    /// The same of an IPv6 address, which is no IPv4-mapped one.
+    #[inline(always)]
+    #[must_use]
+    pub fn get_v6(&self, address: u128) -> (u32, u8) {
+        self.v6.get(address)
+    }
+
+    /// The same of any; the length is in the family given.
+    #[must_use]
+    pub fn get(&self, address: IpAddr) -> (u32, u8) {
+        match address {
+            IpAddr::V4(v4) => self.get_v4(v4.into()),
+            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+                Some(v4) => {
+                    let (value, length) = self.get_v4(v4.into());
+                    (value, 96 + length)
+                }
+                None => self.get_v6(v6.into()),
+            },
+        }
+    }
+
+    /// Begins to fetch what the first step of a look-up reads.
+    #[inline(always)]
+    pub fn prefetch_root_v4(&self, address: u32) {
+        self.v4.prefetch_root(address);
+    }
+
+    /// Begins to fetch what the second step reads; the first step's is read for it.
+    #[inline(always)]
+    pub fn prefetch_node_v4(&self, address: u32) {
+        self.v4.prefetch_node(address);
+    }
+
+    /// As for IPv4.
+    #[inline(always)]
+    pub fn prefetch_root_v6(&self, address: u128) {
+        self.v6.prefetch_root(address);
+    }
+
+    /// As for IPv4.
+    #[inline(always)]
+    pub fn prefetch_node_v6(&self, address: u128) {
+        self.v6.prefetch_node(address);
+    }
+
+    /// Memory, in octets.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.v4.octets() + self.v6.octets()
+    }
+}
+
+impl std::fmt::Debug for Merged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Merged({} octets)", self.octets())
+    }
+}
+
+fn merge<A: Address>(family: &Family<A>, value: &[u32]) -> Trie<A> {
+    let mut builder = Builder::new();
+    for (start, length, location) in family.iter() {
+        let location: LocationId = location;
+        builder.push_at(start, length, value[location.index()]);
+    }
+    Trie::new(&builder.finish())
+}
