@@ -12,6 +12,7 @@
 
 mod counters;
 mod endpoint;
+mod hot;
 mod image;
 mod plan;
 mod publish;
@@ -19,6 +20,7 @@ mod snapshot;
 mod standing;
 
 pub use counters::{Cells, CounterKey, Counters, RCODE_SLOTS, rcode_slot};
+pub use hot::{FoldedName, HOT_ANSWER, HOT_NAME, Hit, Hot, HotAnswer, HotBuilder, HotService, fold};
 pub use image::Image;
 pub use plan::{PlanTable, Reply};
 pub use publish::Published;
