@@ -47,7 +47,9 @@ struct Drawn {
 }
 
 fn table(queries: usize) {
-    println!("nanoseconds a query, least of {ROUNDS} rounds over {queries} queries; copying them into the batch is left out");
+    println!(
+        "nanoseconds a query, least of {ROUNDS} rounds over {queries} queries; copying them into the batch is left out"
+    );
     println!("{:<44} {:>8} {:>8} {:>8}", "", "as built", "plain", "copying");
     for names in [1, 1_000, 100_000] {
         let snapshot = snapshot(names);
@@ -192,7 +194,8 @@ fn draw(queries: usize, names: usize, kind: Kind) -> Vec<Drawn> {
 
 /// `names` services over three sites, and 500 static names.
 fn snapshot(names: usize) -> Snapshot {
-    let mut config = String::from("[geoip]\ndatabases = [\"city.mmdb\"]\n[[zones]]\nname = \"shop.example\"\nfile = \"zone\"\n");
+    let mut config =
+        String::from("[geoip]\ndatabases = [\"city.mmdb\"]\n[[zones]]\nname = \"shop.example\"\nfile = \"zone\"\n");
     for (name, cloud, region, octet) in
         [("a", "aws", "us-east-1", 1), ("b", "aws", "eu-central-1", 2), ("c", "aws", "ap-southeast-1", 3)]
     {
@@ -204,13 +207,15 @@ fn snapshot(names: usize) -> Snapshot {
         .expect("a string takes it");
     }
     for n in 0..names {
-        writeln!(config, "[[services]]\nname = \"n{n}.shop.example\"\nendpoints = [\"a\", \"b\", \"c\"]").expect("a string takes it");
+        writeln!(config, "[[services]]\nname = \"n{n}.shop.example\"\nendpoints = [\"a\", \"b\", \"c\"]")
+            .expect("a string takes it");
     }
     let mut zone = String::from("@ 60 SOA ns1 a 1 1 1 1 1\n@ 60 NS ns1\nns1 60 A 192.0.2.53\n");
     (0..500).for_each(|n| writeln!(zone, "s{n} 60 A 192.0.2.{}", n % 256).expect("a string takes it"));
     let database = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("geoip/city.mmdb")).expect("it is shipped");
     let mut files: BTreeMap<PathBuf, Arc<[u8]>> = BTreeMap::new();
-    for (path, content) in [("config.toml", config.into_bytes()), ("zone", zone.into_bytes()), ("city.mmdb", database)] {
+    for (path, content) in [("config.toml", config.into_bytes()), ("zone", zone.into_bytes()), ("city.mmdb", database)]
+    {
         files.insert(path.into(), content.into());
     }
     let (_, snapshot) = trial(&mut files, Path::new("config.toml")).unwrap_or_else(|problems| panic!("{problems:?}"));

@@ -19,7 +19,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Asker, Transport, respond};
-use crate::model::{Family, PlanId, Spread};
+use crate::model::{Family, Spread};
 use crate::steer::{self, Client};
 use crate::table::{Cells, FoldedName, HOT_NAME, Hit, PlanTable, Ready, ReadyKind, Snapshot, fold};
 use crate::wire::{ADVERTISED_UDP_SIZE, BATCH, Batch, HEADER_LENGTH, LONGEST, SLOT};
@@ -129,10 +129,8 @@ impl Batches {
     #[inline(always)]
     fn passes(&mut self, snapshot: &Snapshot, cells: &Cells, batch: &mut Batch) {
         let count = batch.count.min(BATCH);
-        for ((job, slot), (&length, client)) in self.jobs[..count]
-            .iter_mut()
-            .zip(&batch.slots)
-            .zip(batch.lengths.iter().zip(&batch.clients))
+        for ((job, slot), (&length, client)) in
+            self.jobs[..count].iter_mut().zip(&batch.slots).zip(batch.lengths.iter().zip(&batch.clients))
         {
             job.read(slot, length.into(), client);
             job.place = snapshot.hot.place(&job.name) as u32;
@@ -335,12 +333,7 @@ impl Job {
 
     /// The order, the length of its leaf, and whether the place is known.
     #[inline(always)]
-    fn locate(
-        &self,
-        snapshot: &Snapshot,
-        plan: &PlanTable,
-        family: Family,
-    ) -> (crate::model::OrderId, u8, bool) {
+    fn locate(&self, snapshot: &Snapshot, plan: &PlanTable, family: Family) -> (crate::model::OrderId, u8, bool) {
         match plan.trie(family) {
             Some(trie) => {
                 let (value, length) = match self.client.is_v6 {

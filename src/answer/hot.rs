@@ -63,7 +63,9 @@ fn fixed_answers(snapshot: &Snapshot) -> Vec<Fixed> {
             let mut types: Vec<u16> = node.rrsets().iter().map(|rrset| rrset.rtype).chain(ASKED_EVERYWHERE).collect();
             types.sort_unstable();
             types.dedup();
-            fixed.extend(types.into_iter().filter_map(|rtype| fix(snapshot, &uncounted, (ZoneId::at(index), zone), name, rtype)));
+            fixed.extend(
+                types.into_iter().filter_map(|rtype| fix(snapshot, &uncounted, (ZoneId::at(index), zone), name, rtype)),
+            );
         }
     }
     fixed
@@ -102,12 +104,7 @@ fn fix(
 
 /// Octets 2 and 3 of the header, the counts, and what stands behind the question; none where it is
 /// longer than every client takes.
-fn render(
-    snapshot: &Snapshot,
-    uncounted: &Cells,
-    name: &[u8],
-    rtype: u16,
-) -> Option<([u8; 2], [u16; 3], Vec<u8>)> {
+fn render(snapshot: &Snapshot, uncounted: &Cells, name: &[u8], rtype: u16) -> Option<([u8; 2], [u16; 3], Vec<u8>)> {
     let mut query = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     query.extend_from_slice(name);
     query.extend(rtype.to_be_bytes());
