@@ -19,9 +19,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Asker, Transport, respond};
-use crate::model::{Family, Spread};
+use crate::model::{Family, PlanId, Spread};
 use crate::steer::{self, Client};
-use crate::table::{Cells, FoldedName, HOT_NAME, Hit, PlanTable, Ready, ReadyKind, Snapshot, fold};
+use crate::table::{Cells, FoldedName, HOT_BLOCK, HOT_NAME, Hit, PlanTable, Ready, ReadyKind, Snapshot, fold};
 use crate::wire::{ADVERTISED_UDP_SIZE, BATCH, Batch, HEADER_LENGTH, LONGEST, SLOT};
 
 /// Where a location came from; indexes `Snapshot::location_counter`.
@@ -39,7 +39,12 @@ const QUESTION_TAIL: usize = 4;
 
 /// Answers batches; one for each worker, which is alone with it.
 pub struct Batches {
-    jobs: Box<[Job]>,
+    jobs: Box<[Job; BATCH]>,
+    other: Other,
+}
+
+/// The other path.
+struct Other {
     reply: Box<[u8]>,
     /// What `spread = "random"` picks by; a new one for each query.
     random: u64,
@@ -81,7 +86,7 @@ struct Opt {
 
 const NO_OPT: Opt = Opt { is_there: false, flags: 0, subnet_length: 0, subnet: [0; SUBNET_LENGTH] };
 const NO_JOB: Job = Job {
-    name: [0; HOT_NAME],
+    name: [0; HOT_NAME / 8],
     name_length: 0,
     rtype: 0,
     place: 0,
@@ -94,7 +99,7 @@ impl Batches {
     /// `seed` is where its random figures begin.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { jobs: vec![NO_JOB; BATCH].into(), reply: vec![0; LONGEST].into(), random: seed }
+        Self { jobs: Box::new([NO_JOB; BATCH]), other: Other { reply: vec![0; LONGEST].into(), random: seed } }
     }
 
     /// Answers every query of the batch from one snapshot. Allocates, locks and logs nothing.
@@ -129,41 +134,51 @@ impl Batches {
     #[inline(always)]
     fn passes(&mut self, snapshot: &Snapshot, cells: &Cells, batch: &mut Batch) {
         let count = batch.count.min(BATCH);
-        for ((job, slot), (&length, client)) in
-            self.jobs[..count].iter_mut().zip(&batch.slots).zip(batch.lengths.iter().zip(&batch.clients))
-        {
+        let Self { jobs, other } = self;
+        let jobs = &mut jobs[..count];
+        let (slots, lengths) = (&mut batch.slots[..count], &mut batch.lengths[..count]);
+        let clients = &batch.clients[..count];
+        for (((job, slot), &length), client) in jobs.iter_mut().zip(slots.iter()).zip(lengths.iter()).zip(clients) {
             job.read(slot, length.into(), client);
-            job.place = snapshot.hot.place(&job.name) as u32;
-            snapshot.hot.prefetch(job.place as usize);
+            let place = snapshot.hot.place(&job.name);
+            job.place = place as u32;
+            snapshot.hot.prefetch(place);
         }
-        for job in &mut self.jobs[..count] {
+        // Loops and no `for_each`: a closure would be compiled apart, without the processor's features.
+        for job in jobs.iter_mut() {
             job.find(snapshot);
         }
-        for job in &self.jobs[..count] {
+        for job in jobs.iter() {
             job.prefetch_node(snapshot);
         }
-        for index in 0..count {
-            let job = &self.jobs[index];
-            let length = match job.hit {
-                Hit::Steered(..) => job.steered(snapshot, cells, &mut batch.slots[index]),
-                Hit::Static(answer) => job.fixed(snapshot, cells, answer, &mut batch.slots[index]),
+        for (((job, slot), length), client) in jobs.iter().zip(slots).zip(lengths).zip(clients) {
+            let answered = match job.hit {
+                Hit::Steered(service, plan, ttl) => job.steered(snapshot, cells, (service, plan, ttl), slot),
+                Hit::Static(answer) => job.fixed(snapshot, cells, answer, slot),
                 Hit::Unknown => None,
             };
-            let length = length.unwrap_or_else(|| self.respond_one(snapshot, cells, batch, index));
-            batch.lengths[index] = length as u16; // a slot is shorter than 65,536 octets
+            let answered = answered.unwrap_or_else(|| other.respond(snapshot, cells, client, slot, (*length).into()));
+            *length = answered as u16; // a slot is shorter than 65,536 octets
         }
     }
+}
 
-    /// The other path, for one query.
+impl Other {
+    /// Answers one query in its place.
     #[cold]
     #[inline(never)]
-    fn respond_one(&mut self, snapshot: &Snapshot, cells: &Cells, batch: &mut Batch, index: usize) -> usize {
-        let address = batch.clients[index].ip();
-        self.random = steer::client_key(self.random, Client::Resolver(address)).0;
-        let asker = Asker { address, transport: Transport::Datagram, random: self.random };
-        let query = &batch.slots[index][..usize::from(batch.lengths[index]).min(LONGEST)];
-        let length = respond(snapshot, cells, asker, query, &mut self.reply);
-        batch.slots[index][..length].copy_from_slice(&self.reply[..length]);
+    fn respond(
+        &mut self,
+        snapshot: &Snapshot,
+        cells: &Cells,
+        client: &SocketAddr,
+        slot: &mut [u8; SLOT],
+        length: usize,
+    ) -> usize {
+        self.random = steer::client_key(self.random, Client::Resolver(client.ip())).0;
+        let asker = Asker { address: client.ip(), transport: Transport::Datagram, random: self.random };
+        let length = respond(snapshot, cells, asker, &slot[..length.min(LONGEST)], &mut self.reply);
+        slot[..length].copy_from_slice(&self.reply[..length]);
         length
     }
 }
@@ -174,8 +189,7 @@ impl Job {
     fn read(&mut self, slot: &[u8; SLOT], length: usize, client: &SocketAddr) {
         self.name_length = 0;
         self.hit = Hit::Unknown;
-        self.name = [0; HOT_NAME];
-        let window: &FoldedName = slot[HEADER_LENGTH..].first_chunk().expect("a slot is longer");
+        let window: &[u8; HOT_NAME] = slot[HEADER_LENGTH..].first_chunk().expect("a slot is longer");
         let name_length = 1 + first_zero(window);
         let end = HEADER_LENGTH + name_length + QUESTION_TAIL;
         // Not a response, QUERY; one question; at most one additional record and no other.
@@ -229,29 +243,27 @@ impl Job {
     #[inline(always)]
     fn read_subnet(&mut self, slot: &[u8; SLOT], at: usize, end: usize) -> bool {
         let option: &[u8; SUBNET_LENGTH] = slot[at..].first_chunk().expect("a slot goes on behind the longest message");
-        let (is_v6, source) = (option[5] == 2, option[6]);
-        let width = if is_v6 { 128 } else { 32 };
-        let octets = usize::from(source.div_ceil(8));
-        let is_plain = option[4] == 0
-            && (option[5] == 1 || is_v6)
-            && (1..=width).contains(&source)
-            && option[7] == 0
-            && end - at == 8 + octets
-            && self.opt.subnet_length == 0;
-        if !is_plain {
-            return false;
-        }
-        let given = u128::from_be_bytes(*option[8..].first_chunk().expect("sixteen octets"));
-        let known = given & u128::MAX << (128 - u32::from(source));
-        let inside = given & u128::MAX << (128 - 8 * octets as u32);
-        if inside != known {
-            return false; // a bit is set beyond the source
-        }
+        let (family, source) = (u16::from_be_bytes([option[4], option[5]]), option[6]);
+        let octets = source.div_ceil(8);
+        let is_plain = option[7] == 0 && end - at == 8 + usize::from(octets) && self.opt.subnet_length == 0;
         self.opt.subnet = *option;
         self.opt.subnet_length = (end - at) as u8;
-        let address = if is_v6 { known } else { known >> 96 };
-        self.client = Place { address, is_v6, source };
-        true
+        // What the octets given hold, and the part of it within the source, must be the same.
+        let (address, is_clean) = match family {
+            1 if (1..=32).contains(&source) => {
+                let given = u32::from_be_bytes(*option[8..].first_chunk().expect("sixteen octets"));
+                let known = given & u32::MAX << (32 - source);
+                (known.into(), given & u32::MAX << (32 - 8 * octets) == known)
+            }
+            2 if (1..=128).contains(&source) => {
+                let given = u128::from_be_bytes(*option[8..].first_chunk().expect("sixteen octets"));
+                let known = given & u128::MAX << (128 - u32::from(source));
+                (known, given & u128::MAX << (128 - 8 * u32::from(octets)) == known)
+            }
+            _ => return false,
+        };
+        self.client = Place { address, is_v6: family == 2, source };
+        is_plain && is_clean
     }
 
     /// Pass 2.
@@ -292,8 +304,13 @@ impl Job {
 
     /// Pass 4, a service's answer; none: the other path gives it.
     #[inline(always)]
-    fn steered(&self, snapshot: &Snapshot, cells: &Cells, slot: &mut [u8; SLOT]) -> Option<usize> {
-        let Hit::Steered(service, plan, ttl) = self.hit else { return None };
+    fn steered(
+        &self,
+        snapshot: &Snapshot,
+        cells: &Cells,
+        (service, plan, ttl): (u32, PlanId, u32),
+        slot: &mut [u8; SLOT],
+    ) -> Option<usize> {
         if !snapshot.steering {
             return None;
         }
@@ -315,9 +332,10 @@ impl Job {
         let at = HEADER_LENGTH + usize::from(self.name_length) + QUESTION_TAIL;
         slot[at..at + ready.octets.len()].copy_from_slice(&ready.octets);
         let ttl = ttl.min(ready.ttl).to_be_bytes();
-        let record = if family == Family::V4 { 16 } else { 28 };
-        for record in (at..at + usize::from(ready.length)).step_by(record) {
+        let (mut record, size) = (at, if family == Family::V4 { 16 } else { 28 });
+        for _ in 0..ready.records {
             slot[record + 6..record + 10].copy_from_slice(&ttl);
+            record += size;
         }
         self.head(slot, [0x84, 0], [ready.records.into(), 0, 0]);
         let source = match (located, by_subnet) {
@@ -368,14 +386,16 @@ impl Job {
     fn fixed(&self, snapshot: &Snapshot, cells: &Cells, answer: u32, slot: &mut [u8; SLOT]) -> Option<usize> {
         let (answer, octets) = snapshot.hot.answer(answer);
         let name = HEADER_LENGTH..HEADER_LENGTH + usize::from(self.name_length);
-        if answer.lower_case_only && slot[name.clone()] != self.name[..name.len()] {
+        if answer.lower_case_only && slot[name.clone()].iter().any(u8::is_ascii_uppercase) {
             return None;
         }
         let at = name.end + QUESTION_TAIL;
-        slot[at..at + octets.len()].copy_from_slice(octets);
+        for (to, from) in slot[at..].chunks_exact_mut(HOT_BLOCK).zip(octets.chunks_exact(HOT_BLOCK)) {
+            to.copy_from_slice(from);
+        }
         self.head(slot, answer.flags, answer.counts);
         answer.counters.iter().flatten().for_each(|&counter| cells.count(counter));
-        Some(self.put_opt(slot, at + octets.len(), 0))
+        Some(self.put_opt(slot, at + usize::from(answer.length), 0))
     }
 
     /// The header: the id stays, RD too.
@@ -428,7 +448,7 @@ impl Place {
 
 /// Where the first zero octet lies; the length where there is none.
 #[inline(always)]
-fn first_zero(window: &FoldedName) -> usize {
+fn first_zero(window: &[u8; HOT_NAME]) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
     for (at, word) in window.chunks_exact(8).enumerate() {
         let word = u64::from_le_bytes(*word.first_chunk().expect("eight octets"));

@@ -22,7 +22,7 @@ mod snapshot;
 mod standing;
 
 pub use counters::{Cells, CounterKey, Counters, RCODE_SLOTS, rcode_slot};
-pub use hot::{FoldedName, HOT_ANSWER, HOT_NAME, Hit, Hot, HotAnswer, HotBuilder, HotService, fold};
+pub use hot::{FoldedName, HOT_ANSWER, HOT_BLOCK, HOT_NAME, Hit, Hot, HotAnswer, HotBuilder, HotService, fold};
 pub use image::Image;
 pub use plan::{Placed, PlanTable};
 pub use publish::Published;
