@@ -238,7 +238,7 @@ fn every_image_is_read_by_hickory() {
     }
     for zone in world.snapshot.parts.zones.iter() {
         for (name, node) in zone.nodes() {
-            for rtype in node.rrsets().iter().map(|rrset| rrset.rtype).chain([1, 28, 65]) {
+            for rtype in node.rrsets().map(|rrset| rrset.rtype).chain([1, 28, 65]) {
                 let mut query = vec![0, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
                 query.extend_from_slice(name);
                 query.extend(rtype.to_be_bytes());

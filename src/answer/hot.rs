@@ -60,7 +60,7 @@ fn fixed_answers(snapshot: &Snapshot) -> Vec<Fixed> {
                 return fixed;
             }
             let Some(node) = zone.node(name) else { continue };
-            let mut types: Vec<u16> = node.rrsets().iter().map(|rrset| rrset.rtype).chain(ASKED_EVERYWHERE).collect();
+            let mut types: Vec<u16> = node.rrsets().map(|rrset| rrset.rtype).chain(ASKED_EVERYWHERE).collect();
             types.sort_unstable();
             types.dedup();
             fixed.extend(
