@@ -15,9 +15,10 @@ use crate::admin;
 use crate::answer::{self, Asker};
 use crate::config::{Config, Server};
 use crate::control::{Control, Options, Shared};
-use crate::serve::{Bound, Respond, Serving, TcpSettings, Transport};
+use crate::serve::{Bound, Respond, Serving, TcpSettings, Transport, UdpSettings};
 use crate::steer::{self, Client};
 use crate::table::Cells;
+use crate::wire::Batch;
 
 /// Runs until SIGTERM or SIGINT, then drains.
 #[must_use]
@@ -52,7 +53,7 @@ impl Running {
         }
         let control = Control::open(options).map_err(StartError::Problems)?;
         let (config, shared) = (control.config(), control.shared());
-        let bound = Bound::bind(&config.server.listen, workers(&config.server)).map_err(io::Error::other)?;
+        let bound = bind(&config.server)?;
         let admin = admin::Admin::bind(&config.admin, shared.clone()).await?;
         let settings = TcpSettings { connections: config.server.tcp_connections, idle: config.server.tcp_idle };
         let serving = bound.serve(settings, |index| Worker::new(&shared, index))?;
@@ -103,6 +104,20 @@ impl Running {
     }
 }
 
+fn bind(server: &Server) -> io::Result<Bound> {
+    let (receive_buffer, steer_by_cpu) = (server.receive_buffer, server.steer_by_cpu);
+    let settings = UdpSettings { workers: workers(server), receive_buffer, steer_by_cpu };
+    let bound = Bound::bind(&server.listen, settings).map_err(io::Error::other)?;
+    for address in bound.absent() {
+        warn!(%address, "no interface of this machine has this address: nobody is answered there until one does");
+    }
+    let granted = bound.receive_buffer()?;
+    if granted < receive_buffer {
+        warn!(granted, wanted = receive_buffer, "receive buffers are smaller than wanted: raise net.core.rmem_max");
+    }
+    Ok(bound)
+}
+
 /// UDP threads: one per core but one, which probes and control keep.
 fn workers(server: &Server) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -126,14 +141,26 @@ impl Worker {
 
 impl Respond for Worker {
     fn respond(&mut self, client: SocketAddr, transport: Transport, query: &[u8], out: &mut [u8]) -> usize {
-        self.random = steer::client_key(self.random, Client::Resolver(client.ip())).0;
-        let transport = match transport {
-            Transport::Udp => answer::Transport::Datagram,
-            Transport::Tcp => answer::Transport::Stream,
-        };
-        let asker = Asker { address: client.ip(), transport, random: self.random };
+        let asker = asker(&mut self.random, client, transport);
         answer::respond(&self.shared.published.load(), &self.cells, asker, query, out)
     }
+
+    fn respond_batch(&mut self, batch: &mut Batch) {
+        let snapshot = self.shared.published.load();
+        batch.answer_each(|client, query, out| {
+            let asker = asker(&mut self.random, client, Transport::Udp);
+            answer::respond(&snapshot, &self.cells, asker, query, out)
+        });
+    }
+}
+
+fn asker(random: &mut u64, client: SocketAddr, transport: Transport) -> Asker {
+    *random = steer::client_key(*random, Client::Resolver(client.ip())).0;
+    let transport = match transport {
+        Transport::Udp => answer::Transport::Datagram,
+        Transport::Tcp => answer::Transport::Stream,
+    };
+    Asker { address: client.ip(), transport, random: *random }
 }
 
 /// Resolves at SIGTERM or SIGINT; from this call on, these end nothing by themselves.

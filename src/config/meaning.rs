@@ -54,6 +54,10 @@ pub struct Server {
     pub state: PathBuf,
     /// UDP worker threads; none means one per core but one, at least one.
     pub workers: Option<usize>,
+    /// Octets of each UDP socket's receive buffer.
+    pub receive_buffer: usize,
+    /// A worker has the queries that arrive on its processors, instead of the kernel's spread.
+    pub steer_by_cpu: bool,
     /// TCP connections at once, over all listeners.
     pub tcp_connections: usize,
     /// A TCP connection without a query for this long is closed (RFC 7766 §6.2.3).

@@ -284,6 +284,8 @@ mod tests {
                 listen: Vec::new(),
                 state: "state".into(),
                 workers: None,
+                receive_buffer: 0,
+                steer_by_cpu: false,
                 tcp_connections: 1,
                 tcp_idle: Duration::ZERO,
             },
