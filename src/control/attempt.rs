@@ -8,6 +8,7 @@ use tracing::warn;
 use super::files::DiskFiles;
 use super::last_good::LastGood;
 use super::load::{Loaded, load};
+use crate::answer::with_hot;
 use crate::config;
 use crate::model::{Files, Problem, State};
 use crate::table::{Counters, Snapshot, Standing};
@@ -59,7 +60,7 @@ pub(super) fn compile(
     let mut counters = counters.clone();
     let standing = |endpoint| Standing::all(endpoint, state);
     let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
-    let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters)?;
+    let snapshot = with_hot(Snapshot::compile(loaded.parts.clone(), standings, &mut counters)?);
     Ok(Compiled { loaded, snapshot, counters })
 }
 

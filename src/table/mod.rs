@@ -12,15 +12,21 @@
 
 mod counters;
 mod endpoint;
+mod hot;
 mod image;
 mod plan;
 mod publish;
+mod ready;
+mod replies;
 mod snapshot;
 mod standing;
 
 pub use counters::{Cells, CounterKey, Counters, RCODE_SLOTS, rcode_slot};
+pub use hot::{FoldedName, HOT_ANSWER, HOT_BLOCK, HOT_NAME, Hit, Hot, HotAnswer, HotBuilder, HotService, fold};
 pub use image::Image;
-pub use plan::{PlanTable, Reply};
+pub use plan::{Placed, PlanTable};
 pub use publish::Published;
+pub use ready::{Ready, ReadyKind};
+pub use replies::Reply;
 pub use snapshot::{Parts, ServiceEntry, Snapshot};
 pub use standing::Standing;

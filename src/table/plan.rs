@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::endpoint::EndpointEntry;
-use super::image::Image;
+use super::ready::Ready;
+use super::replies::{Replies, Reply};
+use crate::geo::{Geo, Merged};
 use crate::latency;
-use crate::model::{
-    Endpoint, EndpointId, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem, State,
-};
-use crate::steer::{self, Choice, Order, Settled, Split};
+use crate::model::{Endpoint, EndpointId, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem};
+use crate::steer::{self, Order, Split};
 
 /// One plan, compiled.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct PlanTable {
     pub plan: Arc<Plan>,
     /// By family: what does not depend on health. One and the same where all endpoints have both.
     rankings: [Arc<Ranking>; 2],
+    /// By family, for the busiest plans: the space merged by order.
+    tries: [Option<Arc<Merged>>; 2],
     /// By family: what each order comes to now.
     replies: [Arc<Replies>; 2],
 }
@@ -33,27 +35,15 @@ struct Ranking {
     by_location: Vec<OrderId>,
 }
 
-/// What the orders of one family come to: thousands of orders, dozens of replies.
-#[derive(Debug, Default)]
-struct Replies {
-    distinct: Vec<Reply>,
-    /// Index into `distinct`, by `OrderId`.
-    by_order: Vec<u32>,
-    /// Some order has no member that is better than down: `when_none` acts.
-    exhausted: bool,
-}
-
-/// What to answer for an order, now.
-#[derive(Clone, Debug)]
-pub enum Reply {
-    /// One of these by client key; the images stand beside the split's shares.
-    Split(Split, Box<[Arc<Image>]>),
-    /// All of it.
-    Set(Arc<Image>),
-    /// No data.
-    Nodata,
-    /// Nothing may be answered.
-    Servfail,
+/// Where a client is, as a plan sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// What it comes to.
+    pub order: OrderId,
+    /// Length of the leaf that holds it, in the family of the address: the ECS scope.
+    pub length: u8,
+    /// Is its place known?
+    pub located: bool,
 }
 
 impl PlanTable {
@@ -89,38 +79,18 @@ impl PlanTable {
         }
         let [v4, v6] = builders.map(|builder| Arc::new(builder.finish()));
         let rankings = if alike { [v4.clone(), v4] } else { [v4, v6] };
-        let table = Self { plan: Arc::new(plan.clone()), rankings, replies: [Arc::default(), Arc::default()] };
+        let replies = [Arc::default(), Arc::default()];
+        let table = Self { plan: Arc::new(plan.clone()), rankings, tries: [None, None], replies };
         Ok(table.settled(endpoints, entries))
     }
 
     /// The same orders, settled under the present standing of the endpoints.
     pub(super) fn settled(&self, endpoints: &[Endpoint], entries: &[EndpointEntry]) -> Self {
-        let settle = |family| Arc::new(self.settle_family(family, endpoints, entries));
-        Self { replies: Family::ALL.map(settle), ..self.clone() }
-    }
-
-    fn settle_family(&self, family: Family, endpoints: &[Endpoint], entries: &[EndpointEntry]) -> Replies {
-        let entry = |member: Member| &entries[self.plan.members[member.index()].index()];
-        let members = (0..self.plan.members.len()).map(Member::at);
-        let states: Vec<Option<State>> = members.map(|member| entry(member).standing.state(family)).collect();
-        let reply = |choice: Choice| match Settled::of(choice, &self.plan, endpoints) {
-            Settled::Split(split) => split_reply(split, |member| entry(member).images[family as usize].clone()),
-            Settled::Set(members) => Reply::Set(set_image(family, &members, entry)),
-            Settled::Nodata => Reply::Nodata,
-            Settled::Servfail => Reply::Servfail,
+        let settle = |family: Family| {
+            let orders = &self.rankings[family as usize].orders;
+            Arc::new(Replies::settle(&self.plan, orders, family, endpoints, entries))
         };
-        let (mut replies, mut indices) = (Replies::default(), HashMap::<Choice, u32>::new());
-        for order in &self.rankings[family as usize].orders {
-            let best = order.ranked.iter().filter_map(|member| states[member.index()]).min();
-            replies.exhausted |= best.is_none_or(|best| best == State::Down) && !order.ranked.is_empty();
-            let choice = steer::settle(&self.plan, order, &states);
-            let index = indices.entry(choice).or_insert_with(|| {
-                replies.distinct.push(reply(choice));
-                replies.distinct.len() as u32 - 1
-            });
-            replies.by_order.push(*index);
-        }
-        replies
+        Self { replies: Family::ALL.map(settle), ..self.clone() }
     }
 
     /// Do some clients have no endpoint that is better than down, so that `when_none` acts for them?
@@ -129,12 +99,57 @@ impl PlanTable {
         self.replies.iter().any(|replies| replies.exhausted)
     }
 
-    /// What to answer clients at `location` that ask for `family`.
+    /// Where the `source` leading bits of an address are, for answers of `family`: by the plan's own trie
+    /// where it has one, else by the locations'. `length` is that of the leaf around them, or above `source`
+    /// where they hold several, as [`Geo::locate_prefix`] has it.
     #[must_use]
-    pub fn reply(&self, family: Family, location: LocationId) -> &Reply {
-        let order = self.rankings[family as usize].by_location[location.index()];
-        let replies = &self.replies[family as usize];
-        &replies.distinct[replies.by_order[order.index()] as usize]
+    pub fn place(&self, geo: &Geo, family: Family, address: IpAddr, source: u8) -> Placed {
+        let place = geo.locate_prefix(address, source);
+        let order = self.rankings[family as usize].by_location[place.location.index()];
+        Placed { order, length: place.length, located: geo.location(place.location).is_located() }
+    }
+
+    /// The plan's own trie, if it is one of the busiest plans. Its values are read by [`Self::decode`].
+    #[inline]
+    #[must_use]
+    pub fn trie(&self, family: Family) -> Option<&Merged> {
+        self.tries[family as usize].as_deref()
+    }
+
+    /// A value of [`Self::trie`]: the order, and whether the place is known.
+    #[inline]
+    #[must_use]
+    pub fn decode(value: u32) -> (OrderId, bool) {
+        (OrderId(value >> 1), value & 1 != 0)
+    }
+
+    /// What an order comes to now.
+    #[inline]
+    #[must_use]
+    pub fn reply(&self, family: Family, order: OrderId) -> &Reply {
+        self.replies[family as usize].reply(order)
+    }
+
+    /// The same, ready to be copied.
+    #[inline]
+    #[must_use]
+    pub fn ready(&self, family: Family, order: OrderId) -> &Ready {
+        self.replies[family as usize].ready(order)
+    }
+
+    /// The line of that index: of a share of a split.
+    #[inline]
+    #[must_use]
+    pub fn ready_at(&self, family: Family, index: u32) -> &Ready {
+        self.replies[family as usize].ready_at(index)
+    }
+
+    /// The split that a line names, and the index of its first share's line; the others follow in the order
+    /// of [`Split::shares`].
+    #[inline]
+    #[must_use]
+    pub fn split(&self, family: Family, index: u32) -> (&Split, u32) {
+        self.replies[family as usize].split(index)
     }
 
     /// The order of a location, for `explain` and tests.
@@ -164,25 +179,6 @@ impl RankingBuilder {
         }
         Ranking { orders, by_location: self.by_location }
     }
-}
-
-fn split_reply(split: Split, image: impl Fn(Member) -> Option<Arc<Image>>) -> Reply {
-    let images: Option<Box<[Arc<Image>]>> = split.shares().iter().map(|share| image(share.member)).collect();
-    images.map_or(Reply::Servfail, |images| Reply::Split(split, images))
-}
-
-/// One image of all the members' addresses.
-fn set_image<'a>(family: Family, members: &[Member], entry: impl Fn(Member) -> &'a EndpointEntry) -> Arc<Image> {
-    let entries: Vec<&EndpointEntry> = members.iter().map(|&member| entry(member)).collect();
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    for address in entries.iter().flat_map(|entry| entry.standing.answerable(family)) {
-        // An RRset holds no record twice (RFC 2181 §5).
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    let ttl = entries.iter().map(|entry| entry.standing.ttl).min().unwrap_or(u32::MAX);
-    Arc::new(Image::new(family, &addresses, ttl, entries.iter().map(|entry| entry.counter).collect()))
 }
 
 /// A member of `order` that a fence of `location` bars, reckoned apart from the ranking.

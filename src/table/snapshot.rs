@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use super::counters::{CounterKey, Counters};
 use super::endpoint::EndpointEntry;
+use super::hot::Hot;
 use super::plan::PlanTable;
 use super::standing::Standing;
 use crate::config::Config;
 use crate::geo::Geo;
-use crate::model::{CounterId, EndpointId, Family, Plan, Problem, Service, ZoneId};
+use crate::model::{CounterId, EndpointId, Family, Plan, PlanId, Problem, Service, ZoneId};
 use crate::steer;
 use crate::zone::Zones;
 
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub steering: bool,
     /// Index: `ServiceId`.
     pub services: Arc<[ServiceEntry]>,
+    /// What the batched path answers at once. Made by `answer::with_hot`; empty before.
+    pub hot: Arc<Hot>,
     /// Index: `PlanId`.
     plans: Box<[Arc<PlanTable>]>,
     /// Index: `EndpointId`.
@@ -102,6 +105,7 @@ impl Snapshot {
             parts,
             steering: false,
             services,
+            hot: Arc::default(),
             plans,
             endpoints,
             zone_counters,
@@ -134,6 +138,12 @@ impl Snapshot {
         Self { steering: true, ..self.clone() }
     }
 
+    /// The same, with these names answered at once.
+    #[must_use]
+    pub fn with_hot(self, hot: Hot) -> Self {
+        Self { hot: Arc::new(hot), ..self }
+    }
+
     /// The services for some of whose clients no endpoint is better than down.
     pub fn exhausted(&self) -> impl Iterator<Item = &ServiceEntry> {
         self.services.iter().filter(|service| self.plan(service).is_exhausted())
@@ -143,6 +153,13 @@ impl Snapshot {
     #[must_use]
     pub fn plan(&self, service: &ServiceEntry) -> &PlanTable {
         &self.plans[service.service.plan.index()]
+    }
+
+    /// The tables of a plan.
+    #[inline]
+    #[must_use]
+    pub fn plan_table(&self, plan: PlanId) -> &PlanTable {
+        &self.plans[plan.index()]
     }
 
     /// How an endpoint stands.

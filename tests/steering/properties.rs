@@ -233,12 +233,13 @@ fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> {
         for family in Family::ALL {
             let states: Vec<_> = plan.members.iter().map(|&id| snapshot.standing(id).state(family)).collect();
             let decision = steer::decide(plan, &config.endpoints, family, location, &estimates, &states);
-            prop_assert_eq!(table.order(family, at).1, &decision.order);
+            let (order, ranked) = table.order(family, at);
+            prop_assert_eq!(ranked, &decision.order);
             let addresses = |shares: &[steer::Share]| -> Vec<Vec<IpAddr>> {
                 let member = |share: &steer::Share| plan.members[share.member.index()];
                 shares.iter().map(|share| snapshot.standing(member(share)).answerable(family)).collect()
             };
-            match (table.reply(family, at), &decision.settled) {
+            match (table.reply(family, order), &decision.settled) {
                 (TableReply::Split(split, images), Settled::Split(decided)) => {
                     prop_assert_eq!(split, decided);
                     let held: Vec<_> =
