@@ -58,12 +58,21 @@ fn main() -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::FAILURE, // its message has been printed
             },
-            _ = tokio::signal::ctrl_c() => {
+            () = stopped() => {
                 server::clean_up();
                 std::process::exit(130);
             }
         }
     })
+}
+
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("the handler of SIGTERM can be installed");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 fn read_arguments(arguments: impl Iterator<Item = String>) -> Result<Option<Wanted>, String> {

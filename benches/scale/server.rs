@@ -51,21 +51,25 @@ impl Folder {
 /// Starts the program on the set in `folder`, edits the set while it runs, and tells what that took.
 pub(crate) fn measure(folder: &Folder, question: &str, edit: impl Fn(&Path)) -> Vec<Figure> {
     let (server, start) = Server::start(folder.path(), question);
+    let used = server.processor_ns();
     let first_peak = server.status("VmHWM");
     server.wait_until_idle();
     let steady = server.status("VmRSS");
     server.forget_peak();
-    let edited = Instant::now();
+    let (edited, used_before) = (Instant::now(), server.processor_ns());
     edit(folder.path());
     server.wait_for("configuration reloaded");
     let reload = edited.elapsed().saturating_sub(SETTLE);
+    let used_by_reload = server.processor_ns() - used_before;
     let after = server.status("VmHWM");
     server.wait_until_idle();
     vec![
         Figure::seconds("start to first answer, s", "10", start),
+        Figure::seconds("  processor time of that, s", "", Duration::from_nanos(used)),
         Figure::mb("resident at most while starting, MB", "", first_peak),
         Figure::mb(STEADY, "300", steady),
         Figure::seconds("reload of one edit, s", "", reload),
+        Figure::seconds("  processor time of that, s", "", Duration::from_nanos(used_by_reload)),
         Figure::new("peak of a reload / steady", "1.6", after as f64 / steady as f64),
         Figure::new("steady after a reload / before", "", server.status("VmRSS") as f64 / steady as f64),
     ]
