@@ -70,7 +70,7 @@ fn answers_allocate_nothing() {
     let mut answered = 0;
     let mut ask_all = || {
         for queries in queries.chunks(BATCH) {
-            batch.count = queries.len();
+            (batch.count, batch.begun) = (queries.len(), 0);
             for (index, query) in queries.iter().enumerate() {
                 batch.slots[index][..query.len()].copy_from_slice(query);
                 batch.lengths[index] = query.len() as u16;

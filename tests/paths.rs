@@ -157,6 +157,7 @@ fn hold_together(snapshot: &Snapshot, seed: u64) {
                 lengths: batch.lengths,
                 clients: batch.clients,
                 count: batch.count,
+                begun: 0,
             };
             answer(&mut Batches::new(0), snapshot, cells, &mut batch);
             answers.push(batch);

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::arguments;
 use super::report::{self, StartError};
 use crate::admin;
-use crate::answer::{self, Asker};
+use crate::answer::{self, Asker, Batches};
 use crate::config::{Config, Server};
 use crate::control::{Control, Options, Shared};
 use crate::serve::{Bound, Respond, Serving, TcpSettings, Transport, UdpSettings};
@@ -128,39 +128,33 @@ fn workers(server: &Server) -> usize {
 struct Worker {
     shared: Arc<Shared>,
     cells: Arc<Cells>,
+    batches: Batches,
     random: u64,
 }
 
 impl Worker {
     fn new(shared: &Arc<Shared>, index: usize) -> Self {
-        let cells = Arc::new(Cells::default());
+        let (cells, seed) = (Arc::new(Cells::default()), index as u64);
         shared.add_cells(cells.clone());
-        Self { shared: shared.clone(), cells, random: index as u64 }
+        Self { shared: shared.clone(), cells, batches: Batches::new(seed), random: seed }
     }
 }
 
 impl Respond for Worker {
     fn respond(&mut self, client: SocketAddr, transport: Transport, query: &[u8], out: &mut [u8]) -> usize {
-        let asker = asker(&mut self.random, client, transport);
+        self.random = steer::client_key(self.random, Client::Resolver(client.ip())).0;
+        let transport = match transport {
+            Transport::Udp => answer::Transport::Datagram,
+            Transport::Tcp => answer::Transport::Stream,
+        };
+        let asker = Asker { address: client.ip(), transport, random: self.random };
         answer::respond(&self.shared.published.load(), &self.cells, asker, query, out)
     }
 
     fn respond_batch(&mut self, batch: &mut Batch) {
-        let snapshot = self.shared.published.load();
-        batch.answer_each(|client, query, out| {
-            let asker = asker(&mut self.random, client, Transport::Udp);
-            answer::respond(&snapshot, &self.cells, asker, query, out)
-        });
+        // One snapshot a batch, and none while the worker waits for the next.
+        self.batches.respond(&self.shared.published.load(), &self.cells, batch);
     }
-}
-
-fn asker(random: &mut u64, client: SocketAddr, transport: Transport) -> Asker {
-    *random = steer::client_key(*random, Client::Resolver(client.ip())).0;
-    let transport = match transport {
-        Transport::Udp => answer::Transport::Datagram,
-        Transport::Tcp => answer::Transport::Stream,
-    };
-    Asker { address: client.ip(), transport, random: *random }
 }
 
 /// Resolves at SIGTERM or SIGINT; from this call on, these end nothing by themselves.
