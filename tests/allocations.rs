@@ -1,6 +1,7 @@
 //! An answer allocates nothing, whichever path gives it.
 //!
 //! The one test of its file: the allocator counts what this thread asks for.
+#![allow(missing_docs)]
 #![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,5 +1,6 @@
 //! Two code paths, one answer: a batch is answered as `respond` answers each of its queries, whatever
 //! they are. (Every other test that asks by UDP holds the two against each other as well: `support::dns`.)
+#![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "support/dns.rs"]
 mod dns;
