@@ -232,6 +232,7 @@ fn resolve(typed: Typed<'_>, report: &Report<'_>, files: &mut dyn Files, path: &
         server: typed.settings.server,
         admin: typed.settings.admin,
         databases: databases.into_iter().map(|(file, _)| file).collect(),
+        geo_memory: typed.settings.geo_memory,
         settle: typed.settings.settle,
         resolver: typed.settings.resolver,
         first_round: typed.settings.first_round,

@@ -8,9 +8,10 @@ use tracing::warn;
 use super::files::DiskFiles;
 use super::last_good::LastGood;
 use super::load::{Loaded, load};
+use super::shared::Shared;
 use crate::config;
 use crate::model::{Files, Problem, State};
-use crate::table::{Counters, Snapshot, Standing};
+use crate::table::{Before, Counters, Snapshot, Standing};
 
 /// A set of files that was read and compiled.
 pub(super) struct Attempt {
@@ -29,10 +30,12 @@ pub(super) struct Compiled {
 }
 
 impl Attempt {
-    /// Reads and compiles what is on disk now, with every endpoint unknown.
-    pub(super) fn make(path: &Path, before: &Loaded, counters: &Counters) -> Self {
+    /// Reads and compiles what is on disk now, with every endpoint unknown. `before` is the set that serves.
+    pub(super) fn make(path: &Path, before: &Loaded, shared: &Shared) -> Self {
         let mut files = DiskFiles::default();
-        let result = compile(&mut files, path, Some(before), counters, State::Unknown);
+        let (counters, snapshot) = (shared.counters().clone(), shared.published.load_full());
+        let serving = Before { snapshot: &snapshot, count: &|counter| shared.count(counter) };
+        let result = compile(&mut files, path, Some((before, serving)), &counters, State::Unknown);
         Self { still_same: files.still_same(), files, result }
     }
 }
@@ -51,15 +54,16 @@ pub fn trial(files: &mut dyn Files, path: &Path) -> Result<(Loaded, Snapshot), V
 pub(super) fn compile(
     files: &mut dyn Files,
     path: &Path,
-    before: Option<&Loaded>,
+    before: Option<(&Loaded, Before<'_>)>,
     counters: &Counters,
     state: State,
 ) -> Result<Compiled, Vec<Problem>> {
-    let loaded = load(files, path, before)?;
+    let loaded = load(files, path, before.map(|(loaded, _)| loaded))?;
     let mut counters = counters.clone();
     let standing = |endpoint| Standing::all(endpoint, state);
     let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
-    let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters)?;
+    let before = before.map(|(_, serving)| serving);
+    let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, before)?;
     Ok(Compiled { loaded, snapshot, counters })
 }
 

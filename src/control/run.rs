@@ -274,15 +274,13 @@ impl Control {
 
     /// Says when the clients of a service lose their last living endpoint, and when they have one again.
     fn tell_exhausted(&self, next: &Snapshot) {
-        let names = |snapshot: &Snapshot| -> BTreeSet<Arc<str>> {
-            snapshot.exhausted().map(|entry| entry.service.label.clone()).collect()
-        };
-        let (before, after) = (names(&self.shared.published.load()), names(next));
-        for service in after.difference(&before) {
-            error!(%service, "some of its clients have no endpoint up: when_none acts for them");
-        }
-        for service in before.difference(&after) {
-            info!(%service, "all its clients have an endpoint up again");
+        for (entry, exhausted) in next.exhaustion_changes(&self.shared.published.load()) {
+            let service = &entry.service.label;
+            if exhausted {
+                error!(%service, "some of its clients have no endpoint up: when_none acts for them");
+            } else {
+                info!(%service, "all its clients have an endpoint up again");
+            }
         }
     }
 
@@ -301,8 +299,8 @@ impl Control {
     fn start_loading(&mut self) {
         self.settling.begin();
         let (config, before) = (self.options.config.clone(), self.loaded.clone());
-        let counters = self.shared.counters().clone();
-        self.loading = Some(tokio::task::spawn_blocking(move || Attempt::make(&config, &before, &counters)));
+        let shared = self.shared.clone();
+        self.loading = Some(tokio::task::spawn_blocking(move || Attempt::make(&config, &before, &shared)));
     }
 
     fn finish_loading(&mut self, attempt: Result<Attempt, JoinError>) {

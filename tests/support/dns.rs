@@ -245,7 +245,7 @@ impl World {
         let standing = |endpoint| Standing::all(endpoint, State::Up);
         let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
         let mut counters = Counters::default();
-        let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters)?.steering();
+        let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, None)?.steering();
         Ok(Self { snapshot, counters, cells: Cells::default() })
     }
 
