@@ -19,6 +19,8 @@ pub struct Config {
     /// `[geoip] databases`, resolved against the configuration's folder; of several the
     /// first that has a field wins. May be empty: then every client is unlocated.
     pub databases: Vec<PathBuf>,
+    /// `[geoip] geo_memory`: octets at most for the busiest plans' tries.
+    pub geo_memory: u64,
     /// `[reload] settle`: files must lie still this long.
     pub settle: Duration,
     /// `[resolver]`

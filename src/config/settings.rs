@@ -14,7 +14,6 @@ use super::scalar::{NotPrefix, prefix, show_duration, socket};
 use super::table::{Table, Value};
 
 const SERVER_LATER: &[&str] = &["metrics_services"];
-const GEOIP_LATER: &[&str] = &["geo_memory"];
 const RELOAD_LATER: &[&str] = &["confirm_over"];
 const HEALTH_LATER: &[&str] = &[
     "window",
@@ -45,6 +44,7 @@ pub(super) struct Settings {
     pub(super) admin: Admin,
     /// None: not typed.
     pub(super) databases: Option<Vec<At<PathBuf>>>,
+    pub(super) geo_memory: u64,
     pub(super) settle: Duration,
     pub(super) resolver: Resolver,
     pub(super) first_round: Duration,
@@ -65,6 +65,7 @@ impl Settings {
             },
             admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new() },
             databases: None,
+            geo_memory: 128 * MB,
             settle: 500 * MS,
             resolver: Resolver { servers: Vec::new(), keep_for: 24 * HOUR, allow_private: false },
             first_round: 5 * SECOND,
@@ -76,9 +77,10 @@ impl Settings {
         let mut settings = Self::new(folder);
         root.section("server", SERVER_LATER, |table| read_server(table, &mut settings.server, folder));
         root.section("admin", &[], |table| read_admin(table, &mut settings.admin));
-        root.section("geoip", GEOIP_LATER, |table| {
+        root.section("geoip", &[], |table| {
             let databases = table.optional("databases", |value| value.list(|item| path(item, folder)));
             settings.databases = databases.map(|at| at.value);
+            settings.geo_memory = table.or("geo_memory", settings.geo_memory, |value| size(value, 0..=64 * GB));
         });
         root.section("reload", RELOAD_LATER, |table| {
             settings.settle = table.or("settle", settings.settle, |value| value.duration(MS..=MINUTE));

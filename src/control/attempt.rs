@@ -9,10 +9,11 @@ use tracing::warn;
 use super::files::DiskFiles;
 use super::last_good::LastGood;
 use super::load::{Loaded, load};
+use super::shared::Shared;
 use crate::answer::with_hot;
 use crate::config;
 use crate::model::{Endpoint, EndpointId, Files, Problem, State};
-use crate::table::{Counters, Snapshot, Standing};
+use crate::table::{Before, Counters, Snapshot, Standing};
 
 /// A set of files that was read and compiled.
 pub(super) struct Attempt {
@@ -31,17 +32,20 @@ pub(super) struct Compiled {
 }
 
 impl Attempt {
-    /// Reads and compiles what is on disk now. Endpoints stand as in what is `served`, so that hardly
-    /// anything is left to be settled when it is swapped in; new ones are unknown.
-    pub(super) fn make(path: &Path, before: &Loaded, served: &Snapshot, counters: &Counters) -> Self {
+    /// Reads and compiles what is on disk now. Endpoints stand as in what is served, so that hardly
+    /// anything is left to be settled when it is swapped in; new ones are unknown. `before` is the set
+    /// that serves.
+    pub(super) fn make(path: &Path, before: &Loaded, shared: &Shared) -> Self {
         let mut files = DiskFiles::default();
+        let (counters, served) = (shared.counters().clone(), shared.published.load_full());
         let endpoints = served.parts.config.endpoints.iter().enumerate();
         let known: HashMap<&str, (usize, &Endpoint)> = endpoints.map(|(id, one)| (&*one.name, (id, one))).collect();
         let standing = |endpoint: &Endpoint| match known.get(&*endpoint.name) {
             Some((id, same)) if same.addresses == endpoint.addresses => served.standing(EndpointId::at(*id)).clone(),
             _ => Standing::all(endpoint, State::Unknown),
         };
-        let result = compile(&mut files, path, Some(before), counters, &standing);
+        let serving = Before { snapshot: &served, count: &|counter| shared.count(counter) };
+        let result = compile(&mut files, path, Some((before, serving)), &counters, &standing);
         Self { still_same: files.still_same(), files, result }
     }
 }
@@ -61,14 +65,15 @@ pub fn trial(files: &mut dyn Files, path: &Path) -> Result<(Loaded, Snapshot), V
 pub(super) fn compile(
     files: &mut dyn Files,
     path: &Path,
-    before: Option<&Loaded>,
+    before: Option<(&Loaded, Before<'_>)>,
     counters: &Counters,
     standing: &dyn Fn(&Endpoint) -> Standing,
 ) -> Result<Compiled, Vec<Problem>> {
-    let loaded = load(files, path, before)?;
+    let loaded = load(files, path, before.map(|(loaded, _)| loaded))?;
     let mut counters = counters.clone();
     let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
-    let snapshot = with_hot(Snapshot::compile(loaded.parts.clone(), standings, &mut counters)?);
+    let before = before.map(|(_, serving)| serving);
+    let snapshot = with_hot(Snapshot::compile(loaded.parts.clone(), standings, &mut counters, before)?);
     Ok(Compiled { loaded, snapshot, counters })
 }
 

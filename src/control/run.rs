@@ -1,6 +1,5 @@
 //! The control plane's one task: what arrives → what is served.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -263,15 +262,13 @@ impl Control {
 
     /// Says when the clients of a service lose their last living endpoint, and when they have one again.
     fn tell_exhausted(&self, before: &Snapshot) {
-        let names = |snapshot: &Snapshot| -> BTreeSet<Arc<str>> {
-            snapshot.exhausted().map(|entry| entry.service.label.clone()).collect()
-        };
-        let (before, after) = (names(before), names(&self.shared.published.load()));
-        for service in after.difference(&before) {
-            error!(%service, "some of its clients have no endpoint up: when_none acts for them");
-        }
-        for service in before.difference(&after) {
-            info!(%service, "all its clients have an endpoint up again");
+        for (entry, exhausted) in self.shared.published.load().exhaustion_changes(before) {
+            let service = &entry.service.label;
+            if exhausted {
+                error!(%service, "some of its clients have no endpoint up: when_none acts for them");
+            } else {
+                info!(%service, "all its clients have an endpoint up again");
+            }
         }
     }
 

@@ -291,6 +291,7 @@ mod tests {
             },
             admin: Admin { listen: None, allow: Vec::new() },
             databases: Vec::new(),
+            geo_memory: 0,
             settle: Duration::ZERO,
             resolver: Resolver { servers: Vec::new(), keep_for: Duration::ZERO, allow_private: false },
             first_round: Duration::ZERO,
