@@ -28,10 +28,10 @@ impl Resolution<'_, '_, '_> {
         let plan = self.snapshot.plan(service);
         let place = self.place(plan, family);
         let image = match plan.reply(family, place.order) {
-            Reply::Split(index, images) => {
+            Reply::Split(index) => {
                 let (split, _) = plan.split(family, *index);
                 let key = self.client_key(service, plan.plan.policy.spread, place);
-                &images[steer::pick_share(split, key)]
+                &plan.images(family, *index)[steer::pick_share(split, key)]
             }
             Reply::Whole(image) => {
                 self.scope(place.length);

@@ -59,7 +59,7 @@ pub fn decide(
     let facts = Here { plan, endpoints, location, estimate_ms };
     let mut ranker = Ranker::new(plan, endpoints, family, plan.policy.preferences.len());
     let order = ranker.rank(location, &facts);
-    let (choice, preference) = Settler::new(plan, states).settle_by(order);
+    let (choice, preference) = Settler::new(plan, states.iter().copied()).settle_by(order);
     let settled = Settled::of(choice, plan, endpoints);
     let fenced = allowed(plan, endpoints, family, location);
     let candidate = |member: Member| {
@@ -238,7 +238,7 @@ mod tests {
         let mut states = [State::Down, State::Unknown, State::Degraded, State::Up].map(Some);
         for expected in [3, 2, 1] {
             let settled = decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &states).settled;
-            assert_eq!(settled, Settled::Split(Split::new(&plan, &endpoints, &[Member(expected)])));
+            assert_eq!(settled, Settled::Split(Split::new(&plan, &endpoints, [Member(expected)].into_iter())));
             states[usize::from(expected)] = Some(State::Down);
         }
     }

@@ -100,6 +100,12 @@ impl<'a> Order<'a> {
         list.chunks_exact(self.shape.entry()).map(move |entry| (usize::from(entry[0]), &entry[1..=count]))
     }
 
+    /// Do latency and tie alone decide?
+    #[inline]
+    pub(super) fn is_plain(self) -> bool {
+        !self.shape.by_cost && (self.shape.preferences == 0 || self.octets[self.shape.preferences_at()] == 0)
+    }
+
     /// The members, best first.
     pub fn members(self) -> impl ExactSizeIterator<Item = Member> + 'a {
         self.ranks().iter().map(|&member| Member(member))

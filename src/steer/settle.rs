@@ -1,7 +1,5 @@
 //! Health → preference → cost → tie: who answers now.
 
-use std::hash::{Hash, Hasher};
-
 use super::order::Order;
 use super::spread::{MAX_SHARES, Split};
 use crate::model::{Endpoint, MAX_MULTIVALUE, Member, Plan, Spread, State, WhenNone};
@@ -21,43 +19,56 @@ pub enum Settled {
 
 /// The same before it is made ready to pick from: small, and free of allocation, since a verdict
 /// settles thousands of orders and most come to what others came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
+    /// This one answers.
+    One(Member),
     /// These answer: together where the plan is multivalue, else they share the clients.
-    Members(Few),
+    Several(Few),
     /// No data.
     Nodata,
     /// Nothing may be answered.
     Servfail,
 }
 
-/// One to [`MAX_MULTIVALUE`] members.
+/// One to [`MAX_MULTIVALUE`] members, an octet each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Few {
-    list: [Member; MAX_MULTIVALUE],
+    octets: u128,
     count: u8,
 }
 
+const _: () = assert!(MAX_MULTIVALUE <= 16 && MAX_SHARES <= MAX_MULTIVALUE, "they fit");
+
 impl Few {
-    const NONE: Self = Self { list: [Member(0); MAX_MULTIVALUE], count: 0 };
+    fn of(member: u8) -> Self {
+        Self { octets: member.into(), count: 1 }
+    }
 
     fn push(&mut self, member: u8) {
-        self.list[usize::from(self.count)] = Member(member);
+        self.octets |= u128::from(member) << (8 * u32::from(self.count));
         self.count += 1;
     }
 
     /// Them.
-    #[inline]
-    #[must_use]
-    pub fn as_slice(&self) -> &[Member] {
-        &self.list[..usize::from(self.count)]
+    pub fn members(self) -> impl ExactSizeIterator<Item = Member> + Clone {
+        self.octets.to_le_bytes().into_iter().take(self.count.into()).map(Member)
     }
 }
 
-impl Hash for Few {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u128(u128::from_le_bytes(self.list.map(|member| member.0)));
-        state.write_u8(self.count);
+impl Choice {
+    /// A number that few others have.
+    #[inline]
+    #[must_use]
+    pub fn hash(self) -> u64 {
+        let mixed = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let folded = match self {
+            Self::One(member) => member.0.into(),
+            Self::Several(Few { octets, count }) => octets as u64 ^ mixed((octets >> 64) as u64 ^ u64::from(count)),
+            Self::Nodata => 1 << 32,
+            Self::Servfail => 2 << 32,
+        };
+        mixed(folded) >> 32
     }
 }
 
@@ -66,8 +77,9 @@ impl Settled {
     #[must_use]
     pub fn of(choice: Choice, plan: &Plan, endpoints: &[Endpoint]) -> Self {
         match (choice, plan.policy.spread) {
-            (Choice::Members(members), Spread::Multivalue(_)) => Self::Set(members.as_slice().into()),
-            (Choice::Members(members), _) => Self::Split(Split::new(plan, endpoints, members.as_slice())),
+            (Choice::One(member), _) => Self::Split(Split::new(plan, endpoints, [member].into_iter())),
+            (Choice::Several(members), Spread::Multivalue(_)) => Self::Set(members.members().collect()),
+            (Choice::Several(members), _) => Self::Split(Split::new(plan, endpoints, members.members())),
             (Choice::Nodata, _) => Self::Nodata,
             (Choice::Servfail, _) => Self::Servfail,
         }
@@ -92,10 +104,10 @@ pub struct Settler<'a> {
 }
 
 impl<'a> Settler<'a> {
-    /// Under `states` (index: [`Member`]; of the address family that was ranked). None means that a
+    /// Under the members' `states`, in order; of the address family that was ranked. None means that a
     /// member must not be answered in any mode: no address of it is known.
     #[must_use]
-    pub fn new(plan: &'a Plan, states: &[Option<State>]) -> Self {
+    pub fn new(plan: &'a Plan, states: impl Iterator<Item = Option<State>>) -> Self {
         let mut levels = [NOWHERE; 256];
         for (level, state) in levels.iter_mut().zip(states) {
             *level = state.map_or(NOWHERE, |state| state as u8);
@@ -116,6 +128,12 @@ impl<'a> Settler<'a> {
             preferred: plan.policy.preferences.iter().map(|preference| bits(&preference.members)).collect(),
             room,
         }
+    }
+
+    /// Would it settle every order alike?
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.levels == other.levels
     }
 
     /// Who answers now. Never names a member that the order lacks, but for `when_none = "endpoint:…"`,
@@ -145,11 +163,7 @@ impl<'a> Settler<'a> {
         match self.plan.policy.when_none {
             // Who has an address is down: as if all of those were up.
             WhenNone::IgnoreHealth if best == State::Down as u8 => self.choose(order, best, fastest),
-            WhenNone::Endpoint(member) if self.levels[member.index()] < NOWHERE => {
-                let mut only = Few::NONE;
-                only.push(member.0);
-                (Choice::Members(only), None)
-            }
+            WhenNone::Endpoint(member) if self.levels[member.index()] < NOWHERE => (Choice::One(member), None),
             WhenNone::Nodata => (Choice::Nodata, None),
             WhenNone::IgnoreHealth | WhenNone::Endpoint(_) | WhenNone::Servfail => (Choice::Servfail, None),
         }
@@ -175,6 +189,9 @@ impl<'a> Settler<'a> {
     #[inline]
     fn choose(&self, order: Order<'_>, level: u8, fastest: usize) -> (Choice, Option<usize>) {
         let ranks = order.ranks();
+        if order.is_plain() && usize::from(order.tie()[fastest]) == fastest {
+            return (Choice::One(Member(ranks[fastest])), None);
+        }
         let usable = |rank: usize| self.levels[usize::from(ranks[rank])] == level;
         let named = |preference: usize, rank: usize| {
             let member = usize::from(ranks[rank]);
@@ -201,11 +218,11 @@ impl<'a> Settler<'a> {
         };
         // Those that tie with it share, at the same cost where cost counts.
         let same_cost = |rank: usize| order.costs().is_none_or(|(_, cost)| cost[rank] == cost[chosen]);
-        let mut few = Few::NONE;
-        few.push(ranks[chosen]);
+        let mut few = Few::of(ranks[chosen]);
         let behind = chosen + 1..=last.min(usize::from(order.tie()[chosen]));
         let ties = behind.filter(|&rank| in_tier(rank) && same_cost(rank)).take(self.room - 1);
         ties.for_each(|rank| few.push(ranks[rank]));
-        (Choice::Members(few), preference)
+        let choice = if few.count == 1 { Choice::One(Member(ranks[chosen])) } else { Choice::Several(few) };
+        (choice, preference)
     }
 }

@@ -32,18 +32,18 @@ impl Split {
     /// Divides clients over `members` (1..=[`MAX_SHARES`]) by their endpoints' weights.
     ///
     /// # Panics
-    /// When `members` is empty: the caller has chosen at least one.
+    /// When there are none, or too many: the caller has chosen them.
     #[must_use]
-    pub fn new(plan: &Plan, endpoints: &[Endpoint], members: &[Member]) -> Self {
-        assert!(!members.is_empty() && members.len() <= MAX_SHARES, "a split has one to four members");
+    pub fn new(plan: &Plan, endpoints: &[Endpoint], members: impl ExactSizeIterator<Item = Member> + Clone) -> Self {
+        assert!((1..=MAX_SHARES).contains(&members.len()), "a split has one to four members");
         let endpoint = |member: Member| &endpoints[plan.members[member.index()].index()];
         let mut weights = [0; MAX_SHARES];
-        for (weight, &member) in weights.iter_mut().zip(members) {
+        for (weight, member) in weights.iter_mut().zip(members.clone()) {
             *weight = endpoint(member).weight;
         }
         let parts = apportion(&weights[..members.len()]);
-        let share = |(&member, parts)| Share { member, parts, salt: salt(&endpoint(member).name) };
-        Self::of(members.iter().zip(parts).map(share))
+        let share = |(member, parts)| Share { member, parts, salt: salt(&endpoint(member).name) };
+        Self::of(members.zip(parts).map(share))
     }
 
     fn of(list: impl Iterator<Item = Share>) -> Self {

@@ -1,13 +1,10 @@
 //! A hash of short keys by multiplication. They are of our own making, so none is made to collide.
 
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::Hasher;
 
 /// Multiplies and folds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fold(u64);
-
-/// A hasher for short keys.
-pub(super) type FoldHasher = BuildHasherDefault<Fold>;
 
 impl Hasher for Fold {
     fn write(&mut self, octets: &[u8]) {
@@ -18,22 +15,6 @@ impl Hasher for Fold {
             word[..rest.len()].copy_from_slice(rest);
             self.write_u64(u64::from_le_bytes(word));
         }
-    }
-
-    #[inline]
-    fn write_u8(&mut self, octet: u8) {
-        self.write_u64(octet.into());
-    }
-
-    #[inline]
-    fn write_isize(&mut self, number: isize) {
-        self.write_u64(number as u64);
-    }
-
-    #[inline]
-    fn write_u128(&mut self, double: u128) {
-        self.write_u64(double as u64);
-        self.write_u64((double >> 64) as u64);
     }
 
     #[inline]

@@ -27,12 +27,13 @@ impl Indices {
     }
 }
 
-impl From<&[u32]> for Indices {
-    fn from(list: &[u32]) -> Self {
-        if list.iter().all(|&number| number <= u16::MAX.into()) {
-            Self::Narrow(list.iter().map(|&number| number as u16).collect())
+impl Indices {
+    /// Numbers that are all below `end`.
+    pub(super) fn new(numbers: impl Iterator<Item = u32>, end: usize) -> Self {
+        if end <= 1 << 16 {
+            Self::Narrow(numbers.map(|number| number as u16).collect())
         } else {
-            Self::Wide(list.into())
+            Self::Wide(numbers.collect())
         }
     }
 }
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn numbers_are_kept_narrow_or_wide() {
         for list in [[7, 65_535, 0], [7, 65_536, 0]] {
-            let indices = Indices::from(&list[..]);
+            let indices = Indices::new(list.iter().copied(), list[1] as usize + 1);
             assert_eq!(matches!(indices, Indices::Narrow(_)), list[1] == 65_535);
             assert_eq!(indices.iter().collect::<Vec<_>>(), list);
         }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
+use super::image::Image;
 use super::ranking::Rankings;
 use super::ready::Ready;
 use super::replies::{Replies, Reply, Settling};
 use crate::geo::{Geo, Merged};
-use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan, State};
-use crate::steer::{Order, Split};
+use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan};
+use crate::steer::{Order, Settler, Split};
 
 /// One plan, compiled.
 #[derive(Debug)]
@@ -47,18 +48,18 @@ impl PlanTable {
         entries: &Chunks<EndpointEntry>,
     ) -> Self {
         let entry = |member: Member| &entries[plan.members[member.index()].index()];
-        let members = (0..plan.members.len()).map(Member::at);
-        let states = Family::ALL.map(|family| {
-            let state = |member| entry(member).states[family as usize];
-            members.clone().map(state).collect::<Vec<Option<State>>>()
-        });
+        let settler = |family: Family| {
+            let members = (0..plan.members.len()).map(Member::at);
+            Settler::new(&plan, members.map(|member| entry(member).states[family as usize]))
+        };
+        let settlers = Family::ALL.map(settler);
         let settle =
-            |family: Family| Settling::new(&plan, &rankings[family as usize], endpoints, &states[family as usize]);
+            |family: Family| Settling::new(&plan, endpoints, &rankings[family as usize], &settlers[family as usize]);
         let v4 = settle(Family::V4);
-        let alike = Arc::ptr_eq(&rankings[0], &rankings[1]) && states[0] == states[1];
+        let alike = Arc::ptr_eq(&rankings[0], &rankings[1]) && settlers[0].is_like(&settlers[1]);
         let v6 = (!alike).then(|| settle(Family::V6));
-        let replies =
-            [Replies::new(&v4, Family::V4, entry), Replies::new(v6.as_ref().unwrap_or(&v4), Family::V6, entry)];
+        let v6 = v6.as_ref().unwrap_or(&v4);
+        let replies = [Replies::new(&v4, Family::V4, entry), Replies::new(v6, Family::V6, entry)];
         Self { tries, replies, rankings, plan }
     }
 
@@ -133,6 +134,12 @@ impl PlanTable {
     #[must_use]
     pub fn split(&self, family: Family, index: u32) -> (&Split, u32) {
         self.replies[family as usize].split(index)
+    }
+
+    /// The images of the shares of a split.
+    #[must_use]
+    pub fn images(&self, family: Family, index: u32) -> &[Arc<Image>] {
+        self.replies[family as usize].images(index)
     }
 
     /// The order of a location.

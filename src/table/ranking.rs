@@ -138,7 +138,11 @@ impl Builder {
     }
 
     fn finish(self) -> Ranking {
-        Ranking { shape: self.shape, arena: self.arena.into(), by_location: Indices::from(&*self.by_location) }
+        Ranking {
+            shape: self.shape,
+            arena: self.arena.into(),
+            by_location: Indices::new(self.by_location.into_iter(), self.count as usize),
+        }
     }
 }
 

@@ -61,8 +61,7 @@ impl Ready {
     }
 
     /// The split of that index.
-    pub(super) fn split(index: usize) -> Self {
-        let index = u32::try_from(index).expect("splits are fewer than orders");
+    pub(super) fn split(index: u32) -> Self {
         Self { kind: ReadyKind::Split, index, ..Self::SLOW }
     }
 }

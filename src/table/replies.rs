@@ -1,16 +1,14 @@
 //! What the orders of one family come to now: thousands of orders, dozens of replies.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::endpoint::EndpointEntry;
-use super::fold::FoldHasher;
 use super::image::Image;
 use super::indices::Indices;
 use super::ranking::Ranking;
 use super::ready::Ready;
-use crate::model::{Endpoint, Family, Member, OrderId, Plan, State};
+use crate::model::{Endpoint, Family, Member, OrderId, Plan};
 use crate::steer::{Choice, Settled, Settler, Split};
 
 /// What to answer for an order, now.
@@ -18,9 +16,9 @@ use crate::steer::{Choice, Settled, Settler, Split};
 pub enum Reply {
     /// All of it.
     Whole(Arc<Image>),
-    /// One of these by client key, in the order of the split's shares. The split is that of this index:
-    /// [`PlanTable::split`](super::PlanTable::split).
-    Split(u32, Box<[Arc<Image>]>),
+    /// One of several by client key: the split of that index, as [`PlanTable::split`](super::PlanTable::split)
+    /// and [`PlanTable::images`](super::PlanTable::images) take it.
+    Split(u32),
     /// No data.
     Nodata,
     /// Nothing may be answered.
@@ -38,35 +36,74 @@ pub(super) struct Settling {
 }
 
 impl Settling {
-    pub(super) fn new(plan: &Plan, ranking: &Ranking, endpoints: &[Endpoint], states: &[Option<State>]) -> Self {
-        let settler = Settler::new(plan, states);
-        let mut known = Known { single: [None; 256], others: HashMap::default() };
+    pub(super) fn new(plan: &Plan, endpoints: &[Endpoint], ranking: &Ranking, settler: &Settler<'_>) -> Self {
+        let (mut known, mut exhausted) = (Known::new(), false);
         let orders = ranking.orders();
-        let (mut by_order, mut distinct, mut exhausted) = (Vec::with_capacity(orders.len()), Vec::new(), false);
-        for order in orders {
+        let count = orders.len();
+        let settle = |order| {
             exhausted = exhausted || settler.is_exhausted(order);
-            let choice = settler.settle(order);
-            by_order.push(*known.place(choice).get_or_insert_with(|| {
-                distinct.push(Settled::of(choice, plan, endpoints));
-                distinct.len() as u32 - 1
-            }));
-        }
-        Self { by_order: Indices::from(&*by_order), distinct, exhausted }
+            known.index(settler.settle(order))
+        };
+        let by_order = Indices::new(orders.map(settle), count);
+        let distinct = known.list.into_iter().map(|choice| Settled::of(choice, plan, endpoints)).collect();
+        Self { by_order, distinct, exhausted }
     }
 }
 
-/// Choices that have come up, each with its index; most are of one member.
+/// Choices that have come up: dozens, asked for thousands of times.
 struct Known {
-    single: [Option<u32>; 256],
-    others: HashMap<Choice, Option<u32>, FoldHasher>,
+    /// By member: the index of its choice alone + 1.
+    single: [u32; 256],
+    /// Indices + 1, by hash; 0 is free. A power of two, at most half full.
+    slots: Vec<u32>,
+    list: Vec<Choice>,
 }
 
 impl Known {
+    fn new() -> Self {
+        Self { single: [0; 256], slots: vec![0; 64], list: Vec::with_capacity(32) }
+    }
+
     #[inline]
-    fn place(&mut self, choice: Choice) -> &mut Option<u32> {
-        match &choice {
-            Choice::Members(few) if few.as_slice().len() == 1 => &mut self.single[few.as_slice()[0].index()],
-            _ => self.others.entry(choice).or_default(),
+    fn index(&mut self, choice: Choice) -> u32 {
+        if let Choice::One(member) = choice {
+            let known = self.single[member.index()];
+            if known != 0 {
+                return known - 1;
+            }
+            self.single[member.index()] = self.list.len() as u32 + 1;
+            self.list.push(choice);
+            return self.list.len() as u32 - 1;
+        }
+        let slot = self.slot(choice);
+        if self.slots[slot] == 0 {
+            self.list.push(choice);
+            self.slots[slot] = self.list.len() as u32;
+            if self.list.len() * 2 > self.slots.len() {
+                self.grow();
+            }
+            return self.list.len() as u32 - 1;
+        }
+        self.slots[slot] - 1
+    }
+
+    /// Where such a choice is, or belongs.
+    #[inline]
+    fn slot(&self, choice: Choice) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = choice.hash() as usize & mask;
+        while self.slots[slot] != 0 && self.list[self.slots[slot] as usize - 1] != choice {
+            slot = (slot + 1) & mask;
+        }
+        slot
+    }
+
+    fn grow(&mut self) {
+        let old = std::mem::take(&mut self.slots);
+        self.slots = vec![0; old.len() * 2];
+        for index in old.into_iter().filter(|&index| index != 0) {
+            let slot = self.slot(self.list[index as usize - 1]);
+            self.slots[slot] = index;
         }
     }
 }
@@ -82,6 +119,8 @@ pub(super) struct Replies {
     /// Each with the index of its first share's line.
     splits: Box<[(Split, u32)]>,
     distinct: Box<[Reply]>,
+    /// Of the shares of splits.
+    images: Box<[Arc<Image>]>,
     pub(super) exhausted: bool,
 }
 
@@ -91,45 +130,22 @@ impl Replies {
         family: Family,
         entry: impl Fn(Member) -> &'a EndpointEntry + Copy,
     ) -> Self {
-        let count = settling.distinct.len();
-        let (mut ready, mut shares) = (Vec::with_capacity(count), Vec::new());
-        let (mut splits, mut distinct) = (Vec::new(), Vec::with_capacity(count));
-        for settled in &settling.distinct {
-            let (reply, line) = match settled {
-                Settled::Split(split) => match split.shares() {
-                    [only] => whole(family, entry(only.member)),
-                    several => {
-                        let image = |entry: &EndpointEntry| entry.images[family as usize].clone();
-                        let images: Option<Box<[_]>> = several.iter().map(|share| image(entry(share.member))).collect();
-                        match images {
-                            Some(images) => {
-                                let index = splits.len();
-                                splits.push((*split, (count + shares.len()) as u32));
-                                shares.extend(several.iter().map(|share| entry(share.member).ready[family as usize]));
-                                (Reply::Split(index as u32, images), Ready::split(index))
-                            }
-                            None => (Reply::Servfail, Ready::SLOW),
-                        }
-                    }
-                },
-                Settled::Set(members) => match &**members {
-                    [only] => whole(family, entry(*only)),
-                    several => (Reply::Whole(set_image(family, several, entry)), Ready::SLOW),
-                },
-                Settled::Nodata => (Reply::Nodata, Ready::SLOW),
-                Settled::Servfail => (Reply::Servfail, Ready::SLOW),
-            };
-            distinct.push(reply);
-            ready.push(line);
-        }
-        ready.append(&mut shares);
-        Self {
-            by_order: settling.by_order.clone(),
-            ready: ready.into(),
-            splits: splits.into(),
-            distinct: distinct.into(),
-            exhausted: settling.exhausted,
-        }
+        let lines = settling.distinct.iter().map(shares).sum();
+        let mut building = Building {
+            ready: vec![Ready::SLOW; settling.distinct.len()],
+            splits: Vec::new(),
+            images: Vec::with_capacity(lines),
+        };
+        building.ready.reserve_exact(lines);
+        let reply = |(index, settled): (usize, &Settled)| {
+            let (reply, line) = building.reply(settled, family, entry);
+            building.ready[index] = line;
+            reply
+        };
+        let distinct = settling.distinct.iter().enumerate().map(reply).collect();
+        let Building { ready, splits, images } = building;
+        let (by_order, exhausted) = (settling.by_order.clone(), settling.exhausted);
+        Self { by_order, ready: ready.into(), splits: splits.into(), distinct, images: images.into(), exhausted }
     }
 
     #[inline]
@@ -151,6 +167,56 @@ impl Replies {
     pub(super) fn split(&self, index: u32) -> (&Split, u32) {
         let (split, first) = &self.splits[index as usize];
         (split, *first)
+    }
+
+    /// Those of a split's shares.
+    pub(super) fn images(&self, index: u32) -> &[Arc<Image>] {
+        let (split, first) = self.split(index);
+        let first = first as usize - self.distinct.len();
+        &self.images[first..first + split.shares().len()]
+    }
+}
+
+struct Building {
+    ready: Vec<Ready>,
+    splits: Vec<(Split, u32)>,
+    images: Vec<Arc<Image>>,
+}
+
+impl Building {
+    fn reply<'a>(
+        &mut self,
+        settled: &Settled,
+        family: Family,
+        entry: impl Fn(Member) -> &'a EndpointEntry,
+    ) -> (Reply, Ready) {
+        match settled {
+            Settled::Split(split) => match split.shares() {
+                [only] => whole(family, entry(only.member)),
+                shares => {
+                    let entries = shares.iter().map(|share| entry(share.member));
+                    if entries.clone().any(|entry| entry.images[family as usize].is_none()) {
+                        return (Reply::Servfail, Ready::SLOW);
+                    }
+                    let (index, first) = (self.splits.len() as u32, self.ready.len() as u32);
+                    self.images.extend(entries.clone().filter_map(|entry| entry.images[family as usize].clone()));
+                    self.ready.extend(entries.map(|entry| entry.ready[family as usize]));
+                    self.splits.push((*split, first));
+                    (Reply::Split(index), Ready::split(index))
+                }
+            },
+            Settled::Set(members) => (Reply::Whole(set_image(family, members, entry)), Ready::SLOW),
+            Settled::Nodata => (Reply::Nodata, Ready::SLOW),
+            Settled::Servfail => (Reply::Servfail, Ready::SLOW),
+        }
+    }
+}
+
+/// How many members share; one alone has all.
+fn shares(settled: &Settled) -> usize {
+    match settled {
+        Settled::Split(split) if split.shares().len() > 1 => split.shares().len(),
+        _ => 0,
     }
 }
 

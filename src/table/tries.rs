@@ -49,12 +49,19 @@ impl Tries {
         let mut plans: Vec<_> = plans.collect();
         plans.sort_by_key(|(demand, _)| Reverse(*demand)); // stable, so of equal ones the first
         let (mut tries, mut left) = (Self::default(), memory);
+        // Where less is left than the smallest took so far, none is made only to be thrown away.
+        let mut least = None;
         for ranking in plans.iter().flat_map(|(_, rankings)| rankings) {
             if tries.of(ranking).is_some() {
                 continue;
             }
+            if left < least.unwrap_or(1) {
+                break;
+            }
             let trie = before.of(ranking).unwrap_or_else(|| Arc::new(geo.merged(&ranking.values(geo))));
-            let Some(rest) = left.checked_sub(trie.octets() as u64) else { break };
+            let octets = trie.octets() as u64;
+            let Some(rest) = left.checked_sub(octets) else { break };
+            least = Some(least.map_or(octets, |least: u64| least.min(octets)));
             left = rest;
             tries.by_ranking.insert(Arc::as_ptr(ranking), trie);
         }

@@ -39,7 +39,8 @@ fn ready_agrees(table: &PlanTable, locations: usize) -> [usize; 3] {
             let ready = table.ready(family, order);
             kinds[ready.kind as usize] += 1;
             match table.reply(family, order) {
-                Reply::Split(index, images) => {
+                Reply::Split(index) => {
+                    let images = table.images(family, *index);
                     assert_eq!((ready.kind, ready.index), (ReadyKind::Split, *index));
                     let (split, first) = table.split(family, *index);
                     assert!(images.len() > 1 && images.len() == split.shares().len());

@@ -247,10 +247,13 @@ fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> {
                     let held = image.rdatas().map(address).collect::<Vec<_>>();
                     prop_assert_eq!(&held, &addresses(decided.shares())[0]);
                 }
-                (TableReply::Split(index, images), Settled::Split(decided)) => {
+                (TableReply::Split(index), Settled::Split(decided)) => {
                     prop_assert_eq!(table.split(family, *index).0, decided);
-                    let held: Vec<_> =
-                        images.iter().map(|image| image.rdatas().map(address).collect::<Vec<_>>()).collect();
+                    let held: Vec<_> = table
+                        .images(family, *index)
+                        .iter()
+                        .map(|image| image.rdatas().map(address).collect::<Vec<_>>())
+                        .collect();
                     prop_assert_eq!(held, addresses(decided.shares()));
                 }
                 (TableReply::Whole(image), Settled::Set(members)) => {
