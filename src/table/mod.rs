@@ -21,7 +21,7 @@ mod replies;
 mod snapshot;
 mod standing;
 
-pub use counters::{Cells, CounterKey, Counters, RCODE_SLOTS, rcode_slot};
+pub use counters::{Cells, CounterKey, Counters, OTHER_ZONES, RCODE_SLOTS, rcode_slot};
 pub use hot::{FoldedName, HOT_ANSWER, HOT_BLOCK, HOT_NAME, Hit, Hot, HotAnswer, HotBuilder, HotService, fold};
 pub use image::Image;
 pub use plan::{Placed, PlanTable};

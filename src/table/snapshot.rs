@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::counters::{CounterKey, Counters};
+use super::counters::{CounterKey, Counters, RCODE_SLOTS};
 use super::endpoint::EndpointEntry;
 use super::hot::Hot;
 use super::plan::PlanTable;
@@ -47,9 +47,9 @@ pub struct Snapshot {
     /// Index: `EndpointId`.
     endpoints: Box<[EndpointEntry]>,
     /// Response code counters; index: `ZoneId`.
-    zone_counters: Arc<[Box<[CounterId]>]>,
+    zone_counters: Arc<[[CounterId; RCODE_SLOTS.len()]]>,
     /// Those of queries outside all zones.
-    no_zone: Arc<[CounterId]>,
+    no_zone: [CounterId; RCODE_SLOTS.len()],
     /// Counters by source of the location: ECS, resolver, default.
     location_counters: [CounterId; 3],
 }
@@ -98,7 +98,7 @@ impl Snapshot {
         let entry = |service: &Service| ServiceEntry::new(service, offers[service.plan.index()], counters);
         let services: Arc<[ServiceEntry]> = config.services.iter().map(entry).collect();
         let zone_counters = config.zones.iter().map(|zone| counters.queries(&zone.name.to_string())).collect();
-        let no_zone = counters.queries("").into();
+        let no_zone = counters.queries("");
         let location_counters = ["ecs", "resolver", "default"].map(|source| counters.id(CounterKey::Location(source)));
         Ok(Self {
             generation: 0,
