@@ -5,14 +5,12 @@ use std::fs;
 use meridian::model::CounterId;
 use meridian::table::Cells;
 
-/// Octets of memory that this process holds.
-fn resident() -> usize {
-    let text = fs::read_to_string("/proc/self/statm").unwrap();
-    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-}
-
 #[test]
 fn cells_that_never_counted_take_no_memory() {
+    let resident = || {
+        let text = fs::read_to_string("/proc/self/statm").unwrap();
+        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    };
     let before = resident();
     let workers: Vec<Cells> = (0..64).map(|_| Cells::default()).collect();
     workers.iter().for_each(|cells| (0..1000).for_each(|id| cells.count(CounterId(id))));
