@@ -91,7 +91,12 @@ fn settings() {
         ("[geoip]", "[helth]\n[geoip]", "unknown-key", "helth"),
         ("\"city.mmdb\"", "\"town.mmdb\"", "missing-file", "\"town.mmdb\""),
         ("databases = [\"city.mmdb\"]", "", "missing-file", ""),
+        ("[geoip]", "[geoip]\ngeo_memory = 128", "wrong-type", "128"),
+        ("[geoip]", "[geoip]\ngeo_memory = \"128\"", "bad-value", "\"128\""),
+        ("[geoip]", "[geoip]\ngeo_memory = \"65GB\"", "bad-value", "\"65GB\""),
     ]);
+    let memory = |line: &str| read_text(&edited("[geoip]", &format!("[geoip]{line}"))).unwrap().config.geo_memory;
+    assert_eq!((memory(""), memory("\ngeo_memory = \"2_500KB\"")), (128_000_000, 2_500_000));
     let text =
         "[server]\nworkers = 3\nstate = \"/var/m\"\n[admin]\nlisten = \"off\"\n[resolver]\nservers = [\"::1\"]\n";
     let text = edited("[server]\nlisten = [\"127.0.0.1:5300\"]\n[admin]\n", text);

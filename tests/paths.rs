@@ -1,5 +1,6 @@
 //! Two code paths, one answer: a batch is answered as `respond` answers each of its queries, whatever
 //! they are. (Every other test that asks by UDP holds the two against each other as well: `support::dns`.)
+#![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "support/dns.rs"]
 mod dns;
@@ -157,6 +158,7 @@ fn hold_together(snapshot: &Snapshot, seed: u64) {
                 lengths: batch.lengths,
                 clients: batch.clients,
                 count: batch.count,
+                begun: 0,
             };
             answer(&mut Batches::new(0), snapshot, cells, &mut batch);
             answers.push(batch);

@@ -102,9 +102,8 @@ impl Batches {
         Self { jobs: Box::new([NO_JOB; BATCH]), other: Other { reply: vec![0; LONGEST].into(), random: seed } }
     }
 
-    /// Answers every query of the batch from one snapshot. Allocates, locks and logs nothing.
-    ///
-    /// A panic on the way leaves some of the batch answered and some not; it is a bug of ours.
+    /// Answers every query of the batch, none of which is begun with, from one snapshot. Allocates,
+    /// locks and logs nothing.
     pub fn respond(&mut self, snapshot: &Snapshot, cells: &Cells, batch: &mut Batch) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2")
@@ -136,8 +135,8 @@ impl Batches {
         let count = batch.count.min(BATCH);
         let Self { jobs, other } = self;
         let jobs = &mut jobs[..count];
-        let (slots, lengths) = (&mut batch.slots[..count], &mut batch.lengths[..count]);
-        let clients = &batch.clients[..count];
+        let Batch { slots, lengths, clients, begun, .. } = batch;
+        let (slots, lengths, clients) = (&mut slots[..count], &mut lengths[..count], &clients[..count]);
         for (((job, slot), &length), client) in jobs.iter_mut().zip(slots.iter()).zip(lengths.iter()).zip(clients) {
             job.read(slot, length.into(), client);
             let place = snapshot.hot.place(&job.name);
@@ -152,6 +151,7 @@ impl Batches {
             job.prefetch_node(snapshot);
         }
         for (((job, slot), length), client) in jobs.iter().zip(slots).zip(lengths).zip(clients) {
+            *begun += 1;
             let answered = match job.hit {
                 Hit::Steered(service, plan, ttl) => job.steered(snapshot, cells, (service, plan, ttl), slot),
                 Hit::Static(answer) => job.fixed(snapshot, cells, answer, slot),

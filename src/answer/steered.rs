@@ -28,13 +28,12 @@ impl Resolution<'_, '_, '_> {
         let plan = self.snapshot.plan(service);
         let place = self.place(plan, family);
         let image = match plan.reply(family, place.order) {
-            Reply::Split(split, images) => {
-                let key = self.client_key(service, plan.plan.policy.spread, split.shares().len() > 1, place);
-                let member = steer::pick(split, key);
-                let index = split.shares().iter().position(|share| share.member == member);
-                &images[index.expect("picked from these shares")]
+            Reply::Split(index, images) => {
+                let (split, _) = plan.split(family, *index);
+                let key = self.client_key(service, plan.plan.policy.spread, place);
+                &images[steer::pick_share(split, key)]
             }
-            Reply::Set(image) => {
+            Reply::Whole(image) => {
                 self.scope(place.length);
                 image
             }
@@ -69,7 +68,7 @@ impl Resolution<'_, '_, '_> {
     }
 
     /// The key to pick by; sets the scope: that of the place, or of the key where it decides.
-    fn client_key(&mut self, service: &ServiceEntry, spread: Spread, several: bool, place: Placed) -> ClientKey {
+    fn client_key(&mut self, service: &ServiceEntry, spread: Spread, place: Placed) -> ClientKey {
         let subnet = self.query.edns.and_then(|edns| edns.client_subnet).filter(|subnet| subnet.source > 0);
         if spread == Spread::Random {
             self.scope(place.length);
@@ -77,7 +76,7 @@ impl Resolution<'_, '_, '_> {
         }
         // A scope that is always the whole key's length, whatever the source's: scopes of one answer
         // never overlap.
-        let key_length = subnet.filter(|_| several).map_or(0, |subnet| if subnet.address.is_ipv4() { 24 } else { 48 });
+        let key_length = subnet.map_or(0, |subnet| if subnet.address.is_ipv4() { 24 } else { 48 });
         self.scope(place.length.max(key_length));
         let client = subnet.map_or(Client::Resolver(self.asker.address), |subnet| Client::Subnet(subnet.address));
         steer::client_key(service.salt, client)

@@ -279,6 +279,7 @@ impl Resolved {
             server: typed.settings.server,
             admin: typed.settings.admin,
             databases: self.databases.into_iter().map(|(file, _)| file).collect(),
+            geo_memory: typed.settings.geo_memory,
             settle: typed.settings.settle,
             resolver: typed.settings.resolver,
             first_round: typed.settings.first_round,

@@ -21,7 +21,7 @@ pub struct Loaded {
     /// What a snapshot is compiled from.
     pub parts: Parts,
     /// Whom `https` probes trust.
-    pub trust: Trust,
+    pub trust: Arc<Trust>,
     /// What the operator should know all the same.
     pub warnings: Vec<Problem>,
     /// What was read, by content.
@@ -89,6 +89,7 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     warnings.extend(sources.iter().flat_map(|source| source.warnings.iter().cloned()));
     let parts = Parts { config: Arc::new(read.config), zones: Arc::new(trees), geo, file: path.into() };
     let reusable = Reusable { zones: sources.into(), geo: source };
+    let trust = Arc::new(trust);
     Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests), reusable })
 }
 

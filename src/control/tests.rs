@@ -60,6 +60,12 @@ fn states(shared: &Shared) -> Vec<State> {
     shared.board().endpoints().map(|endpoint| endpoint.state).collect()
 }
 
+/// Takes in reports, then publishes once.
+fn all<const N: usize>(control: &mut Control, reports: [Report; N]) {
+    let seen = control.observe(reports);
+    control.conclude(&seen);
+}
+
 #[tokio::test]
 async fn what_arrives_together_is_published_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -69,15 +75,15 @@ async fn what_arrives_together_is_published_once() {
     let checks: Vec<CheckId> = shared.board().checks().map(|(id, _)| id).collect();
     let start = generation();
 
-    control.observe_all([report(checks[0], true), report(checks[1], false), report(checks[2], true)]);
+    all(&mut control, [report(checks[0], true), report(checks[1], false), report(checks[2], true)]);
     assert_eq!(states(&shared), [State::Up, State::Down, State::Up]);
     assert_eq!(generation(), start + 1, "three verdicts, one publication");
 
-    control.observe_all([report(checks[0], true), report(checks[1], false)]);
+    all(&mut control, [report(checks[0], true), report(checks[1], false)]);
     assert_eq!(generation(), start + 1, "no verdict, no publication");
 
     let mut news = shared.news();
-    control.observe_all([report(CheckId(u64::MAX), true), report(checks[1], true), report(checks[1], true)]);
+    all(&mut control, [report(CheckId(u64::MAX), true), report(checks[1], true), report(checks[1], true)]);
     assert_eq!(states(&shared), [State::Up; 3]);
     assert_eq!(generation(), start + 2, "a check that is gone says nothing");
     assert!(news.has_changed().unwrap() && news.changed().await.is_ok());

@@ -1,38 +1,29 @@
 //! A plan's tables: location → order → reply.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
+use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
+use super::ranking::Rankings;
 use super::ready::Ready;
-use super::replies::{Replies, Reply};
+use super::replies::{Replies, Reply, Settling};
 use crate::geo::{Geo, Merged};
-use crate::latency;
-use crate::model::{Endpoint, EndpointId, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem};
-use crate::steer::{self, Order, Split};
+use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan, State};
+use crate::steer::{Order, Split};
 
 /// One plan, compiled.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
+#[repr(C, align(64))] // apart from the count of its owners, which each publication writes
 pub struct PlanTable {
-    /// What it was compiled from.
-    pub plan: Arc<Plan>,
-    /// By family: what does not depend on health. One and the same where all endpoints have both.
-    rankings: [Arc<Ranking>; 2],
     /// By family, for the busiest plans: the space merged by order.
     tries: [Option<Arc<Merged>>; 2],
     /// By family: what each order comes to now.
-    replies: [Arc<Replies>; 2],
-}
-
-/// Orders of one family.
-#[derive(Debug, Default)]
-struct Ranking {
-    /// Interned.
-    orders: Vec<Order>,
-    /// Index: `LocationId`.
-    by_location: Vec<OrderId>,
+    replies: [Replies; 2],
+    /// By family: what does not depend on health. One and the same where all endpoints have both.
+    rankings: Rankings,
+    /// What it was compiled from.
+    pub plan: Arc<Plan>,
 }
 
 /// Where a client is, as a plan sees it.
@@ -47,50 +38,33 @@ pub struct Placed {
 }
 
 impl PlanTable {
-    /// Ranks `plan` for every location and settles every order.
-    ///
-    /// # Errors
-    /// A fence that leaves some location no endpoint; an order that crosses a fence (a bug of ours,
-    /// refused before it can do harm).
-    pub(super) fn compile(
-        plan: &Plan,
+    /// Settles every order under the present standing of the endpoints.
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        rankings: Rankings,
+        tries: [Option<Arc<Merged>>; 2],
         endpoints: &[Endpoint],
-        locations: &[Location],
-        entries: &[EndpointEntry],
-        file: &Path,
-    ) -> Result<Self, Problem> {
-        let has = |id: &EndpointId, family| endpoints[id.index()].counts_for(family);
-        let alike = plan.members.iter().all(|id| has(id, Family::V4) == has(id, Family::V6));
-        let families = if alike { &Family::ALL[..1] } else { &Family::ALL[..] };
-        let mut builders = [RankingBuilder::default(), RankingBuilder::default()];
-        for location in locations {
-            let member_ms = |id: &EndpointId| latency::expected_ms(location, &endpoints[id.index()].site);
-            let estimate_ms: Vec<f32> = plan.members.iter().map(member_ms).collect();
-            for &family in families {
-                if steer::allowed(plan, endpoints, family, location).is_empty() {
-                    return Err(fence_leaves_none(plan, endpoints, location, file));
-                }
-                let order = steer::rank(plan, endpoints, family, location, &estimate_ms);
-                if let Some(member) = outside_fences(plan, location, &order) {
-                    return Err(fence_crossed(plan, endpoints, location, member, file));
-                }
-                builders[family as usize].push(order);
-            }
-        }
-        let [v4, v6] = builders.map(|builder| Arc::new(builder.finish()));
-        let rankings = if alike { [v4.clone(), v4] } else { [v4, v6] };
-        let replies = [Arc::default(), Arc::default()];
-        let table = Self { plan: Arc::new(plan.clone()), rankings, tries: [None, None], replies };
-        Ok(table.settled(endpoints, entries))
+        entries: &Chunks<EndpointEntry>,
+    ) -> Self {
+        let entry = |member: Member| &entries[plan.members[member.index()].index()];
+        let members = (0..plan.members.len()).map(Member::at);
+        let states = Family::ALL.map(|family| {
+            let state = |member| entry(member).states[family as usize];
+            members.clone().map(state).collect::<Vec<Option<State>>>()
+        });
+        let settle =
+            |family: Family| Settling::new(&plan, &rankings[family as usize], endpoints, &states[family as usize]);
+        let v4 = settle(Family::V4);
+        let alike = Arc::ptr_eq(&rankings[0], &rankings[1]) && states[0] == states[1];
+        let v6 = (!alike).then(|| settle(Family::V6));
+        let replies =
+            [Replies::new(&v4, Family::V4, entry), Replies::new(v6.as_ref().unwrap_or(&v4), Family::V6, entry)];
+        Self { tries, replies, rankings, plan }
     }
 
-    /// The same orders, settled under the present standing of the endpoints.
-    pub(super) fn settled(&self, endpoints: &[Endpoint], entries: &[EndpointEntry]) -> Self {
-        let settle = |family: Family| {
-            let orders = &self.rankings[family as usize].orders;
-            Arc::new(Replies::settle(&self.plan, orders, family, endpoints, entries))
-        };
-        Self { replies: Family::ALL.map(settle), ..self.clone() }
+    /// The same orders, settled under another standing of the endpoints.
+    pub(super) fn settled(&self, endpoints: &[Endpoint], entries: &Chunks<EndpointEntry>) -> Self {
+        Self::new(self.plan.clone(), self.rankings.clone(), self.tries.clone(), endpoints, entries)
     }
 
     /// Do some clients have no endpoint that is better than down, so that `when_none` acts for them?
@@ -104,9 +78,18 @@ impl PlanTable {
     /// where they hold several, as [`Geo::locate_prefix`] has it.
     #[must_use]
     pub fn place(&self, geo: &Geo, family: Family, address: IpAddr, source: u8) -> Placed {
+        let source = source.min(if address.is_ipv4() { 32 } else { 128 });
+        let leaf = self.trie(family).map(|trie| trie.get(first(address, source)));
+        if let Some((value, length)) = leaf.filter(|(_, length)| *length <= source) {
+            let (order, located) = Self::decode(value);
+            return Placed { order, length, located };
+        }
         let place = geo.locate_prefix(address, source);
-        let order = self.rankings[family as usize].by_location[place.location.index()];
-        Placed { order, length: place.length, located: geo.location(place.location).is_located() }
+        Placed {
+            order: self.rankings[family as usize].at(place.location),
+            length: leaf.map_or(place.length, |(_, length)| length),
+            located: geo.location(place.location).is_located(),
+        }
     }
 
     /// The plan's own trie, if it is one of the busiest plans. Its values are read by [`Self::decode`].
@@ -152,72 +135,36 @@ impl PlanTable {
         self.replies[family as usize].split(index)
     }
 
-    /// The order of a location, for `explain` and tests.
+    /// The order of a location.
+    #[inline]
     #[must_use]
-    pub fn order(&self, family: Family, location: LocationId) -> (OrderId, &Order) {
-        let id = self.rankings[family as usize].by_location[location.index()];
-        (id, &self.rankings[family as usize].orders[id.index()])
+    pub fn order(&self, family: Family, location: LocationId) -> OrderId {
+        self.rankings[family as usize].at(location)
+    }
+
+    /// What ranking left of an order, for tests.
+    #[must_use]
+    pub fn ranked(&self, family: Family, order: OrderId) -> Order<'_> {
+        self.rankings[family as usize].order(order)
+    }
+
+    pub(super) fn rankings(&self) -> &Rankings {
+        &self.rankings
+    }
+
+    pub(super) fn tries(&self) -> &[Option<Arc<Merged>>; 2] {
+        &self.tries
     }
 }
 
-#[derive(Default)]
-struct RankingBuilder {
-    ids: HashMap<Order, OrderId>,
-    by_location: Vec<OrderId>,
-}
-
-impl RankingBuilder {
-    fn push(&mut self, order: Order) {
-        let next = OrderId::at(self.ids.len());
-        self.by_location.push(*self.ids.entry(order).or_insert(next));
-    }
-
-    fn finish(self) -> Ranking {
-        let mut orders = vec![Order::default(); self.ids.len()];
-        for (order, id) in self.ids {
-            orders[id.index()] = order;
+/// The first address of a prefix.
+fn first(address: IpAddr, source: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            (v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(source)).unwrap_or(0)).to_be_bytes().into()
         }
-        Ranking { orders, by_location: self.by_location }
+        IpAddr::V6(v6) => {
+            (v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(source)).unwrap_or(0)).to_be_bytes().into()
+        }
     }
-}
-
-/// A member of `order` that a fence of `location` bars, reckoned apart from the ranking.
-fn outside_fences(plan: &Plan, location: &Location, order: &Order) -> Option<Member> {
-    let unknown = location.mixed || !location.is_located();
-    if let (true, FenceUnknown::Set(named)) = (unknown, &plan.policy.fence_unknown) {
-        let both = |member: &&Member| !named.contains(member) && !plan.policy.fences.is_empty();
-        return order.ranked.iter().find(both).copied();
-    }
-    let barred = |member: &&Member| {
-        let applying = |place: usize| location.fences.contains(place) || !location.is_located();
-        plan.policy.fences.iter().any(|fence| applying(fence.place) && !fence.members.contains(member))
-    };
-    order.ranked.iter().find(barred).copied()
-}
-
-fn describe(location: &Location) -> String {
-    match (location.country, location.mixed) {
-        (None, _) => "clients whose country is not known".to_owned(),
-        (Some(country), true) => format!("prefixes that lie partly in {country}, under several fences"),
-        (Some(country), false) => format!("clients in {country}"),
-    }
-}
-
-fn names(plan: &Plan, endpoints: &[Endpoint]) -> String {
-    let names: Vec<&str> = plan.members.iter().map(|id| &*endpoints[id.index()].name).take(4).collect();
-    format!("{}{}", names.join(", "), if plan.members.len() > 4 { ", …" } else { "" })
-}
-
-fn fence_leaves_none(plan: &Plan, endpoints: &[Endpoint], location: &Location, file: &Path) -> Problem {
-    let message =
-        format!("the fences of the services over {} leave {} no endpoint", names(plan, endpoints), describe(location));
-    Problem::error("fence-leaves-none", file, message)
-        .help("widen a fence, add an endpoint inside it, or name a set for `fence_unknown`")
-}
-
-fn fence_crossed(plan: &Plan, endpoints: &[Endpoint], location: &Location, member: Member, file: &Path) -> Problem {
-    let name = &endpoints[plan.members[member.index()].index()].name;
-    let message =
-        format!("our bug: the order for {} holds `{name}`, outside its fence; not published", describe(location));
-    Problem::error("fence-crossed", file, message).help("please report it with this configuration")
 }

@@ -5,97 +5,141 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::endpoint::EndpointEntry;
+use super::fold::FoldHasher;
 use super::image::Image;
-use super::ready::{Ready, ReadyKind};
+use super::indices::Indices;
+use super::ranking::Ranking;
+use super::ready::Ready;
 use crate::model::{Endpoint, Family, Member, OrderId, Plan, State};
-use crate::steer::{self, Choice, Order, Settled, Split};
+use crate::steer::{Choice, Settled, Settler, Split};
 
 /// What to answer for an order, now.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// One of these by client key; the images stand beside the split's shares.
-    Split(Split, Box<[Arc<Image>]>),
     /// All of it.
-    Set(Arc<Image>),
+    Whole(Arc<Image>),
+    /// One of these by client key, in the order of the split's shares. The split is that of this index:
+    /// [`PlanTable::split`](super::PlanTable::split).
+    Split(u32, Box<[Arc<Image>]>),
     /// No data.
     Nodata,
     /// Nothing may be answered.
     Servfail,
 }
 
+/// What orders come to under the states of the members, whoever they are.
+#[derive(Debug)]
+pub(super) struct Settling {
+    /// Index into `distinct`, by `OrderId`.
+    by_order: Indices,
+    distinct: Vec<Settled>,
+    /// Some order has no member that is better than down: `when_none` acts.
+    exhausted: bool,
+}
+
+impl Settling {
+    pub(super) fn new(plan: &Plan, ranking: &Ranking, endpoints: &[Endpoint], states: &[Option<State>]) -> Self {
+        let settler = Settler::new(plan, states);
+        let mut known = Known { single: [None; 256], others: HashMap::default() };
+        let orders = ranking.orders();
+        let (mut by_order, mut distinct, mut exhausted) = (Vec::with_capacity(orders.len()), Vec::new(), false);
+        for order in orders {
+            exhausted = exhausted || settler.is_exhausted(order);
+            let choice = settler.settle(order);
+            by_order.push(*known.place(choice).get_or_insert_with(|| {
+                distinct.push(Settled::of(choice, plan, endpoints));
+                distinct.len() as u32 - 1
+            }));
+        }
+        Self { by_order: Indices::from(&*by_order), distinct, exhausted }
+    }
+}
+
+/// Choices that have come up, each with its index; most are of one member.
+struct Known {
+    single: [Option<u32>; 256],
+    others: HashMap<Choice, Option<u32>, FoldHasher>,
+}
+
+impl Known {
+    #[inline]
+    fn place(&mut self, choice: Choice) -> &mut Option<u32> {
+        match &choice {
+            Choice::Members(few) if few.as_slice().len() == 1 => &mut self.single[few.as_slice()[0].index()],
+            _ => self.others.entry(choice).or_default(),
+        }
+    }
+}
+
 /// Replies, and the same as lines to copy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
+#[repr(C)] // what an answer reads comes first and together
 pub(super) struct Replies {
     /// Index into `distinct`, and into `ready`; by `OrderId`.
-    by_order: Vec<u32>,
-    distinct: Vec<Reply>,
+    by_order: Indices,
     /// One for each of `distinct`, then those of the shares of splits.
-    ready: Vec<Ready>,
-    /// Splits of several members, with the index of their first share's line.
-    splits: Vec<(Split, u32)>,
-    /// Some order has no member that is better than down: `when_none` acts.
+    ready: Box<[Ready]>,
+    /// Each with the index of its first share's line.
+    splits: Box<[(Split, u32)]>,
+    distinct: Box<[Reply]>,
     pub(super) exhausted: bool,
 }
 
 impl Replies {
-    pub(super) fn settle(
-        plan: &Plan,
-        orders: &[Order],
+    pub(super) fn new<'a>(
+        settling: &Settling,
         family: Family,
-        endpoints: &[Endpoint],
-        entries: &[EndpointEntry],
+        entry: impl Fn(Member) -> &'a EndpointEntry + Copy,
     ) -> Self {
-        let entry = |member: Member| &entries[plan.members[member.index()].index()];
-        let members = (0..plan.members.len()).map(Member::at);
-        let states: Vec<Option<State>> = members.map(|member| entry(member).standing.state(family)).collect();
-        let reply = |choice: Choice| match Settled::of(choice, plan, endpoints) {
-            Settled::Split(split) => split_reply(split, |member| entry(member).images[family as usize].clone()),
-            Settled::Set(members) => Reply::Set(set_image(family, &members, entry)),
-            Settled::Nodata => Reply::Nodata,
-            Settled::Servfail => Reply::Servfail,
-        };
-        let (mut replies, mut indices) = (Self::default(), HashMap::<Choice, u32>::new());
-        for order in orders {
-            let best = order.ranked.iter().filter_map(|member| states[member.index()]).min();
-            replies.exhausted |= best.is_none_or(|best| best == State::Down) && !order.ranked.is_empty();
-            let choice = steer::settle(plan, order, &states);
-            let index = indices.entry(choice).or_insert_with(|| {
-                replies.distinct.push(reply(choice));
-                replies.distinct.len() as u32 - 1
-            });
-            replies.by_order.push(*index);
+        let count = settling.distinct.len();
+        let (mut ready, mut shares) = (Vec::with_capacity(count), Vec::new());
+        let (mut splits, mut distinct) = (Vec::new(), Vec::with_capacity(count));
+        for settled in &settling.distinct {
+            let (reply, line) = match settled {
+                Settled::Split(split) => match split.shares() {
+                    [only] => whole(family, entry(only.member)),
+                    several => {
+                        let image = |entry: &EndpointEntry| entry.images[family as usize].clone();
+                        let images: Option<Box<[_]>> = several.iter().map(|share| image(entry(share.member))).collect();
+                        match images {
+                            Some(images) => {
+                                let index = splits.len();
+                                splits.push((*split, (count + shares.len()) as u32));
+                                shares.extend(several.iter().map(|share| entry(share.member).ready[family as usize]));
+                                (Reply::Split(index as u32, images), Ready::split(index))
+                            }
+                            None => (Reply::Servfail, Ready::SLOW),
+                        }
+                    }
+                },
+                Settled::Set(members) => match &**members {
+                    [only] => whole(family, entry(*only)),
+                    several => (Reply::Whole(set_image(family, several, entry)), Ready::SLOW),
+                },
+                Settled::Nodata => (Reply::Nodata, Ready::SLOW),
+                Settled::Servfail => (Reply::Servfail, Ready::SLOW),
+            };
+            distinct.push(reply);
+            ready.push(line);
         }
-        replies.make_ready();
-        replies
-    }
-
-    fn make_ready(&mut self) {
-        let mut shares = Vec::new();
-        for reply in &self.distinct {
-            self.ready.push(match reply {
-                Reply::Split(_, images) if images.len() == 1 => Ready::of(&images[0]),
-                Reply::Split(split, images) => {
-                    let first = self.distinct.len() + shares.len();
-                    self.splits.push((split.clone(), first as u32));
-                    shares.extend(images.iter().map(|image| Ready::of(image)));
-                    Ready::split(self.splits.len() - 1)
-                }
-                Reply::Set(image) => Ready::of(image),
-                Reply::Nodata | Reply::Servfail => Ready::SLOW,
-            });
+        ready.append(&mut shares);
+        Self {
+            by_order: settling.by_order.clone(),
+            ready: ready.into(),
+            splits: splits.into(),
+            distinct: distinct.into(),
+            exhausted: settling.exhausted,
         }
-        debug_assert!(shares.iter().all(|ready| ready.kind != ReadyKind::Split));
-        self.ready.append(&mut shares);
     }
 
     #[inline]
     pub(super) fn reply(&self, order: OrderId) -> &Reply {
-        &self.distinct[self.by_order[order.index()] as usize]
+        &self.distinct[self.by_order.get(order.index()) as usize]
     }
 
     #[inline]
     pub(super) fn ready(&self, order: OrderId) -> &Ready {
-        &self.ready[self.by_order[order.index()] as usize]
+        &self.ready[self.by_order.get(order.index()) as usize]
     }
 
     #[inline]
@@ -110,9 +154,12 @@ impl Replies {
     }
 }
 
-fn split_reply(split: Split, image: impl Fn(Member) -> Option<Arc<Image>>) -> Reply {
-    let images: Option<Box<[Arc<Image>]>> = split.shares().iter().map(|share| image(share.member)).collect();
-    images.map_or(Reply::Servfail, |images| Reply::Split(split, images))
+/// One endpoint answers.
+fn whole(family: Family, entry: &EndpointEntry) -> (Reply, Ready) {
+    match &entry.images[family as usize] {
+        Some(image) => (Reply::Whole(image.clone()), entry.ready[family as usize]),
+        None => (Reply::Servfail, Ready::SLOW),
+    }
 }
 
 /// One image of all the members' addresses.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::hash::{Index, Labels};
+use super::hash::{self, Index};
 use super::rtype;
 use crate::model::{Name, Spot};
 
@@ -165,7 +165,7 @@ impl ZoneData {
 
     /// The owner of that name, made if it is new.
     fn owner(&mut self, name: &[u8]) -> usize {
-        let tag = Labels::of(name).expect("an owner is a whole name").tag();
+        let tag = hash::tag(name);
         let found = self.index.find(tag, |owner| self.name(&self.owners[owner as usize]) == name);
         let owner = found.unwrap_or_else(|| {
             let owner = small(self.owners.len());
@@ -237,8 +237,7 @@ impl ZoneData {
 
     /// The RRset of a lower-cased name and a type.
     pub(super) fn get(&self, name: &[u8], rtype: u16) -> Option<&Draft> {
-        let tag = Labels::of(name)?.tag();
-        let owner = self.index.find(tag, |owner| self.name(&self.owners[owner as usize]) == name)?;
+        let owner = self.index.find(hash::tag(name), |owner| self.name(&self.owners[owner as usize]) == name)?;
         self.drafts(&self.owners[owner as usize]).find(|draft| draft.rtype == rtype)
     }
 
@@ -321,8 +320,21 @@ pub(super) fn is_below(name: &[u8], apex: &[u8]) -> bool {
     above.is_some_and(|above| above.eq_ignore_ascii_case(apex))
 }
 
+/// The names above that name and itself, beginning with the one of `shortest` octets.
+pub(super) fn downwards(name: &[u8], shortest: usize) -> impl Iterator<Item = &[u8]> {
+    let mut starts = [0_u8; 128]; // a name has so many labels, the root's included
+    let mut count = 0;
+    for suffix in suffixes(name).take_while(|suffix| suffix.len() >= shortest) {
+        let Some((start, at)) = starts.get_mut(count).zip(u8::try_from(name.len() - suffix.len()).ok()) else { break };
+        *start = at;
+        count += 1;
+    }
+    (0..count).rev().map(move |label| &name[starts[label].into()..])
+}
+
 /// The name and all names above it, longest first, the root last. Anything that is no wire name ends
 /// the walk early.
+#[inline]
 pub(super) fn suffixes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::successors((!name.is_empty()).then_some(name), |name| {
         let length = usize::from(*name.first()?);

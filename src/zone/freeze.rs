@@ -1,8 +1,8 @@
 //! Layout of the look-up form: nodes and their RRsets, then the arena that they are written to.
 
 use super::build::standing;
-use super::data::{Draft, ZoneData};
-use super::hash::{Index, Labels, Tag, slots_for};
+use super::data::{Draft, ZoneData, downwards};
+use super::hash::{Index, Tag, slots_for, tag};
 use super::rrset::{self, RRset};
 use super::rtype;
 use super::tree::{HAS_SERVICE, HAS_WILDCARD, SLOT, Standing, ZoneTree};
@@ -63,11 +63,9 @@ impl<'d> Builder<'d> {
 
     /// The node of a name, made if it is new, with the empty non-terminals above it.
     fn reach(&mut self, name: &'d [u8]) -> usize {
-        let apex = self.data.apex().as_wire().len();
-        let labels = Labels::of(name).expect("names in a zone are whole");
         let mut above = None;
-        for (name, tag) in labels.down().filter(|(name, _)| name.len() >= apex) {
-            let (node, is_new) = self.node(name, tag);
+        for name in downwards(name, self.data.apex().as_wire().len()) {
+            let (node, is_new) = self.node(name);
             if let Some(above) = above.filter(|_| is_new && name.starts_with(b"\x01*")) {
                 self.nodes[above as usize].wildcard = Some(node);
             }
@@ -76,7 +74,8 @@ impl<'d> Builder<'d> {
         above.expect("every name of a zone is at or below its apex") as usize
     }
 
-    fn node(&mut self, name: &'d [u8], tag: Tag) -> (u32, bool) {
+    fn node(&mut self, name: &'d [u8]) -> (u32, bool) {
+        let tag = tag(name);
         if let Some(node) = self.index.find(tag, |node| self.nodes[node as usize].name == name) {
             return (node, false);
         }

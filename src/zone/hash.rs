@@ -1,15 +1,10 @@
 //! The hash that names are found by, and the tables of it.
 //!
-//! A name is hashed label by label from the root down, so that one walk gives the hashes of the name
-//! and of all that lies above it. The seeds are drawn when the process starts: who chooses names
-//! cannot make them collide, and where two collide, only they take longer to find.
+//! Its seeds are drawn when the process starts: who chooses names cannot make them collide, and where
+//! two collide, only they take longer to find.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
-
-/// Octets of the longest name (RFC 1035 §2.3.4), and labels of the deepest without the root's.
-const LONGEST: usize = 255;
-const MOST_LABELS: usize = 127;
 
 /// Two secret numbers: a product with a factor that is known could be made zero.
 static SEEDS: LazyLock<(u64, u64)> = LazyLock::new(|| {
@@ -17,96 +12,33 @@ static SEEDS: LazyLock<(u64, u64)> = LazyLock::new(|| {
     (random.hash_one(1), random.hash_one(2))
 });
 
-/// What a name is found by, beside its octets.
-pub(super) type Tag = u32;
-
-/// A wire name with the places of its labels.
-pub(super) struct Labels<'n> {
-    name: &'n [u8],
-    /// Where each label begins, the leftmost first, the root's left out.
-    starts: [u8; MOST_LABELS],
-    count: usize,
-}
-
-impl<'n> Labels<'n> {
-    /// The labels of a name in uncompressed wire form; none where it is no whole name.
-    #[inline]
-    pub(super) fn of(name: &'n [u8]) -> Option<Self> {
-        if name.len() > LONGEST {
-            return None;
-        }
-        let (mut starts, mut count, mut at) = ([0; MOST_LABELS], 0, 0);
-        loop {
-            match *name.get(at)? {
-                0 if at + 1 == name.len() => return Some(Self { name, starts, count }),
-                length @ 1..=63 => {
-                    *starts.get_mut(count)? = u8::try_from(at).ok()?;
-                    count += 1;
-                    at += 1 + usize::from(length);
-                }
-                _ => return None,
-            }
-        }
-    }
-
-    /// The name.
-    #[inline]
-    pub(super) fn name(&self) -> &'n [u8] {
-        self.name
-    }
-
-    /// The root, then each name on the way down to this one, each with its tag.
-    #[inline]
-    pub(super) fn down(&self) -> impl Iterator<Item = (&'n [u8], Tag)> {
-        let (name, seeds) = (self.name, *SEEDS);
-        let root = (&name[name.len() - 1..], seeds.0 as Tag);
-        let mut hash = seeds.0;
-        let mut end = name.len() - 1;
-        let below = self.starts[..self.count].iter().rev().map(move |&start| {
-            let start = usize::from(start);
-            hash = extend(hash, seeds.1, &name[start + 1..end]);
-            end = start;
-            (&name[start..], hash as Tag)
-        });
-        std::iter::once(root).chain(below)
-    }
-
-    /// The tag of the whole name.
-    #[inline]
-    pub(super) fn tag(&self) -> Tag {
-        let seeds = *SEEDS;
-        let (mut hash, mut end) = (seeds.0, self.name.len() - 1);
-        for &start in self.starts[..self.count].iter().rev() {
-            let start = usize::from(start);
-            hash = extend(hash, seeds.1, &self.name[start + 1..end]);
-            end = start;
-        }
-        hash as Tag
-    }
-}
-
 /// 2⁶⁴ ÷ the golden ratio, odd.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The hash of a name with one more label.
+/// What a name is found by, beside its octets.
+pub(super) type Tag = u32;
+
+/// The tag of a name.
 #[inline]
-fn extend(hash: u64, secret: u64, label: &[u8]) -> u64 {
-    // Spread over all bits, so that no octet of the label can undo it.
-    let mut hash = hash.wrapping_add((label.len() as u64).wrapping_mul(FACTOR));
-    let mut rest = label;
-    while let Some((chunk, after)) = rest.split_first_chunk::<16>() {
-        let (low, high) = chunk.split_at(8);
-        hash = fold(word(low) ^ hash, word(high) ^ secret);
-        rest = after;
+pub(super) fn tag(name: &[u8]) -> Tag {
+    let (seed, secret) = *SEEDS;
+    // The length is spread over all bits, so that no octet of the name can undo it.
+    let mut hash = seed.wrapping_add((name.len() as u64).wrapping_mul(FACTOR));
+    let mut rest = name;
+    while rest.len() > 16 {
+        hash = fold(word(&rest[..8]) ^ hash, word(&rest[8..16]) ^ secret);
+        rest = &rest[16..];
     }
-    // What is left over is read from both its ends; the length in the hash tells how they overlap.
-    let (low, high) = match rest.len() {
-        0 => return hash,
-        8.. => (word(&rest[..8]), word(&rest[rest.len() - 8..])),
-        4.. => (half(&rest[..4]), half(&rest[rest.len() - 4..])),
-        n => (u64::from(rest[0]) | u64::from(rest[n / 2]) << 8 | u64::from(rest[n - 1]) << 16, 0),
+    // The end is read from its both sides; the length tells how they overlap.
+    let length = name.len();
+    let (low, high) = match length {
+        16.. => (word(&name[length - 16..length - 8]), word(&name[length - 8..])),
+        8.. => (word(&name[..8]), word(&name[length - 8..])),
+        4.. => (half(&name[..4]), half(&name[length - 4..])),
+        1.. => (u64::from(name[0]) | u64::from(name[length / 2]) << 8 | u64::from(name[length - 1]) << 16, 0),
+        0 => (0, 0),
     };
-    fold(low ^ hash, high ^ secret)
+    fold(low ^ hash, high ^ secret) as Tag
 }
 
 #[inline]
@@ -193,45 +125,31 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn names_from_the_root_down() {
-        let name = b"\x03www\x04shop\x07example\0";
-        let labels = Labels::of(name).unwrap();
-        let down: Vec<_> = labels.down().collect();
-        let expected: [&[u8]; 4] = [b"\0", b"\x07example\0", b"\x04shop\x07example\0", name];
-        assert_eq!(down.iter().map(|(name, _)| *name).collect::<Vec<_>>(), expected);
-        for (suffix, tag) in down {
-            assert_eq!(Labels::of(suffix).unwrap().tag(), tag, "{suffix:?}");
-        }
-        for wire in [&b""[..], b"\x03ab\0", b"\x01a", b"\xc0\x0c", b"\0\0", b"\x01a\0\0", &[1; 300]] {
-            assert!(Labels::of(wire).is_none(), "{wire:?}");
-        }
-        let deepest = [b"\x01a".repeat(127), vec![0]].concat();
-        assert_eq!(Labels::of(&deepest).unwrap().down().count(), 128);
-    }
-
-    /// Names that differ in one octet or by where a label ends have tags of their own, nearly always.
+    /// Names that differ in one octet, by their length or by where a label ends have tags of their
+    /// own, nearly always.
     #[test]
     fn tags_tell_names_apart() {
-        let mut tags = HashSet::new();
-        let mut names = 0;
-        for length in 1..=63 {
+        let (mut names, mut tags) = (HashSet::new(), HashSet::new());
+        let mut add = |name: Vec<u8>| {
+            tags.insert(tag(&name));
+            names.insert(name);
+        };
+        for length in 0..=64 {
+            add(vec![b'x'; length]);
             for at in 0..length {
                 for octet in *b"abz019-_" {
-                    let mut label = vec![b'x'; length];
-                    label[at] = octet;
-                    tags.insert(Labels::of(&[&[length as u8][..], &label, b"\0"].concat()).unwrap().tag());
-                    names += 1;
+                    let mut name = vec![b'x'; length];
+                    name[at] = octet;
+                    add(name);
                 }
             }
         }
         for cut in 1..30 {
-            let name = [&[cut as u8][..], &vec![b'y'; cut], &[30 - cut as u8], &vec![b'y'; 30 - cut], b"\0"].concat();
-            tags.insert(Labels::of(&name).unwrap().tag());
-            names += 1;
+            add([&[cut as u8][..], &vec![b'y'; cut], &[30 - cut as u8], &vec![b'y'; 30 - cut], b"\0"].concat());
         }
-        // 16,157 of 2^32: the birthday bound expects 0.03 equal pairs.
-        assert!(names - tags.len() < 4, "{names} names, {} tags", tags.len());
+        // 16,734 of 2^32: the birthday bound expects 0.03 equal pairs.
+        assert_eq!(names.len(), 16_734);
+        assert!(names.len() - tags.len() < 4, "{} tags", tags.len());
     }
 
     #[test]

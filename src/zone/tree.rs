@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::hash::{Labels, Tag};
+use super::data::downwards;
+use super::hash::{Tag, tag};
 use super::rrset::{RRset, take};
 use super::rtype;
 use crate::model::{Name, ServiceId};
@@ -147,10 +148,9 @@ impl ZoneTree {
     /// form, the root's zero included.
     #[must_use]
     pub fn find<'z, 'n>(&'z self, qname: &'n [u8], qtype: u16) -> Found<'z, 'n> {
-        let Some(labels) = Labels::of(qname) else { return Found::NxDomain };
-        match self.probe(qname, labels.tag()) {
+        match self.node(qname) {
             Some(node) if node.standing != Standing::Occluded => node.answer(qname, qtype, false),
-            _ => self.find_above(&labels, qtype),
+            _ => self.find_above(qname, qtype),
         }
     }
 
@@ -168,31 +168,10 @@ impl ZoneTree {
     }
 
     /// The node of exactly that lower-cased wire name.
+    #[inline]
     #[must_use]
     pub fn node(&self, name: &[u8]) -> Option<Node<'_>> {
-        self.probe(name, Labels::of(name)?.tag())
-    }
-
-    /// For a name that is not there, or is occluded: what its closest encloser says, or the cut above.
-    fn find_above<'z, 'n>(&'z self, labels: &Labels<'n>, qtype: u16) -> Found<'z, 'n> {
-        let (qname, apex) = (labels.name(), self.apex().len());
-        let mut encloser = None;
-        for (owner, tag) in labels.down().filter(|(owner, _)| (apex..qname.len()).contains(&owner.len())) {
-            let Some(node) = self.probe(owner, tag) else { break };
-            match node.standing {
-                Standing::Cut => return Found::Referral { owner, ns: node.expect(rtype::NS) },
-                Standing::Dname => return Found::Dname { owner, rrset: node.expect(rtype::DNAME) },
-                Standing::Plain | Standing::Occluded => encloser = Some(node),
-            }
-        }
-        // The source of synthesis is `*` at the closest encloser and no other (RFC 4592 §3.3.1).
-        let wildcard = encloser.and_then(|node| node.wildcard);
-        wildcard.map_or(Found::NxDomain, |place| self.node_at(place as usize).answer(qname, qtype, true))
-    }
-
-    #[inline]
-    fn probe(&self, name: &[u8], tag: Tag) -> Option<Node<'_>> {
-        let mask = self.slots - 1;
+        let (tag, mask) = (tag(name), self.slots - 1);
         let mut slot = tag & mask;
         loop {
             match self.slot(slot) {
@@ -203,6 +182,22 @@ impl ZoneTree {
                 _ => slot = (slot + 1) & mask,
             }
         }
+    }
+
+    /// For a name that is not there, or is occluded: what its closest encloser says, or the cut above.
+    fn find_above<'z, 'n>(&'z self, qname: &'n [u8], qtype: u16) -> Found<'z, 'n> {
+        let mut encloser = None;
+        for owner in downwards(qname, self.apex().len()).filter(|owner| owner.len() < qname.len()) {
+            let Some(node) = self.node(owner) else { break };
+            match node.standing {
+                Standing::Cut => return Found::Referral { owner, ns: node.expect(rtype::NS) },
+                Standing::Dname => return Found::Dname { owner, rrset: node.expect(rtype::DNAME) },
+                Standing::Plain | Standing::Occluded => encloser = Some(node),
+            }
+        }
+        // The source of synthesis is `*` at the closest encloser and no other (RFC 4592 §3.3.1).
+        let wildcard = encloser.and_then(|node| node.wildcard);
+        wildcard.map_or(Found::NxDomain, |place| self.node_at(place as usize).answer(qname, qtype, true))
     }
 
     #[inline]

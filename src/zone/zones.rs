@@ -1,6 +1,7 @@
 //! The zones that a server is authoritative for.
 
-use super::hash::{Index, Labels};
+use super::data::suffixes;
+use super::hash::{Index, tag};
 use super::tree::ZoneTree;
 use crate::model::ZoneId;
 
@@ -10,7 +11,7 @@ use crate::model::ZoneId;
 pub struct Zones {
     zones: Box<[ZoneTree]>,
     index: Index,
-    /// Bit *n* is set where an apex has *n* labels: other names on the way down are not probed.
+    /// Bit *n* is set where an apex has *n* labels: names of other depths are not probed.
     depths: u128,
 }
 
@@ -21,9 +22,8 @@ impl Zones {
         let mut index = Index::with_room(zones.len());
         let mut depths = 0;
         for (at, zone) in zones.iter().enumerate() {
-            let labels = Labels::of(zone.apex()).expect("an apex is a whole name");
-            index.add(labels.tag(), ZoneId::at(at).0);
-            depths |= 1 << (labels.down().count() - 1);
+            index.add(tag(zone.apex()), ZoneId::at(at).0);
+            depths |= 1 << (suffixes(zone.apex()).count() - 1);
         }
         Self { zones: zones.into(), index, depths }
     }
@@ -32,17 +32,16 @@ impl Zones {
     /// `qname` is in lower-cased, uncompressed wire form.
     #[must_use]
     pub fn find_zone(&self, qname: &[u8]) -> Option<(ZoneId, &ZoneTree)> {
-        let (mut found, mut depths) = (None, self.depths);
-        for (name, tag) in Labels::of(qname)?.down() {
-            if depths & 1 != 0 {
-                found = self.index.find(tag, |id| self.zones[id as usize].apex() == name).or(found);
+        let mut depth = suffixes(qname).count();
+        suffixes(qname).find_map(|suffix| {
+            depth -= 1;
+            // Only octets that are no name have more than 127 labels.
+            if self.depths.checked_shr(u32::try_from(depth).ok()?)? & 1 == 0 {
+                return None;
             }
-            depths >>= 1;
-            if depths == 0 {
-                break;
-            }
-        }
-        found.map(|id| (ZoneId(id), &self.zones[id as usize]))
+            let id = self.index.find(tag(suffix), |id| self.zones[id as usize].apex() == suffix)?;
+            Some((ZoneId(id), &self.zones[id as usize]))
+        })
     }
 
     /// The tree of a zone.

@@ -246,7 +246,8 @@ impl World {
         let standing = |endpoint| Standing::all(endpoint, State::Up);
         let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
         let mut counters = Counters::default();
-        let snapshot = with_hot(Snapshot::compile(loaded.parts.clone(), standings, &mut counters)?.steering());
+        let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, None)?;
+        let snapshot = with_hot(snapshot.steering());
         Ok(Self { snapshot, counters, cells: Cells::default() })
     }
 
