@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::chunks::Chunks;
 use super::compile::compile_plans;
-use super::counters::{CounterKey, Counters};
+use super::counters::{CounterKey, Counters, RCODE_SLOTS};
 use super::endpoint::EndpointEntry;
 use super::hot::Hot;
 use super::indices::Lists;
@@ -54,9 +54,9 @@ pub struct Snapshot {
     /// The services of a plan.
     served: Arc<Lists>,
     /// Response code counters; index: `ZoneId`.
-    zone_counters: Arc<[Box<[CounterId]>]>,
+    zone_counters: Arc<[[CounterId; RCODE_SLOTS.len()]]>,
     /// Those of queries outside all zones.
-    no_zone: Arc<[CounterId]>,
+    no_zone: [CounterId; RCODE_SLOTS.len()],
     /// Counters by source of the location: ECS, resolver, default.
     location_counters: [CounterId; 3],
 }
@@ -111,7 +111,7 @@ impl Snapshot {
         let services: Arc<[ServiceEntry]> = config.services.iter().map(entry).collect();
         let plans = compile_plans(&parts, &endpoints, &services, before)?;
         let zone_counters = config.zones.iter().map(|zone| counters.queries(&zone.name.to_string())).collect();
-        let no_zone = counters.queries("").into();
+        let no_zone = counters.queries("");
         let location_counters = ["ecs", "resolver", "default"].map(|source| counters.id(CounterKey::Location(source)));
         Ok(Self {
             generation: 0,
