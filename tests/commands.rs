@@ -217,7 +217,7 @@ async fn after_kill_9_and_a_broken_edit_the_same_answers_come_loudly() {
     shop.edit("ttl = \"20s\"", "ttl = \"30s\"");
     serve.line("configuration reloaded").await;
     let before = www(dns).await;
-    let kept = shop.path("state/last-good/00000002.json");
+    let kept = shop.path("state/last-good/00000002.set");
     eventually("kept", async || kept.exists().then_some(())).await;
     serve.signal("KILL").await;
     assert_eq!(serve.ended().await.0, None);

@@ -130,24 +130,27 @@ impl Server {
         }
     }
 
-    /// Waits until it has used next to no processor time for a second: what it does beside serving
-    /// (keeping the good set) is done.
+    /// Waits until no thread of it has run, or wanted to, for a second: what it does beside serving
+    /// (keeping the good set, freeing) is done. It does that on threads that run only on an idle core.
     fn wait_until_idle(&self) {
         let deadline = Instant::now() + PATIENCE;
         let (mut used, mut still) = (self.processor_ns(), 0);
-        while still < 4 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(250));
+        while still < 20 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
             let now = self.processor_ns();
-            still = if now - used < 10_000_000 && self.written() { still + 1 } else { 0 };
+            still = if now - used < 2_000_000 && !self.is_busy() { still + 1 } else { 0 };
             used = now;
         }
     }
 
-    /// Has it nothing open for writing?
-    fn written(&self) -> bool {
-        let open = fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("it runs");
-        let targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-        !targets.into_iter().any(|target| target.components().any(|part| part.as_os_str() == "last-good"))
+    /// Does one of its threads run, wait for the core, or for the disk?
+    fn is_busy(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("it runs");
+        let state = |entry: fs::DirEntry| {
+            let text = fs::read_to_string(entry.path().join("stat")).ok()?;
+            text.rsplit(')').next()?.trim_start().chars().next()
+        };
+        tasks.filter_map(|entry| state(entry.ok()?)).any(|state| matches!(state, 'R' | 'D'))
     }
 
     fn processor_ns(&self) -> u64 {

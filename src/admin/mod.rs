@@ -7,7 +7,6 @@
 mod metrics;
 mod status;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -26,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::config;
-use crate::control::{self, Digest, DiskFiles, Shared};
+use crate::control::{self, Digests, DiskFiles, Shared};
 use crate::geo::Database;
 use crate::model::{Family, Files as _, Name};
 use metrics::Metrics;
@@ -200,11 +199,11 @@ async fn explain(State(context): State<Arc<Context>>, Query(query): Query<Explai
 }
 
 /// The databases that serve, read again; those that are not on disk as they were served are left out.
-fn databases(config: &config::Config, served: &BTreeMap<PathBuf, Digest>) -> Vec<Database> {
+fn databases(config: &config::Config, served: &Digests) -> Vec<Database> {
     let mut files = DiskFiles::default();
     let read = |path: &PathBuf| {
         let bytes = files.read(path).ok()?;
-        (served.get(path) == Some(&Digest::of(&bytes))).then(|| Database { path: path.clone(), bytes })
+        (served.get(path).copied() == files.digest(path).ok()).then(|| Database { path: path.clone(), bytes })
     };
     config.databases.iter().filter_map(read).collect()
 }

@@ -1,7 +1,7 @@
 //! What a configuration means, once everything typed in it has been found good.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ pub struct Zone {
     /// Its apex.
     pub name: Name,
     /// Its master file, resolved against the configuration's folder.
-    pub file: PathBuf,
+    pub file: Arc<Path>,
 }
 
 /// `[probes.NAME]`

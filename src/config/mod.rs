@@ -199,7 +199,7 @@ fn report_duplicate(what: &str, name: &str, span: &Span, first: &Span, report: &
 
 /// Reports a file that cannot be read.
 fn check_readable(file: &At<PathBuf>, what: &str, files: &mut dyn Files, report: &Report<'_>) {
-    if let Err(error) = files.read(&file.value) {
+    if let Err(error) = files.check(&file.value) {
         let message = format!("cannot read the {what} {}: {error}", file.value.display());
         let beside = file.value.parent().and_then(|folder| files.list(folder).ok()).unwrap_or_default();
         let names = beside.iter().filter_map(|path| path.file_name()?.to_str());
@@ -259,7 +259,7 @@ fn resolve(
         databases: databases.iter().map(|(_, spot)| spot.clone()).collect(),
     };
     let resolved = Resolved { databases, endpoints, services, plans, fence_places, combinations };
-    Ok(resolved.config(typed).map(|config| (config, spots)))
+    Ok(resolved.config(typed, files).map(|config| (config, spots)))
 }
 
 /// What names in the configuration turned out to mean.
@@ -274,7 +274,7 @@ struct Resolved {
 
 impl Resolved {
     /// The configuration; none where some part has errors, reported by now.
-    fn config(self, typed: Typed<'_>) -> Option<Config> {
+    fn config(self, typed: Typed<'_>, files: &mut dyn Files) -> Option<Config> {
         let mut config = Config {
             server: typed.settings.server,
             admin: typed.settings.admin,
@@ -285,7 +285,7 @@ impl Resolved {
             first_round: typed.settings.first_round,
             probes: typed.probes.into_iter().map(|spec| spec.probe).collect::<Option<_>>()?,
             endpoints: self.endpoints.into_iter().collect::<Option<_>>()?,
-            zones: zones::resolve(typed.zones),
+            zones: zones::resolve(typed.zones, files),
             services: self.services.into_iter().map(|service| service.meaning.ok()).collect::<Option<_>>()?,
             plans: self.plans,
             fence_places: self.fence_places,
@@ -330,7 +330,7 @@ fn databases(
         return typed.iter().map(|file| (file.value.clone(), Some(report.spot(&file.span)))).collect();
     }
     let default = path.with_file_name("geoip/city.mmdb");
-    if let Err(error) = files.read(&default) {
+    if let Err(error) = files.check(&default) {
         let message = format!("cannot read {}, which `databases` of [geoip] is by default: {error}", default.display());
         let help = "name another, or write `databases = []` to steer without knowing where clients are";
         report.error_without_spot("missing-file", message, help.to_owned());

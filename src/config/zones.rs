@@ -14,6 +14,8 @@ use crate::model::{Files, Name, ZoneId};
 pub(super) struct ZoneSpec {
     pub(super) name: Option<At<Name>>,
     pub(super) file: Option<At<PathBuf>>,
+    /// Its folder was listed, and it is there.
+    listed: bool,
 }
 
 /// Reads `zones`, a folder's listing included.
@@ -36,7 +38,7 @@ fn read_one(mut table: Table<'_>, folder: &Path) -> ZoneSpec {
     let name = table.required("name", "\"shop.example\"", zone_name);
     let file = table.required("file", "\"zones/shop.example.zone\"", |value| path(value, folder));
     table.finish();
-    ZoneSpec { name, file }
+    ZoneSpec { name, file, listed: false }
 }
 
 fn zone_name(value: &Value<'_>) -> Option<Name> {
@@ -80,7 +82,7 @@ fn list_directory(directory: At<PathBuf>, files: &mut dyn Files, report: &Report
             report.error_help("bad-value", &span, message, Some("name it `APEX.zone`".to_owned()));
         }
         let name = name.map(|value| At { value, span: span.clone() });
-        zones.push(ZoneSpec { name, file: Some(At { value: file, span: span.clone() }) });
+        zones.push(ZoneSpec { name, file: Some(At { value: file, span: span.clone() }), listed: true });
     }
     if zones.is_empty() {
         let message = format!("the folder {} holds no `.zone` file", directory.display());
@@ -161,12 +163,13 @@ impl Zones {
 }
 
 fn check_file(spec: &ZoneSpec, files: &mut dyn Files, report: &Report<'_>) {
-    if let Some(file) = &spec.file {
+    if let Some(file) = spec.file.as_ref().filter(|_| !spec.listed) {
         super::check_readable(file, "zone file", files, report);
     }
 }
 
 /// What zones mean; only to be asked for when nothing is wrong.
-pub(super) fn resolve(specs: Vec<ZoneSpec>) -> Vec<Zone> {
-    specs.into_iter().filter_map(|spec| Some(Zone { name: spec.name?.value, file: spec.file?.value })).collect()
+pub(super) fn resolve(specs: Vec<ZoneSpec>, files: &mut dyn Files) -> Vec<Zone> {
+    let zone = |spec: ZoneSpec| Some(Zone { name: spec.name?.value, file: files.shared(&spec.file?.value) });
+    specs.into_iter().filter_map(zone).collect()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::files::DiskFiles;
+use super::files::{DiskFiles, Sight};
 use super::last_good::LastGood;
 use super::load::{Loaded, load};
 use super::shared::Shared;
@@ -34,9 +34,9 @@ pub(super) struct Compiled {
 impl Attempt {
     /// Reads and compiles what is on disk now. Endpoints stand as in what is served, so that hardly
     /// anything is left to be settled when it is swapped in; new ones are unknown. `before` is the set
-    /// that serves.
-    pub(super) fn make(path: &Path, before: &Loaded, shared: &Shared) -> Self {
-        let mut files = DiskFiles::default();
+    /// that serves, `looks` what files looked like.
+    pub(super) fn make(path: &Path, before: &Loaded, looks: Sight, shared: &Shared) -> Self {
+        let mut files = DiskFiles::after(looks);
         let (counters, served) = (shared.counters().clone(), shared.published.load_full());
         let endpoints = served.parts.config.endpoints.iter().enumerate();
         let known: HashMap<&str, (usize, &Endpoint)> = endpoints.map(|(id, one)| (&*one.name, (id, one))).collect();
@@ -80,9 +80,9 @@ pub(super) fn compile(
 /// The newest kept set of this configuration that passes.
 pub(super) fn from_last_good(path: &Path, files: &mut DiskFiles) -> Option<(Compiled, Timestamp)> {
     let state = config::state_folder(files, path);
-    let sets = LastGood::below(&state).newest_first(path);
+    let kept = LastGood::below(&state);
     let unknown = |endpoint: &Endpoint| Standing::all(endpoint, State::Unknown);
-    sets.into_iter().find_map(|mut set| {
+    kept.newest_first(path).find_map(|mut set| {
         let config = set.config.clone();
         compile(&mut set.files, &config, None, &Counters::default(), &unknown)
             .inspect_err(|problems| problems.iter().for_each(|problem| warn!(kept = %set.at, %problem, "kept set")))

@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::attempt::{Attempt, Compiled};
-use super::files::{Digest, DiskFiles, Sight};
+use super::files::{DiskFiles, Sight};
 use super::idle;
 use super::last_good::LastGood;
 use super::load::Loaded;
 use super::run::Control;
 use super::shared::{Journal, Reload, Shared};
 use crate::config::Config;
-use crate::model::Problem;
+use crate::model::{Digest, Problem};
 
 /// A task on the idle lane, if there is one.
 type Waiting<T> = Option<JoinHandle<Result<T, String>>>;
@@ -41,8 +41,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    fn make(config: &Path, before: &Loaded, shared: &Shared) -> Self {
-        let attempt = Attempt::make(config, before, shared);
+    fn make(config: &Path, before: &Loaded, looks: Sight, shared: &Shared) -> Self {
+        let attempt = Attempt::make(config, before, looks, shared);
         let folders = attempt.files.sight().folders();
         let decision_hash = attempt.result.as_ref().ok().map(|compiled| compiled.loaded.decision_hash());
         Self { attempt, folders, decision_hash }
@@ -105,8 +105,8 @@ impl Control {
     pub(super) fn start_loading(&mut self) {
         self.settling.begin();
         let (config, before) = (self.options.config.clone(), self.loaded.clone());
-        let shared = self.shared.clone();
-        let read = move || Reading::make(&config, &before, &shared);
+        let (looks, shared) = (self.settling.looks().clone(), self.shared.clone());
+        let read = move || Reading::make(&config, &before, looks.clone(), &shared);
         self.loading = Some(tokio::spawn(idle::run_soon(read)));
     }
 
@@ -134,7 +134,7 @@ impl Control {
                     Ok(()) => {
                         let hash = decision_hash.unwrap_or_else(|| compiled.loaded.decision_hash());
                         self.accept(compiled, hash);
-                        self.keep(&attempt.files);
+                        return self.keep(attempt.files);
                     }
                 }
             }
@@ -172,11 +172,14 @@ impl Control {
 
     /// Keeps a good set for the day when the next does not pass. One after the other: a set that is
     /// pruned must not take content that the next one is about to name.
-    pub(super) fn keep(&mut self, files: &DiskFiles) {
+    pub(super) fn keep(&mut self, files: DiskFiles) {
         let kept = LastGood::below(&self.config().server.state);
-        let (config, contents) = (self.options.config.clone(), files.contents().clone());
+        let (config, digests) = (self.options.config.clone(), self.loaded.digests.clone());
         let before = self.keeping.take();
-        let keep = move || kept.keep(&config, &contents, Timestamp::now()).map_err(|error| error.to_string());
+        let keep = move || {
+            let kept = kept.keep(&config, &digests, |path| files.content(path), Timestamp::now());
+            kept.map_err(|error| error.to_string())
+        };
         self.keeping = Some(tokio::spawn(async move {
             if let Some(before) = before {
                 let _ = before.await;

@@ -1,15 +1,17 @@
 //! The last good sets of files, kept for the day when those on disk do not pass (BEHAVIOUR rule 24).
 //!
 //! ```text
-//! state/last-good/00000007.json      the newest set: when, which config, path → digest of each file
-//! state/last-good/files/SHA-256      contents, each once however many sets hold it
+//! state/last-good/00000007.set       the newest set: a line of JSON (when, which config, …), then of
+//!                                    each file a line (digest, length, path), its content and a line end
+//! state/last-good/files/SHA-256      the content of large files, each once however many sets hold it
 //! ```
-//! Everything is written beside its place, synced and renamed in, content before the set that names
-//! it, so that a set that can be read is whole. A damaged one is passed over with a warning.
+//! A set of a hundred thousand zones is one file to write, sync and rename, not a hundred thousand.
+//! Everything is written beside its place, synced and renamed in, large content before the set that
+//! names it, so that a set that can be read is whole. A damaged one is passed over with a warning.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,10 +19,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::files::Digest;
+use super::files::Digests;
+use crate::model::Digest;
 
 /// How many sets are kept.
 const DEPTH: usize = 5;
+/// Content of at least so many octets has a file of its own.
+const LARGE: u64 = 64 << 10;
+/// The longest line of a set.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// The sets kept in one state folder.
 #[derive(Clone, Debug)]
@@ -28,16 +35,20 @@ pub struct LastGood {
     folder: PathBuf,
 }
 
-/// A set on disk.
+/// The first line of a set.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+struct Head {
     at: Timestamp,
     /// As it was typed: what the paths below are relative to.
     config: PathBuf,
     /// The same, absolute: whose set it is.
     absolute: PathBuf,
-    files: BTreeMap<PathBuf, String>,
+    /// Over all paths and digests: two sets that have the same are the same.
+    digest: String,
+    files: usize,
+    /// The digests of large content.
+    large: BTreeSet<String>,
 }
 
 /// A set that was kept.
@@ -58,73 +69,98 @@ impl LastGood {
         Self { folder: state.join("last-good") }
     }
 
-    /// Keeps a set that was published, unless the newest one is the same.
+    /// Keeps a set that was published, unless the newest one is the same. `content` knows what was read
+    /// for it; the other files have not changed since an earlier set, and are taken from the newest one
+    /// or read again.
     ///
     /// # Errors
-    /// Those of the disk.
-    pub fn keep(&self, config: &Path, files: &BTreeMap<PathBuf, Arc<[u8]>>, at: Timestamp) -> io::Result<()> {
+    /// Those of the disk; a file read again is not what it was.
+    pub fn keep<'c>(
+        &self,
+        config: &Path,
+        digests: &Digests,
+        content: impl Fn(&Path) -> Option<&'c [u8]>,
+        at: Timestamp,
+    ) -> io::Result<()> {
         fs::create_dir_all(self.folder.join("files"))?;
-        let digests: BTreeMap<PathBuf, Digest> =
-            files.iter().map(|(path, content)| (path.clone(), Digest::of(content))).collect();
-        let manifest = Manifest {
-            at,
-            config: config.to_owned(),
-            absolute: std::path::absolute(config)?,
-            files: digests.iter().map(|(path, digest)| (path.clone(), digest.to_string())).collect(),
-        };
         let sets = self.sets()?;
-        let newest = sets.last().and_then(|(_, path)| read_manifest(path).ok());
-        if newest.is_some_and(|newest| {
-            (newest.absolute, newest.files) == (manifest.absolute.clone(), manifest.files.clone())
-        }) {
+        let newest = sets.last().and_then(|(_, path)| SetReader::open(path).ok());
+        let (absolute, digest) = (std::path::absolute(config)?, digest_of_all(digests));
+        let same = |newest: &SetReader| (&newest.head.absolute, &newest.head.digest) == (&absolute, &digest);
+        if newest.as_ref().is_some_and(same) {
             return Ok(());
         }
-        for (path, digest) in &digests {
-            let place = self.content(&digest.to_string());
-            if fs::metadata(&place).map(|metadata| metadata.len()).ok() != Some(files[path].len() as u64) {
-                write_whole(&place, &files[path])?;
-            }
-        }
+        let large = self.keep_large(digests, &content)?;
+        let head = Head { at, config: config.to_owned(), absolute, digest, files: digests.iter().len(), large };
         let next = sets.last().map_or(1, |(number, _)| number + 1);
-        write_whole(&self.folder.join(format!("{next:08}.json")), &serde_json::to_vec_pretty(&manifest)?)?;
+        write_whole(&self.folder.join(format!("{next:08}.set")), |file| {
+            let mut file = BufWriter::new(file);
+            writeln!(file, "{}", serde_json::to_string(&head)?)?;
+            write_files(&mut file, &head, digests, &content, newest)?;
+            file.flush()
+        })?;
         self.prune()
     }
 
-    /// The sets of this configuration, newest first; damaged ones are passed over with a warning.
-    #[must_use]
-    pub fn newest_first(&self, config: &Path) -> Vec<KeptSet> {
-        let sets = self.sets().unwrap_or_default();
-        let read = |path: &PathBuf| {
-            let set = self.read_set(path, config);
-            set.inspect_err(|error| warn!(set = %path.display(), %error, "a kept set is damaged and passed over")).ok()
-        };
-        sets.iter().rev().filter_map(|(_, path)| read(path)).flatten().collect()
+    /// The sets of this configuration, newest first, each read when its turn comes; damaged ones are
+    /// passed over with a warning.
+    pub fn newest_first(&self, config: &Path) -> impl Iterator<Item = KeptSet> {
+        let sets = self.sets().unwrap_or_default().into_iter().rev();
+        sets.filter_map(move |(_, path)| {
+            let set = self.read_set(&path, config);
+            set.inspect_err(|error| warn!(set = %path.display(), %error, "a kept set is damaged and passed over"))
+                .ok()
+                .flatten()
+        })
     }
 
     fn read_set(&self, path: &Path, config: &Path) -> io::Result<Option<KeptSet>> {
-        let manifest = read_manifest(path)?;
-        if manifest.absolute != std::path::absolute(config)? {
+        let mut reader = SetReader::open(path)?;
+        if reader.head.absolute != std::path::absolute(config)? {
             return Ok(None);
         }
         let mut files = BTreeMap::new();
-        for (name, digest) in manifest.files {
-            let content = Digest::from_hex(&digest).ok_or(io::ErrorKind::InvalidData).map(|_| self.content(&digest))?;
-            let content = fs::read(content)?;
-            if Digest::of(&content).to_string() != digest {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} has changed", name.display())));
-            }
-            files.insert(name, content.into());
+        while let Some(KeptFile { path, digest, content }) = reader.next()? {
+            let content = match content {
+                Some(content) => content,
+                None => whole(&path, digest, fs::read(self.large(digest))?)?,
+            };
+            files.insert(path, content.into());
         }
-        Ok(Some(KeptSet { at: manifest.at, config: manifest.config, files }))
+        Ok(Some(KeptSet { at: reader.head.at, config: reader.head.config, files }))
     }
 
-    /// Drops all but the newest sets, and contents that none of these names.
+    /// Writes large content that is not there yet; the digests of all.
+    fn keep_large<'c>(
+        &self,
+        digests: &Digests,
+        content: &impl Fn(&Path) -> Option<&'c [u8]>,
+    ) -> io::Result<BTreeSet<String>> {
+        let mut large = BTreeSet::new();
+        for (path, &digest) in digests.iter() {
+            let (held, place) = (content(path), self.large(digest));
+            let length = held.map_or_else(|| fs::metadata(path).map(|file| file.len()), |held| Ok(held.len() as u64));
+            let there = fs::metadata(&place).map(|file| file.len()).ok();
+            if there.is_none() && length.as_ref().map_or(true, |&length| length < LARGE) {
+                continue;
+            }
+            if there.is_none() || held.is_some() && there != length.ok() {
+                let again = held.is_none().then(|| read_again(path, digest)).transpose()?;
+                let octets = held.or(again.as_deref()).unwrap_or_default();
+                write_whole(&place, |file| file.write_all(octets))?;
+            }
+            large.insert(digest.to_string());
+        }
+        Ok(large)
+    }
+
+    /// Drops all but the newest sets, and large content that none of these names.
     fn prune(&self) -> io::Result<()> {
         let sets = self.sets()?;
         let (old, kept) = sets.split_at(sets.len().saturating_sub(DEPTH));
         old.iter().try_for_each(|(_, path)| fs::remove_file(path))?;
-        let manifests = kept.iter().filter_map(|(_, path)| read_manifest(path).ok());
-        let named: BTreeSet<String> = manifests.flat_map(|manifest| manifest.files.into_values()).collect();
+        let heads = kept.iter().filter_map(|(_, path)| SetReader::open(path).ok());
+        let named: BTreeSet<String> = heads.flat_map(|set| set.head.large).collect();
         for entry in fs::read_dir(self.folder.join("files"))? {
             let entry = entry?;
             if entry.file_name().to_str().is_none_or(|name| !named.contains(name)) {
@@ -140,7 +176,7 @@ impl LastGood {
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str());
-            if let (Some("json"), Some(Ok(number))) =
+            if let (Some("set"), Some(Ok(number))) =
                 (path.extension().and_then(|extension| extension.to_str()), stem.map(str::parse))
             {
                 sets.push((number, path));
@@ -150,20 +186,118 @@ impl LastGood {
         Ok(sets)
     }
 
-    fn content(&self, digest: &str) -> PathBuf {
-        self.folder.join("files").join(digest)
+    fn large(&self, digest: Digest) -> PathBuf {
+        self.folder.join("files").join(digest.to_string())
     }
 }
 
-fn read_manifest(path: &Path) -> io::Result<Manifest> {
-    Ok(serde_json::from_slice(&fs::read(path)?)?)
+/// Over all paths and digests.
+fn digest_of_all(digests: &Digests) -> String {
+    let pieces = digests.iter().flat_map(|(path, digest)| [&digest.0[..], path.as_os_str().as_encoded_bytes(), b"\0"]);
+    Digest::of_all(pieces).to_string()
+}
+
+/// The files of a set: what was read, what the newest set has, what is still on disk.
+fn write_files<'c>(
+    file: &mut impl Write,
+    head: &Head,
+    digests: &Digests,
+    content: &impl Fn(&Path) -> Option<&'c [u8]>,
+    mut newest: Option<SetReader>,
+) -> io::Result<()> {
+    let mut next = || newest.as_mut().and_then(|set| set.next().ok().flatten());
+    let mut kept = next();
+    for (path, &digest) in digests.iter() {
+        while kept.as_ref().is_some_and(|kept| *kept.path < *path) {
+            kept = next();
+        }
+        let large = head.large.contains(&digest.to_string());
+        let again = match &kept {
+            _ if large || content(path).is_some() => None,
+            Some(KeptFile { path: same, digest: known, content: Some(_) }) if same == path && *known == digest => None,
+            _ => Some(read_again(path, digest)?),
+        };
+        let held = content(path).or(again.as_deref());
+        let octets = held.or_else(|| kept.as_ref()?.content.as_deref()).unwrap_or_default();
+        let kind = if large { "large".to_owned() } else { octets.len().to_string() };
+        writeln!(file, "{digest} {kind} {}", serde_json::to_string(path)?)?;
+        if !large {
+            file.write_all(octets)?;
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// A file of a set; large content lies elsewhere.
+struct KeptFile {
+    path: PathBuf,
+    digest: Digest,
+    content: Option<Vec<u8>>,
+}
+
+/// A set, read from its beginning to its end.
+struct SetReader {
+    head: Head,
+    rest: BufReader<File>,
+    left: usize,
+}
+
+impl SetReader {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut rest = BufReader::new(File::open(path)?);
+        let head: Head = serde_json::from_slice(&read_line(&mut rest)?)?;
+        Ok(Self { left: head.files, head, rest })
+    }
+
+    /// The next file, found undamaged; none at the end.
+    fn next(&mut self) -> io::Result<Option<KeptFile>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let line = String::from_utf8(read_line(&mut self.rest)?).map_err(damaged)?;
+        let mut words = line.splitn(3, ' ');
+        let mut word = || words.next().ok_or_else(|| damaged("a line is cut"));
+        let digest = Digest::from_hex(word()?).ok_or_else(|| damaged("a digest is none"))?;
+        let (kind, path) = (word()?, PathBuf::from(serde_json::from_str::<String>(word()?)?));
+        if kind == "large" {
+            return Ok(Some(KeptFile { path, digest, content: None }));
+        }
+        let length: u64 = kind.parse().map_err(damaged)?;
+        let mut content = Vec::new();
+        self.rest.by_ref().take(length.min(LARGE)).read_to_end(&mut content)?;
+        read_line(&mut self.rest)?;
+        Ok(Some(KeptFile { content: Some(whole(&path, digest, content)?), path, digest }))
+    }
+}
+
+fn read_line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    from.take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+    Ok(line)
+}
+
+fn damaged(why: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.to_string())
+}
+
+/// The content, if it is what the set names.
+fn whole(path: &Path, digest: Digest, content: Vec<u8>) -> io::Result<Vec<u8>> {
+    let is_whole = Digest::of(&content) == digest;
+    is_whole.then_some(content).ok_or_else(|| damaged(format!("{} has changed", path.display())))
+}
+
+/// A file that had not changed when the set was read.
+fn read_again(path: &Path, digest: Digest) -> io::Result<Vec<u8>> {
+    whole(path, digest, fs::read(path)?)
 }
 
 /// Writes beside the place, syncs and renames in, so that a crash leaves the old or the new.
-fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_whole(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
-    file.write_all(content)?;
+    write(&mut file)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     let folder = path.parent().expect("a kept file lies in a folder");
@@ -174,8 +308,22 @@ fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn set(text: &str) -> BTreeMap<PathBuf, Arc<[u8]>> {
-        [("config.toml", text), ("zone", "same")].map(|(path, text)| (path.into(), text.as_bytes().into())).into()
+    type Set = BTreeMap<PathBuf, Arc<[u8]>>;
+
+    fn set(text: &str) -> Set {
+        let large = format!("{text} {}", "x".repeat(LARGE as usize));
+        let files = [("config.toml", text), ("large", &large), ("zone", "same")];
+        files.map(|(path, text)| (path.into(), text.as_bytes().into())).into()
+    }
+
+    fn digests(set: &Set) -> Digests {
+        let digests = set.iter().map(|(path, content)| (Arc::from(&**path), Digest::of(content)));
+        digests.collect::<BTreeMap<_, _>>().into()
+    }
+
+    fn keep(kept: &LastGood, set: &Set, read: impl Fn(&Path) -> bool) -> io::Result<()> {
+        let content = |path: &Path| set.get(path).filter(|_| read(path)).map(|content| &**content);
+        kept.keep(Path::new("config.toml"), &digests(set), content, Timestamp::UNIX_EPOCH)
     }
 
     #[test]
@@ -183,22 +331,54 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let kept = LastGood::below(state.path());
         let config = Path::new("config.toml");
-        assert!(kept.newest_first(config).is_empty());
+        assert_eq!(kept.newest_first(config).count(), 0);
         for n in 0..7 {
-            kept.keep(config, &set(&n.to_string()), Timestamp::UNIX_EPOCH).unwrap();
-            kept.keep(config, &set(&n.to_string()), Timestamp::UNIX_EPOCH).unwrap(); // the same: no new set
+            keep(&kept, &set(&n.to_string()), |_| true).unwrap();
+            keep(&kept, &set(&n.to_string()), |_| true).unwrap(); // the same: no new set
         }
-        let texts =
-            || -> Vec<Vec<u8>> { kept.newest_first(config).iter().map(|set| set.files[config].to_vec()).collect() };
+        let texts = || -> Vec<Vec<u8>> { kept.newest_first(config).map(|set| set.files[config].to_vec()).collect() };
         assert_eq!(texts(), [b"6", b"5", b"4", b"3", b"2"]);
-        assert_eq!(fs::read_dir(kept.folder.join("files")).unwrap().count(), 6);
-        assert!(kept.newest_first(Path::new("other.toml")).is_empty());
+        assert_eq!(kept.newest_first(config).next().unwrap().files, set("6"));
+        assert_eq!(fs::read_dir(kept.folder.join("files")).unwrap().count(), 5);
+        assert_eq!(kept.newest_first(Path::new("other.toml")).count(), 0);
 
-        fs::write(kept.content(&Digest::of(b"6").to_string()), "7").unwrap();
-        fs::write(kept.folder.join("00000006.json"), "{").unwrap();
-        assert_eq!(texts(), [b"4", b"3", b"2"]);
+        let damage = |name: &str, from: &str, to: &str| {
+            let path = kept.folder.join(name);
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from), "{text}");
+            fs::write(path, text.replacen(from, to, 1)).unwrap();
+        };
+        damage("00000007.set", "\nsame\n", "\nsome\n");
+        damage("00000006.set", "{", "");
+        fs::write(kept.large(Digest::of(&set("4")[Path::new("large")])), "4").unwrap();
+        assert_eq!(texts(), [b"3", b"2"]);
+        let cut = fs::read(kept.folder.join("00000004.set")).unwrap();
+        fs::write(kept.folder.join("00000004.set"), &cut[..cut.len() - 2]).unwrap();
+        assert_eq!(texts(), [b"2"]);
         // What is damaged is written anew where its length tells, and the next set is whole.
-        kept.keep(config, &set("8"), Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!(texts()[0], b"8");
+        keep(&kept, &set("4"), |_| true).unwrap();
+        assert_eq!(texts(), [b"4", b"4", b"2"]);
+    }
+
+    #[test]
+    fn what_was_not_read_comes_from_the_newest_set_or_from_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = LastGood::below(folder.path());
+        let at = |name: &str| folder.path().join(name);
+        let text = |text: &str| Arc::from(text.as_bytes());
+        let config = PathBuf::from("config.toml");
+        let first: Set = [(config.clone(), text("1")), (at("a"), text("a")), (at("b"), text("b"))].into();
+        keep(&kept, &first, |_| true).unwrap();
+        // `a` is in the newest set, `c` on disk.
+        fs::write(at("c"), "c").unwrap();
+        let second: Set = [(config.clone(), text("2")), (at("a"), text("a")), (at("c"), text("c"))].into();
+        keep(&kept, &second, |path| path == config).unwrap();
+        assert_eq!(kept.newest_first(&config).next().unwrap().files, second);
+        // `c` is neither in it any more as it was, nor on disk.
+        fs::write(at("c"), "d").unwrap();
+        let third: Set = [(config.clone(), text("3")), (at("c"), text("e"))].into();
+        let error = keep(&kept, &third, |path| path == config).unwrap_err();
+        assert!(error.to_string().ends_with("c has changed"), "{error}");
+        assert_eq!(kept.newest_first(&config).next().unwrap().files, second);
     }
 }

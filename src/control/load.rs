@@ -5,12 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
-use super::files::Digest;
+use super::files::Digests;
 use crate::config::{self, Config, Spots, Zone};
 use crate::geo::{self, Database, Geo};
-use crate::model::{Files, PlaceSet, Problem, ServiceId};
+use crate::model::{Digest, Files, PlaceSet, Problem, ServiceId};
 use crate::probe::Trust;
 use crate::table::Parts;
 use crate::zone::{self, Steered, ZoneTree, Zones};
@@ -25,7 +23,7 @@ pub struct Loaded {
     /// What the operator should know all the same.
     pub warnings: Vec<Problem>,
     /// What was read, by content.
-    pub digests: Arc<BTreeMap<PathBuf, Digest>>,
+    pub digests: Arc<Digests>,
     /// For the next load: what can be used again.
     reusable: Reusable,
 }
@@ -61,11 +59,9 @@ impl Loaded {
     /// (BEHAVIOUR rule 10). Where the files lie plays no part.
     #[must_use]
     pub fn decision_hash(&self) -> Digest {
-        let mut digests: Vec<&Digest> = self.digests.values().collect();
+        let mut digests: Vec<&Digest> = self.digests.iter().map(|(_, digest)| digest).collect();
         digests.sort();
-        let mut hash = Sha256::new();
-        digests.iter().for_each(|digest| hash.update(digest.0));
-        Digest(hash.finalize().into())
+        Digest::of_all(digests.iter().map(|digest| &digest.0[..]))
     }
 }
 
@@ -90,7 +86,7 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     let parts = Parts { config: Arc::new(read.config), zones: Arc::new(trees), geo, file: path.into() };
     let reusable = Reusable { zones: sources.into(), geo: source };
     let trust = Arc::new(trust);
-    Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests), reusable })
+    Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests.into()), reusable })
 }
 
 /// The value, or none and its problems to the others.
@@ -137,12 +133,12 @@ fn reusable_zone(
     let (source, config_before) = (&before.reusable.zones[id.index()], &before.parts.config);
     let named = |id: &ServiceId| (*id, &config.services[id.index()].name);
     let named_before = |id: &ServiceId| (*id, &config_before.services[id.index()].name);
-    let mut same = |path: &PathBuf| files.read(path).is_ok() && files.digests.get(path) == before.digests.get(path);
+    let mut same = |path: &Path| files.digest(path).is_ok_and(|now| before.digests.get(path) == Some(&now));
     let unchanged = tree.apex() == zone.name.as_wire()
         && config_before.zones[id.index()].file == zone.file
         && services.iter().map(named).eq(services_before[id.index()].iter().map(named_before))
         && same(&zone.file)
-        && source.includes.iter().all(same);
+        && source.includes.iter().all(|path| same(path));
     unchanged.then(|| (tree.clone(), source.clone()))
 }
 
@@ -178,12 +174,15 @@ fn geo(
         fence_places: config.fence_places.clone(),
     };
     for path in &config.databases {
-        let bytes = files.read(path).map_err(|error| vec![unreadable(path, &error)])?;
-        source.databases.push((path.clone(), files.digests[path]));
-        databases.push(Database { path: path.clone(), bytes });
+        let digest = files.digest(path).map_err(|error| vec![unreadable(path, &error)])?;
+        source.databases.push((path.clone(), digest));
     }
     if let Some(before) = before.filter(|before| before.reusable.geo == source) {
         return Ok((before.parts.geo.clone(), source));
+    }
+    for path in &config.databases {
+        let bytes = files.read(path).map_err(|error| vec![unreadable(path, &error)])?;
+        databases.push(Database { path: path.clone(), bytes });
     }
     let geo = geo::compile(&databases, &source.labels, &source.asns, &source.fence_places)?;
     Ok((Arc::new(geo), source))
@@ -196,14 +195,37 @@ fn unreadable(path: &Path, error: &io::Error) -> Problem {
 /// Notes the digest of whatever is read.
 struct Recorder<'f> {
     files: &'f mut dyn Files,
-    digests: BTreeMap<PathBuf, Digest>,
+    digests: BTreeMap<Arc<Path>, Digest>,
+}
+
+impl Recorder<'_> {
+    fn note(&mut self, path: &Path, digest: Digest) {
+        if !self.digests.contains_key(path) {
+            self.digests.insert(self.files.shared(path), digest);
+        }
+    }
 }
 
 impl Files for Recorder<'_> {
     fn read(&mut self, path: &Path) -> io::Result<Arc<[u8]>> {
         let content = self.files.read(path)?;
-        self.digests.entry(path.to_owned()).or_insert_with(|| Digest::of(&content));
+        let digest = self.files.digest(path)?;
+        self.note(path, digest);
         Ok(content)
+    }
+
+    fn digest(&mut self, path: &Path) -> io::Result<Digest> {
+        let digest = self.files.digest(path)?;
+        self.note(path, digest);
+        Ok(digest)
+    }
+
+    fn check(&mut self, path: &Path) -> io::Result<()> {
+        self.files.check(path)
+    }
+
+    fn shared(&mut self, path: &Path) -> Arc<Path> {
+        self.files.shared(path)
     }
 
     fn list(&mut self, folder: &Path) -> io::Result<Vec<PathBuf>> {

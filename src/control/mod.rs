@@ -28,7 +28,7 @@ mod watch;
 
 pub use attempt::trial;
 pub use explain::{Answered, Choice, Contender, DatabaseSays, Explanation, Placed, explain};
-pub use files::{Digest, DiskFiles, Sight};
+pub use files::{Digests, DiskFiles, Sight};
 pub use last_good::{KeptSet, LastGood};
 pub use load::{Loaded, load};
 pub use run::{Control, Options};

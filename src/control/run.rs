@@ -123,7 +123,7 @@ impl Control {
         control.resolver.reconfigure(&config.resolver, &config.endpoints).map_err(|problem| vec![*problem])?;
         control.loaded.warnings.iter().for_each(|problem| warn!(%problem, "configuration"));
         if !control.shared.journal().stale {
-            control.keep(&files);
+            control.keep(files);
         }
         Ok(control)
     }

@@ -1,16 +1,14 @@
 //! What the control plane shows to the others: the published snapshot and the record of what happened.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::files::Digest;
+use super::files::Digests;
 use super::load::Loaded;
 use crate::health::Board;
-use crate::model::Problem;
+use crate::model::{Digest, Problem};
 use crate::serve::Faults;
 use crate::table::{Cells, Counters, Published};
 
@@ -41,7 +39,7 @@ pub struct Journal {
     /// What the operator should know of the set that is served.
     pub warnings: Vec<Problem>,
     /// What was read for the set that is served, by content.
-    pub digests: Arc<BTreeMap<PathBuf, Digest>>,
+    pub digests: Arc<Digests>,
     /// Over all content that decisions come from (BEHAVIOUR rule 10).
     pub decision_hash: Digest,
 }

@@ -6,6 +6,7 @@
 
 mod country;
 mod cpu;
+mod digest;
 mod endpoint;
 mod ids;
 mod location;
@@ -17,6 +18,7 @@ mod region;
 
 pub use country::{Continent, Country, CountryFacts, Subdivision};
 pub use cpu::prefetch;
+pub use digest::Digest;
 pub use endpoint::{Addresses, Cost, Endpoint, Family, State, Target};
 pub use ids::{CounterId, EndpointId, LocationId, Member, OrderId, PlanId, ServiceId, ZoneId};
 pub use location::{Coordinates, FenceMask, Location, MAX_FENCES};

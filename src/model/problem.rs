@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Digest;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -110,6 +112,27 @@ pub trait Files {
     /// # Errors
     /// As listing a folder has them.
     fn list(&mut self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// Is there such a file, and may it be read? Of a large set not all is read before its turn comes.
+    ///
+    /// # Errors
+    /// As reading it has them.
+    fn check(&mut self, path: &Path) -> io::Result<()> {
+        self.read(path).map(drop)
+    }
+
+    /// The digest of a file's content, which need not be read for it where it is known.
+    ///
+    /// # Errors
+    /// As reading the file has them.
+    fn digest(&mut self, path: &Path) -> io::Result<Digest> {
+        self.read(path).map(|content| Digest::of(&content))
+    }
+
+    /// The path for those who keep it: one and the same piece of memory for all of them.
+    fn shared(&mut self, path: &Path) -> Arc<Path> {
+        path.into()
+    }
 }
 
 /// Files in memory: a kept set, or a test's.

@@ -53,7 +53,7 @@ async fn after_a_restart_the_last_good_set_serves_where_the_files_do_not_pass() 
     // The newest set is damaged: the one before serves.
     let kept = shop.path("var/meridian/last-good");
     let mut sets: Vec<_> = fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path()).collect();
-    sets.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
+    sets.retain(|path| path.extension().is_some_and(|ending| ending == "set"));
     sets.sort();
     assert_eq!(sets.len(), 2, "{sets:?}");
     fs::write(&sets[1], "{").unwrap();
