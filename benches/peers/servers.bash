@@ -117,7 +117,7 @@ start_gdnsd() {
   {
     cat <<CONFIG
 options => {
-  listen => [ 127.0.0.1@${port[$name]} ]
+  listen => [ 127.0.0.1:${port[$name]} ]
   udp_threads => 1
   tcp_threads => 1
   edns_client_subnet => true
@@ -144,13 +144,14 @@ CONFIG
 start_knot() {
   local name=$1 folder=$temp/$1
   mkdir -p "$folder"/{run,db}
-  write_zone >"$folder/$zone.zone"
+  # The module answers where the database has the address; for the rest the zone does.
+  { write_zone; echo "www 20 A ${site_address[us]}"; } >"$folder/$zone.zone"
   {
     echo "www.$zone:"
     countries | while read -r country site; do
-      printf -- '  - geodb: %s\n    A: %s\n' "$country" "${site_address[$site]}"
+      printf -- '  - geo: %s\n    A: %s\n' "$country" "${site_address[$site]}"
     done
-    printf -- '  - geodb: "*"\n    A: %s\n' "${site_address[us]}"
+    printf -- '  - geo: "*"\n    A: %s\n' "${site_address[us]}"
   } >"$folder/geo.conf"
   cat >"$folder/knot.conf" <<CONFIG
 server:

@@ -10,7 +10,7 @@ use crate::sys::BATCH;
 const WINDOW: usize = 200;
 const GROUP: usize = 32;
 /// No reply for this long: what is in flight is lost.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Time for a server to go back to sleep, so that the kernel has booked all its time.
 const SETTLE: Duration = Duration::from_micros(300);
 
