@@ -64,7 +64,7 @@ await() {
   local name
   for name in "$@"; do
     # shellcheck disable=SC2046
-    "$tool" wait --seconds "${patience:-60}" $(servers "$name") && continue
+    "$tool" wait --seconds 180 $(servers "$name") && continue
     tail -n 20 "$temp/$name.log" >&2
     give_up "$name did not start"
   done
@@ -311,11 +311,11 @@ stop_all() {
   for name in "${!pid[@]}"; do mapfile -t -O ${#all[@]} all < <(family "${pid[$name]}"); done
   [ ${#all[@]} -gt 0 ] || return 0
   kill -TERM "${pid[@]}" 2>/dev/null || true
-  for tries in $(seq 50); do
+  for tries in $(seq 100); do
     local alive=()
     for each in "${all[@]}"; do ! kill -0 "$each" 2>/dev/null || alive+=("$each"); done
     [ ${#alive[@]} -gt 0 ] || break
-    [ "$tries" -lt 50 ] || kill -KILL "${alive[@]}" 2>/dev/null || true
+    [ "$tries" -lt 100 ] || kill -KILL "${alive[@]}" 2>/dev/null || true
     sleep 0.1
   done
   wait "${pid[@]}" 2>/dev/null || true
