@@ -93,7 +93,9 @@ fn sweep<T>(retired: &mut Vec<Arc<T>>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, mpsc};
+    use std::sync::{Barrier, Mutex, mpsc};
+
+    use arc_swap::ArcSwap;
 
     use super::*;
 
@@ -113,23 +115,39 @@ mod tests {
         let probe = |id| Arc::new(Probe(id, Mutex::new(sender.clone())));
         let free = |id| (id, "free".to_owned());
         let mut freeing = Freeing::start();
-        let (one, two) = (probe(1), probe(2));
-        let reader = one.clone();
-        freeing.retire(one);
-        freeing.retire(two);
+        let published = Arc::new(ArcSwap::new(probe(1)));
+        let (worker, [holds, letting_go]) = worker(&published);
+        holds.wait();
+        freeing.retire(published.swap(probe(2)));
+        freeing.retire(published.swap(probe(3)));
         assert_eq!(dropped.recv().unwrap(), free(2), "what a reader holds keeps nothing else");
-        freeing.free(probe(3));
-        assert_eq!(dropped.recv().unwrap(), free(3));
-        thread::Builder::new().name("worker".to_owned()).spawn(move || drop(reader)).unwrap().join().unwrap();
+        freeing.free(probe(4));
+        assert_eq!(dropped.recv().unwrap(), free(4));
+        letting_go.wait();
+        worker.join().unwrap();
         assert_eq!(dropped.recv().unwrap(), free(1));
 
         // Nor does it when control has ended.
-        let four = probe(4);
-        let reader = four.clone();
-        freeing.retire(four);
+        let five = probe(5);
+        let reader = five.clone();
+        freeing.retire(five);
         drop(freeing);
         drop(reader);
-        assert_eq!(dropped.recv().unwrap(), free(4));
+        assert_eq!(dropped.recv().unwrap(), free(5));
+    }
+
+    /// Reads what is published, and lets go of it when told to.
+    fn worker(published: &Arc<ArcSwap<Probe>>) -> (thread::JoinHandle<()>, [Arc<Barrier>; 2]) {
+        let published = published.clone();
+        let barriers = [(); 2].map(|()| Arc::new(Barrier::new(2)));
+        let [holds, letting_go] = barriers.clone();
+        let read = move || {
+            let guard = published.load();
+            holds.wait();
+            letting_go.wait();
+            drop(guard);
+        };
+        (thread::Builder::new().name("worker".to_owned()).spawn(read).unwrap(), barriers)
     }
 
     #[test]
