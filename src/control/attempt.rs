@@ -9,6 +9,7 @@ use tracing::warn;
 use super::files::DiskFiles;
 use super::last_good::LastGood;
 use super::load::{Loaded, load};
+use super::shared::Shared;
 use crate::config;
 use crate::model::{Endpoint, EndpointId, Files, Problem, State};
 use crate::table::{Counters, Snapshot, Standing};
@@ -32,15 +33,16 @@ pub(super) struct Compiled {
 impl Attempt {
     /// Reads and compiles what is on disk now. Endpoints stand as in what is `served`, so that hardly
     /// anything is left to be settled when it is swapped in; new ones are unknown.
-    pub(super) fn make(path: &Path, before: &Loaded, served: &Snapshot, counters: &Counters) -> Self {
+    pub(super) fn make(path: &Path, before: &Loaded, shared: &Shared) -> Self {
         let mut files = DiskFiles::default();
+        let (counters, served) = (shared.counters().clone(), shared.published.load_full());
         let endpoints = served.parts.config.endpoints.iter().enumerate();
         let known: HashMap<&str, (usize, &Endpoint)> = endpoints.map(|(id, one)| (&*one.name, (id, one))).collect();
         let standing = |endpoint: &Endpoint| match known.get(&*endpoint.name) {
             Some((id, same)) if same.addresses == endpoint.addresses => served.standing(EndpointId::at(*id)).clone(),
             _ => Standing::all(endpoint, State::Unknown),
         };
-        let result = compile(&mut files, path, Some(before), counters, &standing);
+        let result = compile(&mut files, path, Some(before), &counters, &standing);
         Self { still_same: files.still_same(), files, result }
     }
 }
@@ -53,6 +55,16 @@ impl Attempt {
 pub fn trial(files: &mut dyn Files, path: &Path) -> Result<(Loaded, Snapshot), Vec<Problem>> {
     let up = |endpoint: &Endpoint| Standing::all(endpoint, State::Up);
     let Compiled { loaded, snapshot, .. } = compile(files, path, None, &Counters::default(), &up)?;
+    Ok((loaded, snapshot))
+}
+
+/// Reads and compiles once more what is on disk, as an edit does: with parts of the set `before` and
+/// the standings that are served. Nothing is published.
+///
+/// # Errors
+/// Every problem found.
+pub fn reload(path: &Path, before: &Loaded, shared: &Shared) -> Result<(Loaded, Snapshot), Vec<Problem>> {
+    let Compiled { loaded, snapshot, .. } = Attempt::make(path, before, shared).result?;
     Ok((loaded, snapshot))
 }
 

@@ -16,10 +16,9 @@ use super::idle;
 use super::last_good::LastGood;
 use super::load::Loaded;
 use super::run::Control;
-use super::shared::{Journal, Reload};
+use super::shared::{Journal, Reload, Shared};
 use crate::config::Config;
 use crate::model::Problem;
-use crate::table::{Counters, Snapshot};
 
 /// A task on the idle lane, if there is one.
 type Waiting<T> = Option<JoinHandle<Result<T, String>>>;
@@ -42,8 +41,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    fn make(config: &Path, before: &Loaded, served: &Snapshot, counters: &Counters) -> Self {
-        let attempt = Attempt::make(config, before, served, counters);
+    fn make(config: &Path, before: &Loaded, shared: &Shared) -> Self {
+        let attempt = Attempt::make(config, before, shared);
         let folders = attempt.files.sight().folders();
         let decision_hash = attempt.result.as_ref().ok().map(|compiled| compiled.loaded.decision_hash());
         Self { attempt, folders, decision_hash }
@@ -105,9 +104,8 @@ impl Control {
 
     pub(super) fn start_loading(&mut self) {
         self.settling.begin();
-        let (config, before) = (self.options.config.clone(), self.loaded.clone());
-        let (served, counters) = (self.shared.published.load_full(), self.shared.counters().clone());
-        let read = move || Reading::make(&config, &before, &served, &counters);
+        let (config, before, shared) = (self.options.config.clone(), self.loaded.clone(), self.shared.clone());
+        let read = move || Reading::make(&config, &before, &shared);
         self.loading = Some(tokio::spawn(idle::run_soon(read)));
     }
 

@@ -21,7 +21,7 @@ const SWEEP: Duration = Duration::from_millis(10);
 const QUEUE: usize = 64;
 
 /// The way to the thread that frees. The thread ends when this is dropped and nothing is left.
-pub(super) struct Freeing<T> {
+pub struct Freeing<T> {
     queue: SyncSender<Garbage<T>>,
     /// What the queue had no room for.
     here: Vec<Arc<T>>,
@@ -35,7 +35,9 @@ enum Garbage<T> {
 }
 
 impl<T: Send + Sync + 'static> Freeing<T> {
-    pub(super) fn start() -> Self {
+    /// Starts the thread.
+    #[must_use]
+    pub fn start() -> Self {
         let (queue, garbage) = sync_channel(QUEUE);
         let started = thread::Builder::new().name("free".to_owned()).spawn(move || {
             idle::be_idle();
@@ -49,7 +51,7 @@ impl<T: Send + Sync + 'static> Freeing<T> {
     }
 
     /// Takes what is not published any more, and drops it once nobody reads it.
-    pub(super) fn retire(&mut self, retired: Arc<T>) {
+    pub fn retire(&mut self, retired: Arc<T>) {
         if let Err(error) = self.queue.try_send(Garbage::Shared(retired))
             && let Garbage::Shared(retired) = back(error)
         {
@@ -59,7 +61,7 @@ impl<T: Send + Sync + 'static> Freeing<T> {
     }
 
     /// Drops what may take a while.
-    pub(super) fn free(&self, owned: impl Any + Send) {
+    pub fn free(&self, owned: impl Any + Send) {
         let _ = self.queue.try_send(Garbage::Owned(Box::new(owned))); // no room: dropped here
     }
 }
