@@ -104,8 +104,7 @@ impl Control {
 
     pub(super) fn start_loading(&mut self) {
         self.settling.begin();
-        let (config, before) = (self.options.config.clone(), self.loaded.clone());
-        let shared = self.shared.clone();
+        let (config, before, shared) = (self.options.config.clone(), self.loaded.clone(), self.shared.clone());
         let read = move || Reading::make(&config, &before, &shared);
         self.loading = Some(tokio::spawn(idle::run_soon(read)));
     }
