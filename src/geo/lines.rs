@@ -1,6 +1,6 @@
 //! The memory of a trie's nodes: cache lines of 16-bit units, in which a node that fits in one is never cut.
 
-use crate::model::prefetch;
+use crate::model::{in_large_pages, prefetch};
 
 /// Units in a line.
 const LINE: usize = 32;
@@ -95,7 +95,9 @@ impl Packer {
     }
 
     pub(super) fn finish(self) -> Lines {
-        Lines(self.lines.into())
+        let lines: Box<[Line]> = self.lines.into();
+        in_large_pages(&lines);
+        Lines(lines)
     }
 }
 
