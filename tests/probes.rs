@@ -134,7 +134,7 @@ fn run(probe: Probe, target: SocketAddr, files: &[(&str, &str)]) -> (Prober, mps
     let (sender, reports) = mpsc::channel(1);
     let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
         files.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().into())).collect();
-    let trust = Trust::load(std::slice::from_ref(&probe), &mut files).unwrap();
+    let trust = Arc::new(Trust::load(std::slice::from_ref(&probe), &mut files).unwrap());
     let check = Arc::new(Check { endpoint: "e".into(), probe: Arc::new(probe), target });
     let mut prober = Prober::new(Duration::from_millis(40), sender);
     prober.reconfigure([(CheckId(7), &check)], &trust);

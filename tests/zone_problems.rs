@@ -151,7 +151,7 @@ fn warnings() {
     let node = |name: &str| tree.node(name.parse::<Name>().unwrap().as_wire());
     assert!(node("www.kid.test").is_none());
     assert_eq!(node("kid.test").unwrap().rrsets().len(), 1);
-    let rrset = &node("a.test").unwrap().rrsets()[0];
+    let rrset = node("a.test").unwrap().rrsets().next().unwrap();
     assert_eq!((rrset.ttl, rrset.len()), (30, 2));
 }
 
@@ -175,7 +175,7 @@ fn ttls_go_on_from_before() {
         let (data, _) = read_files(&[("z/zone", text)]).unwrap();
         let tree = ZoneTree::build(&data, &[]).unwrap();
         let name: Name = at.parse().unwrap();
-        tree.node(name.as_wire()).unwrap().rrsets()[0].ttl
+        tree.node(name.as_wire()).unwrap().rrsets().next().unwrap().ttl
     };
     let soa = "@ SOA ns host 1 2 3 4 500\n@ NS ns\n";
     assert_eq!(ttl(&format!("{soa}ns A 192.0.2.1\n"), "ns.test"), 500);

@@ -55,7 +55,7 @@ names() { awk 'BEGIN { for (i = 0; i < 100000; i++) printf "n%05d\n", i }'; }
 start() {
   local name=$1
   shift
-  taskset -c "$server_core" "$@" >"$temp/$name.log" 2>&1 &
+  taskset -c "$server_core" "${ahead[@]}" "$@" >"$temp/$name.log" 2>&1 &
   pid[$name]=$!
 }
 
@@ -303,6 +303,7 @@ having() {
 family() {
   local child
   echo "$1"
+  # shellcheck disable=SC2013 # words are wanted
   for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do family "$child"; done
 }
 
@@ -327,7 +328,7 @@ versions() {
   ! has "$only" meridian || printf 'meridian  %s\n' "$("$MERIDIAN" --version)"
   for peer in gdnsd knot nsd pdns; do
     { has "$only" $peer && is_there $peer; } || continue
-    version=$(dpkg-query -W -f '${Version}' ${packages[$peer]%% *} 2>/dev/null || echo unknown)
+    version=$(dpkg-query -W -f '${Version}' "${packages[$peer]%% *}" 2>/dev/null || echo unknown)
     printf '%-9s %s\n' "$peer" "$version"
   done
 }

@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 
 use crate::control::Shared;
 use crate::model::{Severity, State};
-use crate::table::{CounterKey, RCODE_SLOTS};
+use crate::table::{CounterKey, OTHER_ZONES, RCODE_SLOTS};
 
 /// Services with a label of their own; the rest count as `other`.
 const MAX_SERVICES: usize = 1000;
@@ -70,20 +70,24 @@ impl Metrics {
     }
 
     fn record_cells(&self, shared: &Shared) {
-        describe_counter!("meridian_queries_total", "Answers by zone and response code; zone \"\" is none of ours.");
+        describe_counter!(
+            "meridian_queries_total",
+            "Answers by zone and response code; \"\": none of ours, other: past 1,000 zones."
+        );
         describe_counter!("meridian_answers_total", "Answers that named the endpoint.");
         describe_counter!("meridian_locations_total", "Steered answers by where the client's location came from.");
         describe_counter!("meridian_service_queries_total", "Queries for the service; the busiest have a label.");
         let mut services = Vec::new();
         let counters = shared.counters().clone();
         let config = shared.published.load_full().parts.config.clone();
-        let zones: HashSet<String> = config.zones.iter().map(|zone| zone.name.to_string()).collect();
+        let mut zones: HashSet<String> = config.zones.iter().map(|zone| zone.name.to_string()).collect();
+        zones.extend(["", OTHER_ZONES].map(str::to_owned));
         let endpoints: HashSet<&str> = config.endpoints.iter().map(|endpoint| &*endpoint.name).collect();
         for (key, id) in counters.iter() {
             let figure = shared.count(id);
             match key {
                 CounterKey::Endpoint(name) if !endpoints.contains(&**name) => {}
-                CounterKey::Queries(zone, _) if !zone.is_empty() && !zones.contains(&**zone) => {}
+                CounterKey::Queries(zone, _) if !zones.contains(&**zone) => {}
                 CounterKey::Queries(zone, slot) if figure > 0 => {
                     let rcode = RCODE_SLOTS[usize::from(*slot)];
                     counter!("meridian_queries_total", "zone" => zone.to_string(), "rcode" => rcode).absolute(figure);
@@ -143,10 +147,12 @@ fn record_state(shared: &Shared) {
     if let Some(faults) = shared.faults() {
         describe_counter!("meridian_socket_errors_total", "Errors in receiving, sending and accepting.");
         describe_counter!("meridian_tcp_evictions_total", "TCP connections closed to make room at the limit.");
-        describe_counter!("meridian_panics_total", "Queries whose answering panicked: bugs of ours.");
+        describe_counter!("meridian_panics_total", "Panics in answering: bugs of ours.");
+        describe_counter!("meridian_udp_drops_total", "Queries by UDP that the kernel dropped before they were read.");
         counter!("meridian_socket_errors_total").absolute(faults.socket_errors());
         counter!("meridian_tcp_evictions_total").absolute(faults.evicted());
         counter!("meridian_panics_total").absolute(faults.panics());
+        counter!("meridian_udp_drops_total").absolute(faults.udp_drops());
     }
     let journal = shared.journal().clone();
     gauge!("meridian_ready").set(f64::from(u8::from(journal.ready)));

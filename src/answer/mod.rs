@@ -5,8 +5,11 @@
 //!                              ▲                 │ alias inside our zones │   nodata, nxdomain, refused
 //!                              └── next name ◀───┘                        └─▶ steered: locate → reply
 //! ```
-//! All transports call [`respond`]. It allocates, locks, awaits and logs nothing.
+//! All transports call [`respond`]. It allocates, locks, awaits and logs nothing. UDP calls it through
+//! [`Batches`], which answers what is asked most, and alike, without it.
 
+mod batch;
+mod hot;
 mod resolve;
 mod steered;
 
@@ -16,6 +19,9 @@ use crate::model::{CounterId, ZoneId};
 use crate::table::{Cells, Snapshot, rcode_slot};
 use crate::wire::{self, ADVERTISED_UDP_SIZE, Query, Rcode, Rejection, Writer};
 use resolve::Resolution;
+
+pub use batch::Batches;
+pub use hot::with_hot;
 
 /// How the query came: what bounds the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -81,7 +81,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
         }
         let mut asked = Asked::new(question.name);
         let mut targets: [&'s [u8]; MAX_ALIASES] = [&[]; MAX_ALIASES];
-        let mut dnames: [Option<&'s RRset>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
+        let mut dnames: [Option<RRset<'s>>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
         let snapshot = self.snapshot;
         for hop in 0..=MAX_ALIASES {
             let Some((id, zone)) = snapshot.parts.zones.find_zone(asked.folded()) else {
@@ -107,7 +107,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
                 Found::Cname { rrset, .. } => self.alias(asked.sent(), rrset),
                 Found::Dname { owner, rrset } => {
                     // One that is in the answer already leads back, or might: the client asks on.
-                    if dnames.iter().flatten().any(|earlier| std::ptr::eq(*earlier, rrset)) {
+                    if dnames.iter().flatten().any(|earlier| std::ptr::eq(earlier.octets(), rrset.octets())) {
                         return;
                     }
                     dnames[hop] = Some(rrset);
@@ -129,7 +129,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
     }
 
     /// An RRset of the zone.
-    fn answer(&mut self, zone: &ZoneTree, owner: &[u8], rrset: &RRset) {
+    fn answer(&mut self, zone: &ZoneTree, owner: &[u8], rrset: RRset<'_>) {
         if self.put(Section::Answer, owner, rrset, rrset.ttl).is_err() {
             self.ending.truncated = true;
             return;
@@ -145,7 +145,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
     }
 
     /// Adds a CNAME; its target, unless the answer is full.
-    fn alias(&mut self, owner: &[u8], rrset: &'s RRset) -> Option<&'s [u8]> {
+    fn alias(&mut self, owner: &[u8], rrset: RRset<'s>) -> Option<&'s [u8]> {
         if self.put(Section::Answer, owner, rrset, rrset.ttl).is_err() {
             self.ending.truncated = true;
             return None;
@@ -155,7 +155,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
 
     /// Adds a DNAME and the CNAME made from it (RFC 6672 §3.1): the name with its last octets, which
     /// are `owner`, replaced by the target. None: the answer ends here.
-    fn dname(&mut self, sent: &[u8], prefix: usize, owner: &[u8], rrset: &RRset) -> Option<Asked> {
+    fn dname(&mut self, sent: &[u8], prefix: usize, owner: &[u8], rrset: RRset<'_>) -> Option<Asked> {
         if self.put(Section::Answer, owner, rrset, rrset.ttl).is_err() {
             self.ending.truncated = true;
             return None;
@@ -177,7 +177,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
     }
 
     /// Leads the client to the servers of a zone below (RFC 1034 §4.2.1).
-    fn referral(&mut self, zone: &ZoneTree, cut: &[u8], ns: &RRset, first: bool) {
+    fn referral(&mut self, zone: &ZoneTree, cut: &[u8], ns: RRset<'_>, first: bool) {
         // AA speaks of the question's name: behind an alias of ours it stays.
         self.ending.authoritative = !first;
         if self.put(Section::Authority, cut, ns, ns.ttl).is_err() {
@@ -195,7 +195,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
     /// The name exists, the type does not (RFC 2308 §2.2).
     pub(super) fn nodata(&mut self, zone: &ZoneTree, at_most: u32) {
         let ttl = zone.negative_ttl().min(at_most);
-        if self.put(Section::Authority, zone.apex().as_wire(), zone.soa(), ttl).is_err() {
+        if self.put(Section::Authority, zone.apex(), zone.soa(), ttl).is_err() {
             self.ending.truncated = true;
         }
     }
@@ -224,7 +224,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
     }
 
     /// Adds a whole RRset or nothing of it.
-    fn put(&mut self, section: Section, owner: &[u8], rrset: &RRset, ttl: u32) -> Result<(), Full> {
+    fn put(&mut self, section: Section, owner: &[u8], rrset: RRset<'_>, ttl: u32) -> Result<(), Full> {
         let before = self.writer.mark();
         for rdata in rrset.rdatas() {
             let written = self.writer.record(section, owner, Rtype(rrset.rtype), Class::IN, ttl, rdata);

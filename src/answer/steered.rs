@@ -1,10 +1,9 @@
 //! The answer of a service: where is the client, who answers there.
 
 use super::resolve::Resolution;
-use crate::geo::Match;
 use crate::model::{Family, ServiceId, Spread};
 use crate::steer::{self, Client, ClientKey};
-use crate::table::{Image, Reply, ServiceEntry};
+use crate::table::{Image, Placed, PlanTable, Reply, ServiceEntry};
 use crate::wire::{Class, Full, HEADER_LENGTH, Rtype, Section};
 use crate::zone::ZoneTree;
 
@@ -26,16 +25,15 @@ impl Resolution<'_, '_, '_> {
         let service = &self.snapshot.services[service.index()];
         self.cells.count(service.counter);
         let Some(family) = self.family(service) else { return self.nodata(zone, service.ttl) };
-        let place = self.locate();
         let plan = self.snapshot.plan(service);
-        let image = match plan.reply(family, place.location) {
-            Reply::Split(split, images) => {
-                let key = self.client_key(service, plan.plan.policy.spread, split.shares().len() > 1, place);
-                let member = steer::pick(split, key);
-                let index = split.shares().iter().position(|share| share.member == member);
-                &images[index.expect("picked from these shares")]
+        let place = self.place(plan, family);
+        let image = match plan.reply(family, place.order) {
+            Reply::Split(index) => {
+                let (split, _) = plan.split(family, *index);
+                let key = self.client_key(service, plan.plan.policy.spread, place);
+                &plan.images(family, *index)[steer::pick_share(split, key)]
             }
-            Reply::Set(image) => {
+            Reply::Whole(image) => {
                 self.scope(place.length);
                 image
             }
@@ -56,21 +54,21 @@ impl Resolution<'_, '_, '_> {
     }
 
     /// By client subnet where the query has one with a source, else by the resolver (RFC 7871 §7.2.1).
-    fn locate(&self) -> Match {
+    fn place(&self, plan: &PlanTable, family: Family) -> Placed {
         let geo = &self.snapshot.parts.geo;
         let subnet = self.query.edns.and_then(|edns| edns.client_subnet).filter(|subnet| subnet.source > 0);
         let (place, source) = match subnet {
-            Some(subnet) => (geo.locate_prefix(subnet.address, subnet.source), FROM_ECS),
+            Some(subnet) => (plan.place(geo, family, subnet.address, subnet.source), FROM_ECS),
             // The answer does not depend on the subnet, so its scope is 0.
-            None => (Match { length: 0, ..geo.locate(self.asker.address) }, FROM_RESOLVER),
+            None => (Placed { length: 0, ..plan.place(geo, family, self.asker.address, u8::MAX) }, FROM_RESOLVER),
         };
-        let source = if geo.location(place.location).is_located() { source } else { FROM_NOTHING };
+        let source = if place.located { source } else { FROM_NOTHING };
         self.cells.count(self.snapshot.location_counter(source));
         place
     }
 
     /// The key to pick by; sets the scope: that of the place, or of the key where it decides.
-    fn client_key(&mut self, service: &ServiceEntry, spread: Spread, several: bool, place: Match) -> ClientKey {
+    fn client_key(&mut self, service: &ServiceEntry, spread: Spread, place: Placed) -> ClientKey {
         let subnet = self.query.edns.and_then(|edns| edns.client_subnet).filter(|subnet| subnet.source > 0);
         if spread == Spread::Random {
             self.scope(place.length);
@@ -78,7 +76,7 @@ impl Resolution<'_, '_, '_> {
         }
         // A scope that is always the whole key's length, whatever the source's: scopes of one answer
         // never overlap.
-        let key_length = subnet.filter(|_| several).map_or(0, |subnet| if subnet.address.is_ipv4() { 24 } else { 48 });
+        let key_length = subnet.map_or(0, |subnet| if subnet.address.is_ipv4() { 24 } else { 48 });
         self.scope(place.length.max(key_length));
         let client = subnet.map_or(Client::Resolver(self.asker.address), |subnet| Client::Subnet(subnet.address));
         steer::client_key(service.salt, client)

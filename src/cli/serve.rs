@@ -7,17 +7,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::arguments;
 use super::report::{self, StartError};
 use crate::admin;
-use crate::answer::{self, Asker};
+use crate::answer::{self, Asker, Batches};
 use crate::config::{Config, Server};
 use crate::control::{Control, Options, Shared};
-use crate::serve::{Bound, Respond, Serving, TcpSettings, Transport};
+use crate::probe::Report;
+use crate::serve::{Bound, Respond, Serving, TcpSettings, Transport, UdpSettings};
 use crate::steer::{self, Client};
 use crate::table::Cells;
+use crate::wire::Batch;
 
 /// Runs until SIGTERM or SIGINT, then drains.
 #[must_use]
@@ -52,7 +55,7 @@ impl Running {
         }
         let control = Control::open(options).map_err(StartError::Problems)?;
         let (config, shared) = (control.config(), control.shared());
-        let bound = Bound::bind(&config.server.listen, workers(&config.server)).map_err(io::Error::other)?;
+        let bound = bind(&config.server)?;
         let admin = admin::Admin::bind(&config.admin, shared.clone()).await?;
         let settings = TcpSettings { connections: config.server.tcp_connections, idle: config.server.tcp_idle };
         let serving = bound.serve(settings, |index| Worker::new(&shared, index))?;
@@ -84,6 +87,12 @@ impl Running {
         self.control.shared()
     }
 
+    /// Where observations of endpoints are told.
+    #[must_use]
+    pub fn reporter(&self) -> mpsc::Sender<Report> {
+        self.control.reporter()
+    }
+
     /// The configuration that it started with.
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
@@ -103,6 +112,20 @@ impl Running {
     }
 }
 
+fn bind(server: &Server) -> io::Result<Bound> {
+    let (receive_buffer, steer_by_cpu) = (server.receive_buffer, server.steer_by_cpu);
+    let settings = UdpSettings { workers: workers(server), receive_buffer, steer_by_cpu };
+    let bound = Bound::bind(&server.listen, settings).map_err(io::Error::other)?;
+    for address in bound.absent() {
+        warn!(%address, "no interface of this machine has this address: nobody is answered there until one does");
+    }
+    let granted = bound.receive_buffer()?;
+    if granted < receive_buffer {
+        warn!(granted, wanted = receive_buffer, "receive buffers are smaller than wanted: raise net.core.rmem_max");
+    }
+    Ok(bound)
+}
+
 /// UDP threads: one per core but one, which probes and control keep.
 fn workers(server: &Server) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -113,14 +136,15 @@ fn workers(server: &Server) -> usize {
 struct Worker {
     shared: Arc<Shared>,
     cells: Arc<Cells>,
+    batches: Batches,
     random: u64,
 }
 
 impl Worker {
     fn new(shared: &Arc<Shared>, index: usize) -> Self {
-        let cells = Arc::new(Cells::default());
+        let (cells, seed) = (Arc::new(Cells::default()), index as u64);
         shared.add_cells(cells.clone());
-        Self { shared: shared.clone(), cells, random: index as u64 }
+        Self { shared: shared.clone(), cells, batches: Batches::new(seed), random: seed }
     }
 }
 
@@ -133,6 +157,11 @@ impl Respond for Worker {
         };
         let asker = Asker { address: client.ip(), transport, random: self.random };
         answer::respond(&self.shared.published.load(), &self.cells, asker, query, out)
+    }
+
+    fn respond_batch(&mut self, batch: &mut Batch) {
+        // One snapshot a batch, and none while the worker waits for the next.
+        self.batches.respond(&self.shared.published.load(), &self.cells, batch);
     }
 }
 

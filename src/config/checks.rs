@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use super::report::{At, Report};
-use super::services::{PolicySpec, ServiceSpec};
+use super::services::{PolicySpec, ServiceSpec, Services, Steered};
 use super::zones::Zones;
 use crate::model::{
-    Endpoint, Family, FenceMask, FenceUnknown, Member, Name, PlaceSet, Plan, PlanId, Service, Severity, WhenNone,
+    Endpoint, Family, FenceMask, FenceUnknown, Member, Name, PlaceSet, Plan, PlanId, Severity, WhenNone,
 };
 
 /// Something wrong with a plan, to be said at each service that has it.
@@ -39,14 +39,15 @@ pub(super) struct Checker<'c> {
 
 impl Checker<'_> {
     /// Reports the faults of each service's plan: errors at each service, warnings at the first.
-    pub(super) fn check(&self, specs: &[ServiceSpec<'_>], services: &[Option<Service>], plans: &[Plan]) {
+    pub(super) fn check(&self, typed: &Services<'_>, services: &[Steered], plans: &[Plan]) {
         let faults: Vec<Vec<Fault>> = plans.iter().map(|plan| self.faults(plan)).collect();
         let mut warned: HashSet<PlanId> = HashSet::new();
-        for (spec, service) in specs.iter().zip(services) {
-            let Some(service) = service else { continue };
-            let first = warned.insert(service.plan);
-            for fault in &faults[service.plan.index()] {
-                self.say(fault, spec, first);
+        for (index, service) in services.iter().enumerate() {
+            let Ok(service) = &service.meaning else { continue };
+            let (first, faults) = (warned.insert(service.plan), &faults[service.plan.index()]);
+            let severe = |fault: &Fault| first || fault.severity == Severity::Error;
+            if faults.iter().any(severe) {
+                typed.one(index, self.report, |spec| faults.iter().for_each(|fault| self.say(fault, spec, first)));
             }
         }
     }
@@ -239,10 +240,10 @@ impl Checker<'_> {
 }
 
 /// Reports hostnames that would lead back to us, or nowhere (rule 26).
-pub(super) fn check_hostname(hostname: &At<Name>, services: &HashSet<&Name>, zones: &Zones, report: &Report<'_>) {
+pub(super) fn check_hostname(hostname: &At<Name>, is_service: bool, zones: &Zones, report: &Report<'_>) {
     let name = &hostname.value;
     let localhost: Name = "localhost".parse().expect("a name");
-    let (why, help) = if services.contains(name) {
+    let (why, help) = if is_service {
         ("is a service of ours", "name the cloud's host, not the steered name")
     } else if zones.holding(name).is_some() {
         ("lies in a zone of ours", "write its `addresses` instead")

@@ -19,6 +19,8 @@ pub struct Config {
     /// `[geoip] databases`, resolved against the configuration's folder; of several the
     /// first that has a field wins. May be empty: then every client is unlocated.
     pub databases: Vec<PathBuf>,
+    /// `[geoip] geo_memory`: octets at most for the busiest plans' tries.
+    pub geo_memory: u64,
     /// `[reload] settle`: files must lie still this long.
     pub settle: Duration,
     /// `[resolver]`
@@ -54,6 +56,10 @@ pub struct Server {
     pub state: PathBuf,
     /// UDP worker threads; none means one per core but one, at least one.
     pub workers: Option<usize>,
+    /// Octets of each UDP socket's receive buffer.
+    pub receive_buffer: usize,
+    /// A worker has the queries that arrive on its processors, instead of the kernel's spread.
+    pub steer_by_cpu: bool,
     /// TCP connections at once, over all listeners.
     pub tcp_connections: usize,
     /// A TCP connection without a query for this long is closed (RFC 7766 §6.2.3).

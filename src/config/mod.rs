@@ -9,6 +9,7 @@
 //! reported a second time. Where the text itself does not parse, the lines at fault are blanked, the
 //! rest is read, and nothing is resolved: what seems to be missing may stand in those lines.
 
+mod blocks;
 mod checks;
 mod combinations;
 mod endpoints;
@@ -26,7 +27,7 @@ mod table;
 mod words;
 mod zones;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -36,9 +37,12 @@ pub use meaning::{Admin, Config, Http, HttpMethod, Probe, ProbeKind, Resolver, S
 pub use words::{closest, glob};
 
 use crate::model::{
-    Addresses, Cloud, Coordinates, Cost, Country, Endpoint, Files, Name, Place, PlaceSet, Problem, Service, Site, Spot,
+    Addresses, Cloud, Coordinates, Cost, Country, Endpoint, FenceMask, Files, Name, Place, PlaceSet, Plan, Problem,
+    Site, Spot,
 };
+use blocks::{Blocks, Miscut};
 use report::{At, Report, Span};
+use services::{Services, Steered};
 use table::Table;
 use words::did_you_mean;
 
@@ -90,8 +94,7 @@ pub fn read(files: &mut dyn Files, path: &Path) -> Result<Loaded, Vec<Problem>> 
             return Err(vec![problem.at(Spot::of_span(&good, at..at)).help("save it as UTF-8")]);
         }
     };
-    let mut report = Report::new(path, text);
-    let loaded = parse(&mut report, text, files, path);
+    let (loaded, report) = parse_by_blocks(text, files, path).unwrap_or_else(|Miscut| parse(text, files, path));
     let (problems, failed) = report.finish();
     match loaded {
         Some((config, spots)) if !failed => Ok(Loaded { config, warnings: problems, spots }),
@@ -104,18 +107,36 @@ fn unreadable(path: &Path, why: &str) -> Problem {
         .help("say where it is with `--config FILE`")
 }
 
-/// Parses and reads; resolves where all of it parsed.
-fn parse(report: &mut Report<'_>, text: &str, files: &mut dyn Files, path: &Path) -> Option<(Config, Spots)> {
-    let tree = syntax::parse(report, text);
+type Parsed<'r> = (Option<(Config, Spots)>, Report<'r>);
+
+/// Parses, reads and resolves the text in parts, if it can be cut into parts and all of them parse.
+fn parse_by_blocks<'r>(text: &'r str, files: &mut dyn Files, path: &'r Path) -> Result<Parsed<'r>, Miscut> {
+    let (blocks, report) = (Blocks::of(text), Report::new(path, text));
+    let head = blocks.head();
+    let (tree, errors) = DeTable::parse_recoverable(&head);
+    if !errors.is_empty() || blocks.is_empty() || tree.get_ref().contains_key("services") {
+        return Err(Miscut);
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let typed = Typed { services: Services::Blocks(blocks), ..Typed::read(&report, tree.get_ref(), folder, files) };
+    let resolved = resolve(typed, &report, files, path)?;
+    Ok((resolved, report))
+}
+
+/// Parses and reads the text as one; resolves where all of it parsed.
+fn parse<'r>(text: &'r str, files: &mut dyn Files, path: &'r Path) -> Parsed<'r> {
+    let mut report = Report::new(path, text);
+    let tree = syntax::parse(&mut report, text);
     let folder = path.parent().unwrap_or(Path::new(""));
     if !report.is_partial() {
-        let typed = Typed::read(report, tree.get_ref(), folder, files);
-        return resolve(typed, report, files, path);
+        let typed = Typed::read(&report, tree.get_ref(), folder, files);
+        let resolved = resolve(typed, &report, files, path);
+        return (resolved.ok().flatten(), report); // nothing was cut
     }
     let rest = report.text_without_broken_lines();
     let (tree, _) = DeTable::parse_recoverable(&rest);
-    Typed::read(report, tree.get_ref(), folder, files);
-    None
+    Typed::read(&report, tree.get_ref(), folder, files);
+    (None, report)
 }
 
 /// All that was typed.
@@ -127,7 +148,7 @@ struct Typed<'a> {
     endpoints: Vec<endpoints::EndpointSpec<'a>>,
     zones: Vec<zones::ZoneSpec>,
     defaults: services::PolicySpec<'a>,
-    services: Vec<services::ServiceSpec<'a>>,
+    services: Services<'a>,
 }
 
 impl<'a> Typed<'a> {
@@ -141,7 +162,7 @@ impl<'a> Typed<'a> {
             endpoints: endpoints::read(&mut root),
             zones: zones::read(&mut root, folder, files),
             defaults: services::read_defaults(&mut root),
-            services: services::read(&mut root),
+            services: Services::Read(services::read(&mut root)),
         };
         root.finish();
         typed
@@ -188,7 +209,12 @@ fn check_readable(file: &At<PathBuf>, what: &str, files: &mut dyn Files, report:
     }
 }
 
-fn resolve(typed: Typed<'_>, report: &Report<'_>, files: &mut dyn Files, path: &Path) -> Option<(Config, Spots)> {
+fn resolve(
+    typed: Typed<'_>,
+    report: &Report<'_>,
+    files: &mut dyn Files,
+    path: &Path,
+) -> Result<Option<(Config, Spots)>, Miscut> {
     let (sets, regions) = (places::Sets::new(&typed.sets, report), sites::Regions::new(&typed.regions, report));
     let zones = zones::Zones::new(&typed.zones, files, report);
     for ca in typed.probes.iter().filter_map(|spec| spec.ca.as_ref()) {
@@ -196,21 +222,25 @@ fn resolve(typed: Typed<'_>, report: &Report<'_>, files: &mut dyn Files, path: &
     }
     let databases = databases(&typed.settings, path, files, report);
     let endpoints = endpoints::resolve(&typed.endpoints, &regions, &sets, &typed.probes, report);
-    check_service_names(&typed, &zones, report);
     let mut resolver = plans::Resolver {
         report,
         regions: &regions,
         sets: &sets,
         zones: &zones,
         endpoints: &endpoints,
-        names: typed.endpoints.iter().map(|spec| spec.name.as_ref().map_or("", |at| at.value)).collect(),
+        names: &plans::Names::new(&typed.endpoints),
         place_declared: typed.endpoints.iter().map(|spec| spec.place_declared).collect(),
         defaults: &typed.defaults,
         matches: HashMap::new(),
         plans: plans::Plans::default(),
     };
-    let services: Vec<Option<Service>> = typed.services.iter().map(|spec| resolver.resolve(spec)).collect();
+    let mut services: Vec<Steered> = Vec::new();
+    typed.services.each(report, |spec| {
+        let span = spec.name.as_ref().map_or(0..0, |at| at.span.clone());
+        services.push(Steered { meaning: resolver.resolve(spec), span });
+    })?;
     let plans::Plans { plans, fence_places, .. } = resolver.plans;
+    check_service_names(&services, &typed.endpoints, &zones, report);
     let combinations = combinations::combinations(&fence_places);
     checks::Checker {
         report,
@@ -223,45 +253,68 @@ fn resolve(typed: Typed<'_>, report: &Report<'_>, files: &mut dyn Files, path: &
 
     let spots = Spots {
         file: path.to_owned(),
-        services: typed.services.iter().filter_map(|spec| Some(report.spot(&spec.name.as_ref()?.span))).collect(),
+        services: services.iter().filter(|s| s.name().is_some()).map(|s| report.spot(&s.span)).collect(),
         endpoints: typed.endpoints.iter().filter_map(|spec| Some(report.spot(&spec.name.as_ref()?.span))).collect(),
         zones: typed.zones.iter().filter_map(|spec| Some(report.spot(&spec.file.as_ref()?.span))).collect(),
         databases: databases.iter().map(|(_, spot)| spot.clone()).collect(),
     };
-    let mut config = Config {
-        server: typed.settings.server,
-        admin: typed.settings.admin,
-        databases: databases.into_iter().map(|(file, _)| file).collect(),
-        settle: typed.settings.settle,
-        resolver: typed.settings.resolver,
-        first_round: typed.settings.first_round,
-        probes: typed.probes.into_iter().map(|spec| spec.probe).collect::<Option<_>>()?,
-        endpoints: endpoints.into_iter().collect::<Option<_>>()?,
-        zones: zones::resolve(typed.zones),
-        services: services.into_iter().collect::<Option<_>>()?,
-        plans,
-        fence_places,
-        fence_combinations: combinations,
-        labels: Vec::new(),
-        asns: Vec::new(),
-    };
-    (config.labels, config.asns) = named_of_clients(&config);
-    Some((config, spots))
+    let resolved = Resolved { databases, endpoints, services, plans, fence_places, combinations };
+    Ok(resolved.config(typed).map(|config| (config, spots)))
+}
+
+/// What names in the configuration turned out to mean.
+struct Resolved {
+    databases: Vec<(PathBuf, Option<Spot>)>,
+    endpoints: Vec<Option<Endpoint>>,
+    services: Vec<Steered>,
+    plans: Vec<Plan>,
+    fence_places: Vec<PlaceSet>,
+    combinations: Vec<FenceMask>,
+}
+
+impl Resolved {
+    /// The configuration; none where some part has errors, reported by now.
+    fn config(self, typed: Typed<'_>) -> Option<Config> {
+        let mut config = Config {
+            server: typed.settings.server,
+            admin: typed.settings.admin,
+            databases: self.databases.into_iter().map(|(file, _)| file).collect(),
+            geo_memory: typed.settings.geo_memory,
+            settle: typed.settings.settle,
+            resolver: typed.settings.resolver,
+            first_round: typed.settings.first_round,
+            probes: typed.probes.into_iter().map(|spec| spec.probe).collect::<Option<_>>()?,
+            endpoints: self.endpoints.into_iter().collect::<Option<_>>()?,
+            zones: zones::resolve(typed.zones),
+            services: self.services.into_iter().map(|service| service.meaning.ok()).collect::<Option<_>>()?,
+            plans: self.plans,
+            fence_places: self.fence_places,
+            fence_combinations: self.combinations,
+            labels: Vec::new(),
+            asns: Vec::new(),
+        };
+        (config.labels, config.asns) = named_of_clients(&config);
+        Some(config)
+    }
 }
 
 /// Names of services are unique, and no hostname of an endpoint leads back to us.
-fn check_service_names(typed: &Typed<'_>, zones: &zones::Zones, report: &Report<'_>) {
-    let mut first: HashMap<&Name, &Span> = HashMap::new();
-    for At { value: name, span } in typed.services.iter().filter_map(|spec| spec.name.as_ref()) {
+fn check_service_names(
+    services: &[Steered],
+    endpoints: &[endpoints::EndpointSpec<'_>],
+    zones: &zones::Zones,
+    report: &Report<'_>,
+) {
+    let mut first: HashMap<&Name, &Span> = HashMap::with_capacity(services.len());
+    for (name, span) in services.iter().filter_map(|service| Some((service.name()?, &service.span))) {
         if let Some(other) = first.get(name) {
             report_duplicate("service", &name.to_string(), span, other, report);
         } else {
             first.insert(name, span);
         }
     }
-    let services: HashSet<_> = first.into_keys().collect();
-    for hostname in typed.endpoints.iter().filter_map(|spec| spec.hostname.as_ref()) {
-        checks::check_hostname(hostname, &services, zones, report);
+    for hostname in endpoints.iter().filter_map(|spec| spec.hostname.as_ref()) {
+        checks::check_hostname(hostname, first.contains_key(&hostname.value), zones, report);
     }
 }
 

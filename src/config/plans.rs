@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
+use std::rc::Rc;
 
+use super::endpoints::EndpointSpec;
 use super::places::Sets;
 use super::report::{At, Report, one_of, quoted};
 use super::services::{Narrowed, PolicySpec, ServiceSpec, SpreadWord, WhenNoneSpec};
@@ -11,7 +13,7 @@ use super::sites::Regions;
 use super::words::{did_you_mean, glob};
 use super::zones::Zones;
 use crate::model::{
-    Addresses, Endpoint, EndpointId, Fence, FenceUnknown, MAX_FENCES, MAX_MEMBERS, Member, Place, PlaceSet, Plan,
+    Addresses, Endpoint, EndpointId, Fence, FenceUnknown, MAX_FENCES, MAX_MEMBERS, Member, Name, Place, PlaceSet, Plan,
     PlanId, Policy, Preference, Service, Spread, WhenNone, Within,
 };
 
@@ -31,12 +33,48 @@ pub(super) struct Resolver<'c, 'a> {
     /// In the order of the file; none where there were errors.
     pub(super) endpoints: &'c [Option<Endpoint>],
     /// Their names; one is missing only where it has errors.
-    pub(super) names: Vec<&'c str>,
+    pub(super) names: &'c Names<'c>,
     pub(super) place_declared: Vec<bool>,
     pub(super) defaults: &'c PolicySpec<'a>,
-    /// What each pattern matches.
-    pub(super) matches: HashMap<String, Vec<usize>>,
+    /// What each pattern with `*` matches.
+    pub(super) matches: HashMap<String, Rc<[usize]>>,
     pub(super) plans: Plans,
+}
+
+/// The names of the endpoints: a service may list ten of ten thousand, and there may be a hundred
+/// thousand services.
+pub(super) struct Names<'c> {
+    /// In the order of the file; empty where one has errors.
+    list: Vec<&'c str>,
+    /// Of each name its indices: more than one only where that was reported.
+    by_name: HashMap<&'c str, Rc<[usize]>>,
+}
+
+impl<'c> Names<'c> {
+    pub(super) fn new(specs: &'c [EndpointSpec<'c>]) -> Self {
+        let list: Vec<&str> = specs.iter().map(|spec| spec.name.as_ref().map_or("", |at| at.value)).collect();
+        let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
+        list.iter().enumerate().for_each(|(index, name)| by_name.entry(name).or_default().push(index));
+        Self { list, by_name: by_name.into_iter().map(|(name, indices)| (name, indices.into())).collect() }
+    }
+
+    /// Has one of them errors? Then what names no endpoint may mean that one.
+    fn are_incomplete(&self) -> bool {
+        self.by_name.contains_key("")
+    }
+
+    fn at(&self, index: usize) -> &'c str {
+        self.list[index]
+    }
+
+    /// The endpoints that a name or a pattern with `*` means.
+    fn matching(&self, pattern: &str) -> Rc<[usize]> {
+        if !pattern.contains('*') {
+            return self.by_name.get(pattern).cloned().unwrap_or_default();
+        }
+        let names = self.list.iter().enumerate();
+        names.filter(|(_, name)| glob(pattern, name)).map(|(index, _)| index).collect()
+    }
 }
 
 /// The plans so far.
@@ -48,16 +86,18 @@ pub(super) struct Plans {
 }
 
 impl Resolver<'_, '_> {
-    /// What a service means; none where it has errors, reported by now.
-    pub(super) fn resolve(&mut self, spec: &ServiceSpec<'_>) -> Option<Service> {
+    /// What a service means. Where it has errors, reported by now, its name alone if that is good.
+    pub(super) fn resolve(&mut self, spec: &ServiceSpec<'_>) -> Result<Service, Option<Name>> {
         let zone = spec.name.as_ref().and_then(|name| self.zones.of_service(name, self.report));
         let plan = self.plan(spec);
         let ttl = spec.policy.ttl.as_ref().or(self.defaults.ttl.as_ref()).map(|at| at.value);
-        Some(Service {
-            name: spec.name.as_ref()?.value.clone(),
+        let name = spec.name.as_ref().map(|at| at.value.clone());
+        let (Some(name), Some(zone), Some(plan)) = (&name, zone, plan) else { return Err(name) };
+        Ok(Service {
+            name: name.clone(),
             label: spec.label.into(),
-            zone: zone?,
-            plan: self.plans.intern(plan?),
+            zone,
+            plan: self.plans.intern(plan),
             ttl: ttl.unwrap_or(std::time::Duration::from_secs(TTL_SECONDS)),
         })
     }
@@ -84,32 +124,33 @@ impl Resolver<'_, '_> {
 
     /// Indices of the endpoints, ascending.
     fn members(&mut self, spec: &ServiceSpec<'_>) -> Option<Vec<usize>> {
-        let (mut members, mut good) = (BTreeSet::new(), true);
+        let (mut members, mut good) = (Vec::new(), true);
         for pattern in spec.endpoints.as_ref()? {
             let found = self.matching(pattern);
             good &= !found.is_empty();
-            members.extend(found);
+            members.extend_from_slice(&found);
         }
+        members.sort_unstable();
+        members.dedup();
         if members.len() > MAX_MEMBERS {
             let span = &spec.endpoints.as_ref()?[0].span;
             let message = format!("a service has at most {MAX_MEMBERS} endpoints; these are {}", members.len());
             self.report.error("too-many-endpoints", span, message);
             return None;
         }
-        good.then(|| members.into_iter().collect())
+        good.then_some(members)
     }
 
     /// The endpoints that a name or a pattern with `*` means; reports one that means none.
-    fn matching(&mut self, pattern: &At<&str>) -> Vec<usize> {
-        if let Some(found) = self.matches.get(pattern.value).filter(|found| !found.is_empty()) {
+    fn matching(&mut self, pattern: &At<&str>) -> Rc<[usize]> {
+        if let Some(found) = self.matches.get(pattern.value) {
             return found.clone();
         }
-        let names = self.names.iter().enumerate();
-        let found: Vec<usize> = names.filter(|(_, name)| glob(pattern.value, name)).map(|(index, _)| index).collect();
-        if found.is_empty() && !self.names.contains(&"") {
-            self.report_unmatched(pattern, &self.names);
+        let found = self.names.matching(pattern.value);
+        if found.is_empty() && !self.names.are_incomplete() {
+            self.report_unmatched(pattern, &self.names.list);
         }
-        if self.matches.len() < MAX_PATTERNS {
+        if pattern.value.contains('*') && !found.is_empty() && self.matches.len() < MAX_PATTERNS {
             self.matches.insert(pattern.value.to_owned(), found.clone());
         }
         found
@@ -163,11 +204,11 @@ impl Resolver<'_, '_> {
             WhenNoneSpec::Servfail => Some(WhenNone::Servfail),
             WhenNoneSpec::Nodata => Some(WhenNone::Nodata),
             WhenNoneSpec::Endpoint(name) => {
-                let member = members.iter().position(|&index| self.names[index] == name);
-                if member.is_none() && !self.names.contains(&"") {
+                let member = members.iter().position(|&index| self.names.at(index) == name);
+                if member.is_none() && !self.names.are_incomplete() {
                     let message =
                         format!("`when_none` names {}, which is no endpoint of `{}`", quoted(name), spec.label);
-                    let help = did_you_mean(name, members.iter().map(|&index| self.names[index]));
+                    let help = did_you_mean(name, members.iter().map(|&index| self.names.at(index)));
                     let help = help.or_else(|| Some("add it to the service's `endpoints`".to_owned()));
                     self.report.error_help("unknown-endpoint", &typed.span, message, help);
                 }
@@ -246,10 +287,10 @@ impl Resolver<'_, '_> {
             good &= meant;
             if !meant && !found.is_empty() {
                 let message = format!("{} matches no endpoint of this service", quoted(pattern.value));
-                let help = Some(format!("it has {}", one_of(members.iter().map(|&index| self.names[index]))));
+                let help = Some(format!("it has {}", one_of(members.iter().map(|&index| self.names.at(index)))));
                 self.report.error_help("no-match", &pattern.span, message, help);
             }
-            named.extend(found);
+            named.extend(found.iter().copied());
         }
         let mut allowed = BTreeSet::new();
         for (member, index) in members.iter().enumerate() {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::report::{At, quoted};
+use super::blocks::{Blocks, Miscut};
+use super::report::{At, Report, Span, quoted};
 use super::settings::{latency_ms, ttl};
 use super::table::{Table, Value};
-use crate::model::{MAX_MULTIVALUE, Name, Within};
+use crate::model::{MAX_MULTIVALUE, Name, Service, Within};
 
 /// Words of policies that later versions bring.
 const POLICY_LATER: &[&str] = &[
@@ -60,6 +61,47 @@ pub(super) struct ServiceSpec<'a> {
     pub(super) preferences: Option<Vec<PreferenceSpec<'a>>>,
     pub(super) cost_budget_ms: f32,
     pub(super) policy: PolicySpec<'a>,
+}
+
+/// All services as typed.
+pub(super) enum Services<'a> {
+    /// Read at once.
+    Read(Vec<ServiceSpec<'a>>),
+    /// Each read when it is asked for.
+    Blocks(Blocks<'a>),
+}
+
+/// A service with its place.
+pub(super) struct Steered {
+    /// The service; with errors its name, if that is good.
+    pub(super) meaning: Result<Service, Option<Name>>,
+    /// Its name as typed; empty where there is none.
+    pub(super) span: Span,
+}
+
+impl Services<'_> {
+    /// Hands each to `look`, in the order of the file.
+    pub(super) fn each(&self, report: &Report<'_>, mut look: impl FnMut(&ServiceSpec<'_>)) -> Result<(), Miscut> {
+        match self {
+            Self::Read(specs) => specs.iter().for_each(look),
+            Self::Blocks(blocks) => return blocks.each(report, &mut look),
+        }
+        Ok(())
+    }
+
+    /// Hands that one to `look`.
+    pub(super) fn one(&self, index: usize, report: &Report<'_>, mut look: impl FnMut(&ServiceSpec<'_>)) {
+        match self {
+            Self::Read(specs) => look(&specs[index]),
+            Self::Blocks(blocks) => blocks.one(index, report, look),
+        }
+    }
+}
+
+impl Steered {
+    pub(super) fn name(&self) -> Option<&Name> {
+        self.meaning.as_ref().map_or_else(Option::as_ref, |service| Some(&service.name))
+    }
 }
 
 /// An element of `fence`.

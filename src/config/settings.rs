@@ -2,6 +2,7 @@
 //! `[resolver]`, `[health]`.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use super::scalar::{NotPrefix, prefix, show_duration, socket};
 use super::table::{Table, Value};
 
 const SERVER_LATER: &[&str] = &["metrics_services"];
-const GEOIP_LATER: &[&str] = &["geo_memory"];
 const RELOAD_LATER: &[&str] = &["confirm_over"];
 const HEALTH_LATER: &[&str] = &[
     "window",
@@ -33,12 +33,18 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
+const MB: u64 = 1_000_000;
+const GB: u64 = 1000 * MB;
+/// Units of sizes, in octets, largest first.
+const SIZES: [(&str, u64); 4] = [("GB", GB), ("MB", MB), ("KB", 1000), ("B", 1)];
+
 /// What those tables say, with their defaults.
 pub(super) struct Settings {
     pub(super) server: Server,
     pub(super) admin: Admin,
     /// None: not typed.
     pub(super) databases: Option<Vec<At<PathBuf>>>,
+    pub(super) geo_memory: u64,
     pub(super) settle: Duration,
     pub(super) resolver: Resolver,
     pub(super) first_round: Duration,
@@ -52,11 +58,14 @@ impl Settings {
                 listen: vec![address("127.0.0.1:5300"), address("[::1]:5300")],
                 state: folder.join("state"),
                 workers: None,
+                receive_buffer: 4 * MB as usize,
+                steer_by_cpu: false,
                 tcp_connections: 1000,
                 tcp_idle: 10 * SECOND,
             },
             admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new() },
             databases: None,
+            geo_memory: 128 * MB,
             settle: 500 * MS,
             resolver: Resolver { servers: Vec::new(), keep_for: 24 * HOUR, allow_private: false },
             first_round: 5 * SECOND,
@@ -68,9 +77,10 @@ impl Settings {
         let mut settings = Self::new(folder);
         root.section("server", SERVER_LATER, |table| read_server(table, &mut settings.server, folder));
         root.section("admin", &[], |table| read_admin(table, &mut settings.admin));
-        root.section("geoip", GEOIP_LATER, |table| {
+        root.section("geoip", &[], |table| {
             let databases = table.optional("databases", |value| value.list(|item| path(item, folder)));
             settings.databases = databases.map(|at| at.value);
+            settings.geo_memory = table.or("geo_memory", settings.geo_memory, |value| size(value, 0..=64 * GB));
         });
         root.section("reload", RELOAD_LATER, |table| {
             settings.settle = table.or("settle", settings.settle, |value| value.duration(MS..=MINUTE));
@@ -97,6 +107,9 @@ fn read_server(table: &mut Table<'_>, server: &mut Server, folder: &Path) {
     }
     server.state = table.optional("state", |value| path(value, folder)).map_or(server.state.clone(), |at| at.value);
     server.workers = table.or("workers", None, workers);
+    let buffer = |value: &Value<'_>| size(value, 64_000..=GB).map(|octets| octets as usize);
+    server.receive_buffer = table.or("receive_buffer", server.receive_buffer, buffer);
+    server.steer_by_cpu = table.or("steer_by_cpu", server.steer_by_cpu, Value::flag);
     let connections = |value: &Value<'_>| value.integer(1..=1_000_000).map(|number| number as usize);
     server.tcp_connections = table.or("tcp_connections", server.tcp_connections, connections);
     server.tcp_idle = table.or("tcp_idle", server.tcp_idle, |value| value.duration(100 * MS..=HOUR));
@@ -123,6 +136,35 @@ fn read_resolver(table: &mut Table<'_>, resolver: &mut Resolver) {
     resolver.servers = servers.map_or(Vec::new(), |at| at.value.into_iter().map(|at| at.value).collect());
     resolver.keep_for = table.or("keep_for", resolver.keep_for, |value| value.duration(SECOND..=YEAR));
     resolver.allow_private = table.or("allow_private", false, Value::flag);
+}
+
+/// A size in octets.
+fn size(value: &Value<'_>, range: RangeInclusive<u64>) -> Option<u64> {
+    let text = value.text()?;
+    let Some(octets) = octets(text) else {
+        let form = "a whole number with its unit: `B`, `KB`, `MB` or `GB`, as in \"128MB\"";
+        return value.bad(format!("{} is no size; a size is {form}", quoted(text)), None);
+    };
+    if !range.contains(&octets) {
+        let (least, most) = (show_octets(*range.start()), show_octets(*range.end()));
+        return value.bad(format!("{} is not between {least} and {most}", quoted(text)), None);
+    }
+    Some(octets)
+}
+
+/// The octets in `text`: a whole number (underscores allowed) and its unit, of powers of a thousand.
+fn octets(text: &str) -> Option<u64> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '_')?);
+    let (_, octets) = SIZES.iter().find(|(name, _)| *name == unit)?;
+    let number = digits.starts_with(|c: char| c.is_ascii_digit()).then(|| digits.replace('_', ""))?;
+    number.parse::<u64>().ok()?.checked_mul(*octets)
+}
+
+/// In the largest unit that leaves no rest.
+fn show_octets(octets: u64) -> String {
+    let (name, unit) =
+        SIZES.iter().find(|(_, unit)| octets >= *unit && octets.is_multiple_of(*unit)).unwrap_or(&("B", 1));
+    format!("{}{name}", octets / unit)
 }
 
 /// A path; relative ones start at `folder`.
@@ -177,4 +219,34 @@ pub(super) fn ttl(value: &Value<'_>) -> Option<Duration> {
         return value.bad(message, format!("write \"{nearest}\""));
     }
     Some(ttl)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, octets) in [("128MB", 128_000_000), ("0B", 0), ("1_500KB", 1_500_000), ("2GB", 2_000_000_000)] {
+            assert_eq!(super::octets(text), Some(octets), "{text}");
+        }
+        for text in [
+            "",
+            "128",
+            "MB",
+            "128 MB",
+            "128mb",
+            "128MiB",
+            "-1MB",
+            "1.5GB",
+            "_1MB",
+            "99999999999999999999B",
+            "99999999999GB",
+        ] {
+            assert_eq!(octets(text), None, "{text}");
+        }
+        for text in ["128MB", "1500KB", "64GB", "0B", "7B"] {
+            assert_eq!(show_octets(octets(text).unwrap()), text);
+        }
+    }
 }

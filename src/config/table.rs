@@ -21,6 +21,8 @@ pub(super) struct Table<'a> {
     label: String,
     pub(super) span: Span,
     entries: &'a DeTable<'a>,
+    /// Where the text that the tree was made of begins in the file.
+    base: usize,
     asked: Vec<&'static str>,
     later: &'static [&'static str],
 }
@@ -34,7 +36,12 @@ impl<'a> Table<'a> {
         entries: &'a DeTable<'a>,
         later: &'static [&'static str],
     ) -> Self {
-        Self { report, label: label.into(), span, entries, asked: Vec::new(), later }
+        Self { report, label: label.into(), span, entries, base: 0, asked: Vec::new(), later }
+    }
+
+    /// The same of a text that begins at `base` in the file.
+    pub(super) fn based(self, base: usize) -> Self {
+        Self { base, ..self }
     }
 
     /// What `read` makes of the value of `key`, if it is there and good.
@@ -83,7 +90,7 @@ impl<'a> Table<'a> {
     pub(super) fn value(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.asked.push(key);
         let inner = self.entries.get(key)?;
-        Some(Value { report: self.report, key: key.to_owned(), inner })
+        Some(Value { report: self.report, key, base: self.base, inner })
     }
 
     /// A table within, read by `read` to its end.
@@ -103,8 +110,8 @@ impl<'a> Table<'a> {
     pub(super) fn into_entries(self) -> Vec<(At<&'a str>, Value<'a>)> {
         let entry = |(key, inner): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
             let key: &'a Spanned<toml::de::DeString<'a>> = key;
-            let value = Value { report: self.report, key: key.get_ref().to_string(), inner };
-            (At { value: &**key.get_ref(), span: key.span() }, value)
+            let value = Value { report: self.report, key: key.get_ref(), base: self.base, inner };
+            (At { value: &**key.get_ref(), span: moved(key.span(), self.base) }, value)
         };
         let mut entries: Vec<_> = self.entries.iter().map(entry).collect();
         entries.sort_by_key(|(key, _)| key.span.start);
@@ -114,7 +121,7 @@ impl<'a> Table<'a> {
     /// Reports what was not asked for.
     pub(super) fn finish(self) {
         for key in self.entries.keys() {
-            let (word, span) = (&**key.get_ref(), key.span());
+            let (word, span) = (&**key.get_ref(), moved(key.span(), self.base));
             if self.asked.contains(&word) {
                 continue;
             }
@@ -140,17 +147,23 @@ pub(super) fn not_built_yet(report: &Report<'_>, word: &str, span: &Span) {
     report.error_help("not-built-yet", span, message, Some("leave it out for now".to_owned()));
 }
 
+fn moved(span: Span, by: usize) -> Span {
+    span.start + by..span.end + by
+}
+
 /// A value being read.
 pub(super) struct Value<'a> {
     pub(super) report: &'a Report<'a>,
     /// The key that it stands behind.
-    key: String,
+    key: &'a str,
+    /// As the table's.
+    base: usize,
     inner: &'a Spanned<DeValue<'a>>,
 }
 
 impl<'a> Value<'a> {
     pub(super) fn span(&self) -> Span {
-        self.inner.span()
+        moved(self.inner.span(), self.base)
     }
 
     /// The value with its place.
@@ -230,7 +243,7 @@ impl<'a> Value<'a> {
         };
         if !range.contains(&found) {
             let (least, most) = (show_duration(*range.start()), show_duration(*range.end()));
-            let key = &self.key;
+            let key = self.key;
             let help = if found < *range.start() {
                 format!("write `{key} = \"{least}\"` or longer")
             } else {
@@ -264,8 +277,7 @@ impl<'a> Value<'a> {
             };
             return self.wrong_type("a list", help);
         };
-        let item = |inner| Value { report: self.report, key: self.key.clone(), inner };
-        Some(array.iter().map(item).collect())
+        Some(array.iter().map(|inner| Value { inner, ..*self }).collect())
     }
 
     /// The good elements of a list, each with its place.
@@ -285,7 +297,9 @@ impl<'a> Value<'a> {
     /// A table; `later` as in [`Table::new`].
     pub(super) fn table(&self, label: impl Into<String>, later: &'static [&'static str]) -> Option<Table<'a>> {
         match self.inner.get_ref() {
-            DeValue::Table(entries) => Some(Table::new(self.report, label, self.span(), entries, later)),
+            DeValue::Table(entries) => {
+                Some(Table::new(self.report, label, self.span(), entries, later).based(self.base))
+            }
             _ => self.wrong_type("a table", None),
         }
     }

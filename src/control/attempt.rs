@@ -1,5 +1,6 @@
 //! From a set of files to a snapshot, away from the control task.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -8,9 +9,11 @@ use tracing::warn;
 use super::files::DiskFiles;
 use super::last_good::LastGood;
 use super::load::{Loaded, load};
+use super::shared::Shared;
+use crate::answer::with_hot;
 use crate::config;
-use crate::model::{Files, Problem, State};
-use crate::table::{Counters, Snapshot, Standing};
+use crate::model::{Endpoint, EndpointId, Files, Problem, State};
+use crate::table::{Before, Counters, Snapshot, Standing};
 
 /// A set of files that was read and compiled.
 pub(super) struct Attempt {
@@ -29,10 +32,20 @@ pub(super) struct Compiled {
 }
 
 impl Attempt {
-    /// Reads and compiles what is on disk now, with every endpoint unknown.
-    pub(super) fn make(path: &Path, before: &Loaded, counters: &Counters) -> Self {
+    /// Reads and compiles what is on disk now. Endpoints stand as in what is served, so that hardly
+    /// anything is left to be settled when it is swapped in; new ones are unknown. `before` is the set
+    /// that serves.
+    pub(super) fn make(path: &Path, before: &Loaded, shared: &Shared) -> Self {
         let mut files = DiskFiles::default();
-        let result = compile(&mut files, path, Some(before), counters, State::Unknown);
+        let (counters, served) = (shared.counters().clone(), shared.published.load_full());
+        let endpoints = served.parts.config.endpoints.iter().enumerate();
+        let known: HashMap<&str, (usize, &Endpoint)> = endpoints.map(|(id, one)| (&*one.name, (id, one))).collect();
+        let standing = |endpoint: &Endpoint| match known.get(&*endpoint.name) {
+            Some((id, same)) if same.addresses == endpoint.addresses => served.standing(EndpointId::at(*id)).clone(),
+            _ => Standing::all(endpoint, State::Unknown),
+        };
+        let serving = Before { snapshot: &served, count: &|counter| shared.count(counter) };
+        let result = compile(&mut files, path, Some((before, serving)), &counters, &standing);
         Self { still_same: files.still_same(), files, result }
     }
 }
@@ -43,23 +56,34 @@ impl Attempt {
 /// # Errors
 /// Every problem found.
 pub fn trial(files: &mut dyn Files, path: &Path) -> Result<(Loaded, Snapshot), Vec<Problem>> {
-    let Compiled { loaded, snapshot, .. } = compile(files, path, None, &Counters::default(), State::Up)?;
+    let up = |endpoint: &Endpoint| Standing::all(endpoint, State::Up);
+    let Compiled { loaded, snapshot, .. } = compile(files, path, None, &Counters::default(), &up)?;
     Ok((loaded, snapshot))
 }
 
-/// Loads and compiles, with every endpoint in this state.
+/// Reads and compiles once more what is on disk, as an edit does: with parts of the set `before` and
+/// the standings that are served. Nothing is published.
+///
+/// # Errors
+/// Every problem found.
+pub fn reload(path: &Path, before: &Loaded, shared: &Shared) -> Result<(Loaded, Snapshot), Vec<Problem>> {
+    let Compiled { loaded, snapshot, .. } = Attempt::make(path, before, shared).result?;
+    Ok((loaded, snapshot))
+}
+
+/// Loads and compiles, with every endpoint standing so.
 pub(super) fn compile(
     files: &mut dyn Files,
     path: &Path,
-    before: Option<&Loaded>,
+    before: Option<(&Loaded, Before<'_>)>,
     counters: &Counters,
-    state: State,
+    standing: &dyn Fn(&Endpoint) -> Standing,
 ) -> Result<Compiled, Vec<Problem>> {
-    let loaded = load(files, path, before)?;
+    let loaded = load(files, path, before.map(|(loaded, _)| loaded))?;
     let mut counters = counters.clone();
-    let standing = |endpoint| Standing::all(endpoint, state);
     let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
-    let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters)?;
+    let before = before.map(|(_, serving)| serving);
+    let snapshot = with_hot(Snapshot::compile(loaded.parts.clone(), standings, &mut counters, before)?);
     Ok(Compiled { loaded, snapshot, counters })
 }
 
@@ -67,9 +91,10 @@ pub(super) fn compile(
 pub(super) fn from_last_good(path: &Path, files: &mut DiskFiles) -> Option<(Compiled, Timestamp)> {
     let state = config::state_folder(files, path);
     let sets = LastGood::below(&state).newest_first(path);
+    let unknown = |endpoint: &Endpoint| Standing::all(endpoint, State::Unknown);
     sets.into_iter().find_map(|mut set| {
         let config = set.config.clone();
-        compile(&mut set.files, &config, None, &Counters::default(), State::Unknown)
+        compile(&mut set.files, &config, None, &Counters::default(), &unknown)
             .inspect_err(|problems| problems.iter().for_each(|problem| warn!(kept = %set.at, %problem, "kept set")))
             .ok()
             .map(|compiled| (compiled, set.at))

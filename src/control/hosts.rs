@@ -30,18 +30,20 @@ impl Hosts {
         }
     }
 
-    /// Takes in what a hostname resolves to from now on.
-    pub(super) fn take_in(&mut self, resolved: Resolved) {
+    /// Takes in what a hostname resolves to from now on. Are they other addresses than before? The TTL
+    /// alone changes with almost every answer of a cache.
+    pub(super) fn take_in(&mut self, resolved: Resolved) -> bool {
         let Resolved { endpoint, addresses, ttl } = resolved;
-        // The TTL alone changes with almost every answer of a cache.
+        let moved = self.addresses.get(&endpoint) != Some(&addresses);
         if addresses.is_empty() {
             warn!(%endpoint, "no address of its hostname is known");
-        } else if self.addresses.get(&endpoint) != Some(&addresses) {
+        } else if moved {
             info!(%endpoint, ?addresses, "hostname resolved");
         }
         let ttl = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
         self.ttls.insert(endpoint.clone(), ttl);
         self.addresses.insert(endpoint, addresses);
+        moved
     }
 
     /// Forgets what does not hold any more after an edit. Another hostname at the same site shows the
@@ -87,7 +89,8 @@ mod tests {
         let kept = |(region, host): (&str, &str)| {
             let mut hosts = Hosts::default();
             let (endpoint, ttl) = (Arc::from("a"), Duration::from_secs(7));
-            hosts.take_in(Resolved { endpoint, addresses: vec!["192.0.2.1".parse().unwrap()], ttl });
+            let resolved = Resolved { endpoint, addresses: vec!["192.0.2.1".parse().unwrap()], ttl };
+            assert!(hosts.take_in(resolved.clone()) && !hosts.take_in(resolved));
             let after = config(region, host);
             hosts.edited(&config("us-east-1", one), &after);
             (hosts.addresses().len(), hosts.ttl(&after.endpoints[0]))

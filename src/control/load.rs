@@ -8,12 +8,12 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::files::Digest;
-use crate::config::{self, Config, Spots};
+use crate::config::{self, Config, Spots, Zone};
 use crate::geo::{self, Database, Geo};
-use crate::model::{Files, Name, PlaceSet, Problem};
+use crate::model::{Files, PlaceSet, Problem, ServiceId};
 use crate::probe::Trust;
 use crate::table::Parts;
-use crate::zone::{self, Steered, ZoneData, ZoneTree, Zones};
+use crate::zone::{self, Steered, ZoneTree, Zones};
 
 /// A set of files that passed.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Loaded {
     /// What a snapshot is compiled from.
     pub parts: Parts,
     /// Whom `https` probes trust.
-    pub trust: Trust,
+    pub trust: Arc<Trust>,
     /// What the operator should know all the same.
     pub warnings: Vec<Problem>,
     /// What was read, by content.
@@ -30,11 +30,21 @@ pub struct Loaded {
     reusable: Reusable,
 }
 
-/// Parts with what they were made from; the same source, the same part.
+/// What parts were made from, beside what the parts tell themselves; the same source, the same part.
 #[derive(Debug)]
 struct Reusable {
-    zones: Vec<(Name, Arc<ZoneData>, Vec<Problem>)>,
+    /// By `ZoneId`.
+    zones: Box<[ZoneSource]>,
     geo: GeoSource,
+}
+
+/// Of a zone. A server may have very many, so what is kept of one is small: a zone that changed is
+/// read anew, records and all.
+#[derive(Clone, Debug)]
+struct ZoneSource {
+    /// The files that its own one includes.
+    includes: Box<[PathBuf]>,
+    warnings: Box<[Problem]>,
 }
 
 /// All that a compiled [`Geo`] depends on.
@@ -75,10 +85,11 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     let zones = keep(zones, &mut problems);
     let geo = keep(geo, &mut problems);
     let trust = keep(trust, &mut problems);
-    let (Some((trees, data)), Some((geo, source)), Some(trust)) = (zones, geo, trust) else { return Err(problems) };
-    warnings.extend(data.iter().flat_map(|(_, _, warnings)| warnings.clone()));
+    let (Some((trees, sources)), Some((geo, source)), Some(trust)) = (zones, geo, trust) else { return Err(problems) };
+    warnings.extend(sources.iter().flat_map(|source| source.warnings.iter().cloned()));
     let parts = Parts { config: Arc::new(read.config), zones: Arc::new(trees), geo, file: path.into() };
-    let reusable = Reusable { zones: data, geo: source };
+    let reusable = Reusable { zones: sources.into(), geo: source };
+    let trust = Arc::new(trust);
     Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests), reusable })
 }
 
@@ -87,57 +98,71 @@ fn keep<T>(result: Result<T, Vec<Problem>>, problems: &mut Vec<Problem>) -> Opti
     result.map_err(|found| problems.extend(found)).ok()
 }
 
-type ReadZones = (Zones, Vec<(Name, Arc<ZoneData>, Vec<Problem>)>);
-
 fn zones(
     files: &mut Recorder<'_>,
     path: &Path,
     config: &Config,
     spots: &Spots,
     before: Option<&Loaded>,
-) -> Result<ReadZones, Vec<Problem>> {
-    let (mut trees, mut read, mut problems) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, zone) in config.zones.iter().enumerate() {
-        let found = match reusable_zone(files, &zone.name, &zone.file, before) {
-            Some(again) => Ok(again),
-            None => zone::read(files, &zone.file, &zone.name).map(|(data, warnings)| (Arc::new(data), warnings)),
-        };
-        let Some((data, warnings)) = keep(found, &mut problems) else { continue };
-        let steered = steered(config, spots, path, index);
-        let tree = keep(ZoneTree::build(&data, &steered), &mut problems);
-        trees.extend(tree.map(Arc::new));
-        read.push((zone.name.clone(), data, warnings));
+) -> Result<(Zones, Vec<ZoneSource>), Vec<Problem>> {
+    let (mut trees, mut sources, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    let services = services_by_zone(config);
+    let services_before = before.map(|before| services_by_zone(&before.parts.config));
+    let before = before.zip(services_before.as_deref());
+    for (zone, services) in config.zones.iter().zip(&services) {
+        if let Some((tree, source)) = reusable_zone(files, config, zone, services, before) {
+            trees.push(tree);
+            sources.push(source);
+            continue;
+        }
+        let Some((data, warnings)) = keep(zone::read(files, &zone.file, &zone.name), &mut problems) else { continue };
+        let steered: Vec<Steered> = services.iter().map(|&id| steered(config, spots, path, id)).collect();
+        trees.extend(keep(ZoneTree::build(&data, &steered), &mut problems));
+        sources.push(ZoneSource { includes: data.files()[1..].into(), warnings: warnings.into() });
     }
-    if problems.is_empty() { Ok((Zones::new(trees), read)) } else { Err(problems) }
+    if problems.is_empty() { Ok((Zones::new(trees), sources)) } else { Err(problems) }
 }
 
-/// What was read of the zone before, if its files, includes among them, are the same.
+/// The zone as it was before, if its files, includes among them, are the same and so are the services
+/// at its names. `before` goes with its services by zone.
 fn reusable_zone(
     files: &mut Recorder<'_>,
-    apex: &Name,
-    file: &Path,
-    before: Option<&Loaded>,
-) -> Option<(Arc<ZoneData>, Vec<Problem>)> {
-    let before = before?;
-    let (_, data, warnings) = before.reusable.zones.iter().find(|(name, ..)| name == apex)?;
-    let same = |path: &PathBuf| {
-        let digest = before.digests.get(path);
-        files.read(path).is_ok() && files.digests.get(path) == digest
-    };
-    let unchanged = data.files().first().is_some_and(|first| first == file) && data.files().iter().all(same);
-    unchanged.then(|| (data.clone(), warnings.clone()))
+    config: &Config,
+    zone: &Zone,
+    services: &[ServiceId],
+    before: Option<(&Loaded, &[Vec<ServiceId>])>,
+) -> Option<(ZoneTree, ZoneSource)> {
+    let (before, services_before) = before?;
+    let (id, tree) = before.parts.zones.find_zone(zone.name.as_wire())?;
+    let (source, config_before) = (&before.reusable.zones[id.index()], &before.parts.config);
+    let named = |id: &ServiceId| (*id, &config.services[id.index()].name);
+    let named_before = |id: &ServiceId| (*id, &config_before.services[id.index()].name);
+    let mut same = |path: &PathBuf| files.read(path).is_ok() && files.digests.get(path) == before.digests.get(path);
+    let unchanged = tree.apex() == zone.name.as_wire()
+        && config_before.zones[id.index()].file == zone.file
+        && services.iter().map(named).eq(services_before[id.index()].iter().map(named_before))
+        && same(&zone.file)
+        && source.includes.iter().all(same);
+    unchanged.then(|| (tree.clone(), source.clone()))
 }
 
-/// The services of one zone, with the places of their names.
-fn steered(config: &Config, spots: &Spots, path: &Path, zone: usize) -> Vec<Steered> {
-    let services = config.services.iter().enumerate().filter(|(_, service)| service.zone.index() == zone);
-    let steered = services.map(|(index, service)| Steered {
-        name: service.name.clone(),
-        service: crate::model::ServiceId::at(index),
+/// The services of each zone.
+fn services_by_zone(config: &Config) -> Vec<Vec<ServiceId>> {
+    let mut by_zone = vec![Vec::new(); config.zones.len()];
+    for (index, service) in config.services.iter().enumerate() {
+        by_zone[service.zone.index()].push(ServiceId::at(index));
+    }
+    by_zone
+}
+
+/// A service with the place of its name.
+fn steered(config: &Config, spots: &Spots, path: &Path, service: ServiceId) -> Steered {
+    Steered {
+        name: config.services[service.index()].name.clone(),
+        service,
         file: path.to_owned(),
-        spot: spots.services.get(index).cloned(),
-    });
-    steered.collect()
+        spot: spots.services.get(service.index()).cloned(),
+    }
 }
 
 fn geo(

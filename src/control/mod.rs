@@ -2,16 +2,20 @@
 //!
 //! ```text
 //! probe ── Report ──▶ Board::observe ── Verdict ──┐
-//! resolver ── Resolved ──▶ Board::reconfigure ────┼──▶ Snapshot::with_standings ──▶ publish
-//! Watch, SIGHUP ──settle──▶ load → compile (apart) ┘                                   │
-//!                             │ problems: log, journal, metric; nothing changes        ▼
-//!                             └ good: kept in state/last-good                    every worker
+//! resolver ── Resolved ──▶ Board::reconfigure ────┼──▶ Snapshot::with_standings ──▶ publish ──▶ every worker
+//! Watch, SIGHUP ──settle──▶ load → compile ────────┘                                   │
+//!                           (idle lane) │ problems: log, journal, metric               ▼
+//!                                       └ good: kept in state/last-good       the one before: freed
+//!                                         (idle lane)                             (idle lane)
 //! ```
 
 mod attempt;
+mod edits;
 mod explain;
 mod files;
+mod freeing;
 mod hosts;
+mod idle;
 mod last_good;
 mod load;
 mod run;
@@ -19,11 +23,14 @@ mod settling;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 mod watch;
 
-pub use attempt::trial;
+pub use attempt::{reload, trial};
 pub use explain::{Answered, Choice, Contender, DatabaseSays, Explanation, Placed, explain};
 pub use files::{Digest, DiskFiles, Sight};
+pub use freeing::Freeing;
+pub use idle::run_soon;
 pub use last_good::{KeptSet, LastGood};
 pub use load::{Loaded, load};
 pub use run::{Control, Options};

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::files::Digest;
+use super::load::Loaded;
 use crate::health::Board;
 use crate::model::Problem;
 use crate::serve::Faults;
@@ -22,7 +23,7 @@ pub struct Shared {
     pub started: Timestamp,
     board: Mutex<Board>,
     journal: Mutex<Journal>,
-    counters: Mutex<Counters>,
+    counters: Mutex<Arc<Counters>>,
     cells: Mutex<Vec<Arc<Cells>>>,
     faults: OnceLock<Arc<Faults>>,
     news: watch::Sender<()>,
@@ -56,6 +57,24 @@ pub struct Reload {
     pub problems: Vec<Problem>,
 }
 
+impl Journal {
+    pub(super) fn new(loaded: &Loaded, decision_hash: Digest, reload: Reload) -> Self {
+        let stale = reload.result == ReloadResult::Failed;
+        let (warnings, digests) = (loaded.warnings.clone(), loaded.digests.clone());
+        Self { reload, stale, ready: false, warnings, digests, decision_hash }
+    }
+}
+
+impl Reload {
+    pub(super) fn ok() -> Self {
+        Self { at: Timestamp::now(), result: ReloadResult::Ok, problems: Vec::new() }
+    }
+
+    pub(super) fn failed(problems: Vec<Problem>) -> Self {
+        Self { at: Timestamp::now(), result: ReloadResult::Failed, problems }
+    }
+}
+
 /// The ends of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadResult {
@@ -83,7 +102,7 @@ impl Shared {
             started: Timestamp::now(),
             board: Mutex::new(board),
             journal: Mutex::new(journal),
-            counters: Mutex::new(counters),
+            counters: Mutex::new(Arc::new(counters)),
             cells: Mutex::new(Vec::new()),
             faults: OnceLock::new(),
             news: watch::Sender::new(()),
@@ -101,7 +120,7 @@ impl Shared {
     }
 
     /// The names of the counters.
-    pub fn counters(&self) -> MutexGuard<'_, Counters> {
+    pub fn counters(&self) -> MutexGuard<'_, Arc<Counters>> {
         lock(&self.counters)
     }
 

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::family::Family;
-use super::partition::{Address, Builder};
 use super::trie::Trie;
 use crate::model::LocationId;
 
@@ -16,7 +15,8 @@ pub struct Merged {
 
 impl Merged {
     pub(super) fn new(v4: &Family<u32>, v6: &Family<u128>, value: &[u32]) -> Self {
-        Self { v4: merge(v4, value), v6: merge(v6, value) }
+        let value = |location: LocationId| value[location.index()];
+        Self { v4: v4.merged(value), v6: v6.merged(value) }
     }
 
     /// The value and the length of the leaf around an IPv4 address.
@@ -83,13 +83,4 @@ impl std::fmt::Debug for Merged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Merged({} octets)", self.octets())
     }
-}
-
-fn merge<A: Address>(family: &Family<A>, value: &[u32]) -> Trie<A> {
-    let mut builder = Builder::new();
-    for (start, length, location) in family.iter() {
-        let location: LocationId = location;
-        builder.push_at(start, length, value[location.index()]);
-    }
-    Trie::new(&builder.finish())
 }

@@ -20,6 +20,9 @@
 mod database;
 mod family;
 mod hash;
+mod inner;
+mod layout;
+mod lines;
 mod merged;
 mod partition;
 mod places;
@@ -112,8 +115,8 @@ pub fn compile(
     let mut summaries = Summaries::new(&locations);
     let (inner_v4, inner_v6) = (summaries.of(&v4), summaries.of(&v6));
     let mixed = summaries.finish();
-    let v4 = Family::new(v4, mixed.resolve(inner_v4));
-    let v6 = Family::new(v6, mixed.resolve(inner_v6));
+    let v4 = Family::new(&v4, &mixed.resolve(inner_v4));
+    let v6 = Family::new(&v6, &mixed.resolve(inner_v6));
     locations.extend(mixed.locations);
     Ok(Geo { v4, v6, locations, files })
 }
@@ -166,6 +169,13 @@ impl Geo {
     #[must_use]
     pub fn merged(&self, value: &[u32]) -> Merged {
         Merged::new(&self.v4, &self.v6, value)
+    }
+
+    /// Memory, in octets: of the tries, and of the lists for prefixes shorter than a leaf.
+    #[must_use]
+    pub fn octets(&self) -> (usize, usize) {
+        let (v4, v6) = (self.v4.octets(), self.v6.octets());
+        (v4.0 + v6.0, v4.1 + v6.1)
     }
 
     /// The files it was compiled from, in the order given.

@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address of one family as an unsigned integer, most significant bit first.
@@ -14,19 +15,23 @@ pub(super) trait Address: Copy + Ord + Hash + Debug {
     const WIDTH: u8;
     /// The lowest one.
     const ZERO: Self;
+    /// So many leading bits index the trie's first table,
+    const TOP: u8;
+    /// and so many more a second one, in the parts of the space that need it; 0 is none.
+    const CHUNK: u8;
 
     /// The first address past the prefix that begins here; `ZERO` past the end of the space.
     fn end(self, length: u8) -> Self;
-    /// The length of the prefix that reaches from here to `end`, where `ZERO` is the end of the space.
-    fn length_to(self, end: Self) -> u8;
     /// The length of the widest prefix that begins here and reaches no further than `end`.
     fn widest_to(self, end: Self) -> u8;
     /// The first address of the prefix of that length around this one.
     fn masked(self, length: u8) -> Self;
     /// The first address of the upper half of the prefix that begins here; `length` is below `WIDTH`.
     fn midpoint(self, length: u8) -> Self;
-    /// `count` bits from `skipped` on; past the width there are zeros.
-    fn bits(self, skipped: u8, count: u8) -> usize;
+    /// The `count` leading bits; at least one.
+    fn leading(self, count: u8) -> usize;
+    /// Without the `count` leading bits; zeros move up from below.
+    fn after(self, count: u8) -> Self;
     /// As the standard library has it.
     fn ip(self) -> IpAddr;
 
@@ -38,18 +43,15 @@ pub(super) trait Address: Copy + Ord + Hash + Debug {
 }
 
 macro_rules! address {
-    ($int:ty, $ip:ty) => {
+    ($int:ty, $ip:ty, $top:expr, $chunk:expr) => {
         impl Address for $int {
             const WIDTH: u8 = <$int>::BITS as u8;
             const ZERO: Self = 0;
+            const TOP: u8 = $top;
+            const CHUNK: u8 = $chunk;
 
             fn end(self, length: u8) -> Self {
                 self.wrapping_add((1 as $int).checked_shl(u32::from(Self::WIDTH - length)).unwrap_or(0))
-            }
-
-            fn length_to(self, end: Self) -> u8 {
-                // The size of the whole space wraps to 0, which has as many trailing zeros as bits.
-                Self::WIDTH - end.wrapping_sub(self).trailing_zeros() as u8
             }
 
             fn widest_to(self, end: Self) -> u8 {
@@ -66,8 +68,14 @@ macro_rules! address {
                 self | 1 << (Self::WIDTH - length - 1)
             }
 
-            fn bits(self, skipped: u8, count: u8) -> usize {
-                ((self << skipped) >> (Self::WIDTH - count)) as usize
+            #[inline(always)]
+            fn leading(self, count: u8) -> usize {
+                (self >> (Self::WIDTH - count)) as usize
+            }
+
+            #[inline(always)]
+            fn after(self, count: u8) -> Self {
+                self << count
             }
 
             fn ip(self) -> IpAddr {
@@ -76,18 +84,20 @@ macro_rules! address {
         }
     };
 }
-address!(u32, Ipv4Addr);
-address!(u128, Ipv6Addr);
+address!(u32, Ipv4Addr, 18, 0);
+address!(u128, Ipv6Addr, 14, 12);
 
 /// The value of space that nobody claimed.
 pub(super) const EMPTY: u32 = 0;
 
-/// A family's space as leaves in the order of addresses. The first starts at 0, each reaches to the
-/// next, the last to the end. Costs an address and four octets a leaf.
+/// A family's space as leaves in the order of addresses. The first starts at 0, each where the one
+/// before it ends, so that lengths say all: five octets a leaf. Of leaves with the same value no two
+/// are siblings: a leaf is the widest prefix around its addresses that has its value throughout.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Partition<A> {
-    starts: Vec<A>,
+    lengths: Vec<u8>,
     values: Vec<u32>,
+    family: PhantomData<A>,
 }
 
 impl<A: Address> Partition<A> {
@@ -118,20 +128,25 @@ impl<A: Address> Partition<A> {
         builder.finish()
     }
 
-    /// Every leaf's length and value, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u8, u32)> {
-        (0..self.len()).map(|index| (self.length(index), self.values[index]))
+    /// Every leaf's first address, length and value, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (A, u8, u32)> {
+        self.lengths.iter().zip(&self.values).scan(A::ZERO, |next, (&length, &value)| {
+            let start = *next;
+            *next = start.end(length);
+            Some((start, length, value))
+        })
     }
 
     /// Both at once: every leaf of the common refinement has what `combine` makes of the two values.
     pub(super) fn overlay(&self, other: &Self, mut combine: impl FnMut(u32, u32) -> u32) -> Self {
         let mut builder = Builder::new();
-        let (mut mine, mut theirs) = (0, 0);
-        while mine < self.len() && theirs < other.len() {
-            let length = self.length(mine).max(other.length(theirs));
-            builder.push(length, combine(self.values[mine], other.values[theirs]));
-            mine += usize::from(self.end(mine) == builder.next);
-            theirs += usize::from(other.end(theirs) == builder.next);
+        let (mut mine, mut theirs) = (self.iter().peekable(), other.iter().peekable());
+        while let (Some(&(start, length, value)), Some(&(their_start, their_length, their_value))) =
+            (mine.peek(), theirs.peek())
+        {
+            builder.push(length.max(their_length), combine(value, their_value));
+            mine.next_if(|_| start.end(length) == builder.next);
+            theirs.next_if(|_| their_start.end(their_length) == builder.next);
         }
         builder.finish()
     }
@@ -139,50 +154,28 @@ impl<A: Address> Partition<A> {
     /// Other values; neighbours that become equal merge.
     pub(super) fn map(&self, mut value: impl FnMut(u32) -> u32) -> Self {
         let mut builder = Builder::new();
-        for (length, old) in self.iter() {
+        for (_, length, old) in self.iter() {
             builder.push(length, value(old));
         }
         builder.finish()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    pub(super) fn length(&self, index: usize) -> u8 {
-        self.starts[index].length_to(self.end(index))
-    }
-
-    #[cfg(test)]
-    pub(super) fn start(&self, index: usize) -> A {
-        self.starts[index]
-    }
-
-    pub(super) fn value(&self, index: usize) -> u32 {
-        self.values[index]
-    }
-
-    /// The first address of every leaf.
-    pub(super) fn into_starts(self) -> Vec<A> {
-        self.starts
-    }
-
-    fn end(&self, index: usize) -> A {
-        self.starts.get(index + 1).copied().unwrap_or(A::ZERO)
+        self.lengths.len()
     }
 }
 
 /// Takes leaves in the order of addresses and merges equal neighbours into the widest prefix.
 #[derive(Debug)]
 pub(super) struct Builder<A> {
-    starts: Vec<A>,
+    lengths: Vec<u8>,
     values: Vec<u32>,
     next: A,
 }
 
 impl<A: Address> Builder<A> {
     pub(super) fn new() -> Self {
-        Self { starts: Vec::new(), values: Vec::new(), next: A::ZERO }
+        Self { lengths: Vec::new(), values: Vec::new(), next: A::ZERO }
     }
 
     /// The prefix after those before it. What lies between is empty.
@@ -194,13 +187,13 @@ impl<A: Address> Builder<A> {
     /// The rest of the space is empty.
     pub(super) fn finish(mut self) -> Partition<A> {
         self.fill_to(A::ZERO, EMPTY);
-        self.starts.shrink_to_fit();
+        self.lengths.shrink_to_fit();
         self.values.shrink_to_fit();
-        Partition { starts: self.starts, values: self.values }
+        Partition { lengths: self.lengths, values: self.values, family: PhantomData }
     }
 
     fn is_full(&self) -> bool {
-        self.next == A::ZERO && !self.starts.is_empty()
+        self.next == A::ZERO && !self.lengths.is_empty()
     }
 
     /// Fills up to `end`, where `ZERO` is the end of the space.
@@ -222,16 +215,15 @@ impl<A: Address> Builder<A> {
         self.next = start.end(length);
         // The upper half of a prefix merges with the lower one before it, if that is one leaf.
         while length > 0 && start.masked(length - 1) != start {
-            let lower = start.masked(length - 1);
-            if self.starts.last() != Some(&lower) || self.values.last() != Some(&value) {
+            if self.lengths.last() != Some(&length) || self.values.last() != Some(&value) {
                 break;
             }
-            self.starts.pop();
+            self.lengths.pop();
             self.values.pop();
-            start = lower;
             length -= 1;
+            start = start.masked(length);
         }
-        self.starts.push(start);
+        self.lengths.push(length);
         self.values.push(value);
     }
 }
@@ -249,20 +241,18 @@ mod tests {
     }
 
     fn value_at(partition: &Partition<u32>, address: u32) -> u32 {
-        partition.values[partition.starts.partition_point(|&start| start <= address) - 1]
+        partition.iter().take_while(|&(start, ..)| start <= address).last().unwrap().2
     }
 
     fn is_sound<A: Address>(partition: &Partition<A>) -> bool {
-        let aligned = (0..partition.len()).all(|index| {
-            let (start, length) = (partition.starts[index], partition.length(index));
-            start.masked(length) == start && start.end(length) == partition.end(index)
+        let leaves: Vec<_> = partition.iter().collect();
+        let aligned = leaves.iter().all(|&(start, length, _)| start.masked(length) == start);
+        let merged = leaves.windows(2).all(|pair| {
+            let [(_, before, lower), (start, length, upper)] = [pair[0], pair[1]];
+            length != before || start.masked(length - 1) == start || lower != upper
         });
-        let merged = (1..partition.len()).all(|index| {
-            let (length, start) = (partition.length(index), partition.starts[index]);
-            let siblings = length == partition.length(index - 1) && start.masked(length - 1) != start;
-            !siblings || partition.values[index] != partition.values[index - 1]
-        });
-        partition.starts[0] == A::ZERO && aligned && merged
+        let (last, length, _) = leaves[leaves.len() - 1];
+        last.end(length) == A::ZERO && aligned && merged
     }
 
     prop_compose! {
@@ -319,13 +309,13 @@ mod tests {
 
     #[test]
     fn the_ends_of_the_space() {
-        let whole = Partition::<u128>::empty();
-        assert_eq!((whole.len(), whole.length(0)), (1, 0));
-        let last = Partition::of_nested(vec![(u128::MAX, 128, 7)]);
-        assert_eq!((last.len(), last.values[128], last.length(128)), (129, 7, 128));
+        let leaves = |partition: &Partition<u128>| partition.iter().collect::<Vec<_>>();
+        assert_eq!(leaves(&Partition::empty()), [(0, 0, EMPTY)]);
+        let last = leaves(&Partition::of_nested(vec![(u128::MAX, 128, 7)]));
+        assert_eq!((last.len(), last[128]), (129, (u128::MAX, 128, 7)));
         let mut halves = Builder::<u32>::new();
         halves.push_at(0, 1, 5);
         halves.push_at(1 << 31, 1, 5);
-        assert_eq!(halves.finish(), Partition { starts: vec![0], values: vec![5] });
+        assert_eq!(halves.finish().iter().collect::<Vec<_>>(), [(0, 0, 5)]);
     }
 }

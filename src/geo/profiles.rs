@@ -108,7 +108,7 @@ impl Profiles {
     }
 
     fn weigh<A: Address>(&mut self, space: &Partition<A>) {
-        for (length, profile) in space.iter().filter(|&(_, profile)| profile != MAPPED) {
+        for (_, length, profile) in space.iter().filter(|&(_, _, profile)| profile != MAPPED) {
             self.list[profile as usize].weight += A::weight(length) as f64;
         }
     }

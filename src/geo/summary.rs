@@ -24,6 +24,9 @@ const KEPT: usize = 16;
 /// need be, never laxer.
 const MAX_MIXED: usize = 1 << 13;
 
+/// Stands for the location of an inner node that is that of its first leaf: half of them all.
+pub(super) const AS_ITS_FIRST_LEAF: LocationId = LocationId(u32::MAX);
+
 /// Where clients may be anywhere.
 const EVERY_FENCE: FenceMask = FenceMask(u64::MAX);
 
@@ -54,11 +57,11 @@ impl<'a> Summaries<'a> {
     /// One entry for each leaf but the first: that of the inner node whose midpoint the leaf begins
     /// at. The first is only a filler. `partition` has location ids as values.
     pub(super) fn of<A: Address>(&mut self, partition: &Partition<A>) -> Inner {
-        let mut inner = vec![super::UNLOCATED; partition.len()];
+        let mut inner = vec![AS_ITS_FIRST_LEAF; partition.len()];
         // Finished subtrees from left to right, each longer than the one before it: at most one a bit.
         let mut stack: Vec<(u8, usize, Inside)> = Vec::with_capacity(usize::from(A::WIDTH) + 2);
         let mut weights = Vec::with_capacity(KEPT * stack.capacity());
-        for (index, (length, value)) in partition.iter().enumerate() {
+        for (index, (_, length, value)) in partition.iter().enumerate() {
             let id = LocationId(value);
             let leaf = Inside::leaf(id, &self.locations[id.index()], A::weight(length), &mut weights);
             stack.push((length, index, leaf));
@@ -70,7 +73,8 @@ impl<'a> Summaries<'a> {
                 let (length, _, left) = stack.last_mut().expect("two");
                 left.absorb(&right, &mut weights);
                 *length -= 1;
-                inner[at] = self.location(left, &weights);
+                let location = self.location(left, &weights);
+                inner[at] = if location == left.first { AS_ITS_FIRST_LEAF } else { location };
             }
         }
         Inner(inner)
@@ -122,7 +126,10 @@ pub(super) struct Mixed {
 impl Mixed {
     /// The final ids of inner nodes.
     pub(super) fn resolve(&self, inner: Inner) -> Vec<LocationId> {
-        let resolve = |id: LocationId| id.index().checked_sub(self.leaves).map_or(id, |pair| self.ids[pair]);
+        let resolve = |id: LocationId| match id.index().checked_sub(self.leaves) {
+            Some(pair) if id != AS_ITS_FIRST_LEAF => self.ids[pair],
+            _ => id,
+        };
         inner.0.into_iter().map(resolve).collect()
     }
 
@@ -138,6 +145,7 @@ type Weight = (LocationId, u64);
 #[derive(Clone, Copy, Debug)]
 struct Inside {
     from: usize,
+    first: LocationId,
     fences: FenceMask,
     located: bool,
     mixed: bool,
@@ -151,13 +159,13 @@ impl Inside {
         if !empty {
             weights.push((id, weight));
         }
-        Self { from, fences: location.fences, located: location.is_located(), mixed: false, empty }
+        Self { from, first: id, fences: location.fences, located: location.is_located(), mixed: false, empty }
     }
 
     /// `upper` is what was put on the stack after this.
     fn absorb(&mut self, upper: &Self, weights: &mut Vec<Weight>) {
         if upper.empty || self.empty {
-            *self = if upper.empty { *self } else { *upper };
+            *self = if upper.empty { *self } else { Self { first: self.first, ..*upper } };
             return;
         }
         self.mixed |= upper.mixed || self.fences != upper.fences || self.located != upper.located;

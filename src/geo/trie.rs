@@ -1,142 +1,188 @@
 //! Address → leaf, for the hot path: a trie of run-length bitmaps.
 //!
-//! The eighteen leading bits index a table; each node below decides six more. A node is a 64-bit
-//! bitmap and a list of entries, one for each run of equal ones among its 64 slots: a bit marks where
-//! a run begins, so an entry's place is a count of bits. An entry is a node further down, or a leaf:
-//! its value and its length beyond the bits that led to the node. All nodes lie in one arena of
-//! words, a node's bitmap and entries together, so that most levels cost one cache line.
+//! The leading bits index tables: eighteen bits one table for IPv4; for IPv6 fourteen one, and twelve
+//! more a second one in the few parts of the space that are in use. A **table**'s entry is a leaf (its
+//! length and value) or leads down. Each **node** below the tables decides six bits more. It begins with
+//! a bitmap that marks, among its 64 slots, where a run of equal ones begins; then comes an entry for
+//! each run, so that an entry's place is a count of bits. An **entry** has sixteen bits: a value below
+//! 2¹⁵, or the distance, from a base that stands before the bitmap, of a node further down or of a large
+//! value. Nodes lie in cache lines as `lines` has it: nearly all of them cost one miss.
+//!
+//! Lengths are not kept in nodes. A leaf is the widest prefix with one value throughout
+//! ([`Partition`]), so it is the widest block of slots around the address that lies in its run.
 
 use std::marker::PhantomData;
 
+use super::layout::{FromLeaves, FromTrie};
+use super::lines::Lines;
 use super::partition::{Address, Partition};
 use crate::model::prefetch;
 
-const ROOT_BITS: u8 = 18;
-const STRIDE: u8 = 6;
-
-/// Set on entries that lead to a node; the rest is its place in the arena.
-const NODE: u32 = 1 << 31;
-/// Where a leaf keeps its length, of five bits, above its value.
-const LENGTH_SHIFT: u32 = 26;
+/// Bits that a node decides.
+pub(super) const STRIDE: u8 = 6;
+/// Set on table entries that lead down; the rest is a place among the lines, or among the tables.
+pub(super) const DOWN: u32 = 1 << 31;
+/// Where a table's leaf keeps its length, of five bits, above its value.
+pub(super) const LENGTH_SHIFT: u32 = 26;
 /// Values are below this.
 pub(super) const MAX_VALUE: u32 = 1 << LENGTH_SHIFT;
+/// Set on node entries that are distances from the base.
+pub(super) const FAR: u16 = 1 << 15;
+/// Units of a node's bitmap, and of its base, which stands before it if the node needs one.
+pub(super) const BITMAP: usize = 4;
+pub(super) const BASE: usize = 2;
 
 /// What a partition says, frozen for look-ups.
 pub(super) struct Trie<A> {
-    root: Box<[u32]>,
-    arena: Box<[u32]>,
-    family: PhantomData<A>,
+    /// The first table and, behind it, the second ones.
+    pub(super) tables: Box<[u32]>,
+    pub(super) lines: Lines,
+    pub(super) family: PhantomData<A>,
+}
+
+/// What an entry of a node is.
+pub(super) enum Entry {
+    Value(u32),
+    /// The node there, with that bitmap.
+    Node(usize, u64),
 }
 
 impl<A: Address> Trie<A> {
     pub(super) fn new(partition: &Partition<A>) -> Self {
-        let mut layout = Layout { partition, leaf: 0, arena: Vec::new() };
-        let mut root = Vec::with_capacity(1 << ROOT_BITS);
-        while root.len() < 1 << ROOT_BITS {
-            let (entry, slots) = layout.entry(0, ROOT_BITS);
-            root.extend(std::iter::repeat_n(entry, slots));
-        }
-        Self { root: root.into(), arena: layout.arena.into(), family: PhantomData }
+        FromLeaves::new(partition.iter()).trie()
     }
 
-    /// Begins to fetch the entry of the root that an address leads to.
+    /// The same space with other values; leaves that become equal merge.
+    pub(super) fn map(&self, value: impl Fn(u32) -> u32) -> Self {
+        FromTrie::new(self, value).trie()
+    }
+
+    /// Begins to fetch what the first step of a look-up reads.
     #[inline(always)]
     pub(super) fn prefetch_root(&self, address: A) {
-        prefetch(&self.root[address.bits(0, ROOT_BITS)]);
+        let first = &self.tables[address.leading(A::TOP)];
+        // The few entries of IPv6's first table that are in use stay in the nearest cache.
+        if A::CHUNK > 0 && first & DOWN != 0 {
+            prefetch(&self.tables[Self::second(*first, address)]);
+        } else {
+            prefetch(first);
+        }
     }
 
     /// Begins to fetch the node below that.
     #[inline(always)]
     pub(super) fn prefetch_node(&self, address: A) {
-        let entry = self.root[address.bits(0, ROOT_BITS)];
-        if entry & NODE != 0 {
-            prefetch(&self.arena[(entry & !NODE) as usize]);
+        let entry = self.table_entry(address);
+        if entry & DOWN != 0 {
+            self.lines.prefetch((entry & !DOWN) as usize);
         }
     }
 
     /// Memory, in octets.
     pub(super) fn octets(&self) -> usize {
-        size_of_val(&*self.root) + size_of_val(&*self.arena)
+        size_of_val(&*self.tables) + self.lines.octets()
     }
 
     /// The value and length of the leaf around an address.
     #[inline(always)]
     pub(super) fn get(&self, address: A) -> (u32, u8) {
-        let mut entry = self.root[address.bits(0, ROOT_BITS)];
-        let mut above = 0;
-        let mut depth = ROOT_BITS;
-        while entry & NODE != 0 {
-            let node = &self.arena[(entry & !NODE) as usize..];
-            let runs = u64::from(node[0]) | u64::from(node[1]) << 32;
-            let up_to = runs << (63 - address.bits(depth, STRIDE));
-            entry = node[1 + up_to.count_ones() as usize];
-            above = depth;
-            depth += STRIDE;
+        let entry = self.table_entry(address);
+        if entry & DOWN == 0 {
+            return (entry & (MAX_VALUE - 1), (entry >> LENGTH_SHIFT) as u8);
         }
-        (entry & (MAX_VALUE - 1), above + (entry >> LENGTH_SHIFT) as u8)
-    }
-}
-
-/// Lays nodes out, children before parents, while it goes through the leaves once.
-struct Layout<'a, A> {
-    partition: &'a Partition<A>,
-    leaf: usize,
-    arena: Vec<u32>,
-}
-
-impl<A: Address> Layout<'_, A> {
-    /// The next entry of a node `above` bits down that decides `stride` bits, and how many slots it has.
-    fn entry(&mut self, above: u8, stride: u8) -> (u32, usize) {
-        let length = self.partition.length(self.leaf);
-        let end = above + stride;
-        if length > end {
-            return (NODE | self.node(end), 1);
-        }
-        let value = self.partition.value(self.leaf);
-        assert!(value < MAX_VALUE, "locations are bounded far below");
-        self.leaf += 1;
-        (value | u32::from(length - above) << LENGTH_SHIFT, 1 << (end - length))
-    }
-
-    /// The node of the space in which the next leaf begins; its place in the arena.
-    fn node(&mut self, above: u8) -> u32 {
-        let (mut runs, mut entries, mut slot) = (0_u64, [0; 1 << STRIDE], 0);
-        let mut count = 0;
-        while slot < 1 << STRIDE {
-            let (entry, slots) = self.entry(above, STRIDE);
-            if count == 0 || entries[count - 1] != entry {
-                runs |= 1 << slot;
-                entries[count] = entry;
-                count += 1;
+        let mut place = (entry & !DOWN) as usize;
+        let mut runs = self.lines.word(place);
+        let mut decided = A::TOP + A::CHUNK;
+        let mut rest = address.after(decided);
+        loop {
+            let slot = rest.leading(STRIDE) as u32;
+            let index = (runs << (63 - slot)).count_ones() as usize - 1;
+            decided += STRIDE;
+            match self.node_entry(place, index) {
+                Entry::Value(value) => return (value, decided - block(runs, slot)),
+                Entry::Node(below, bitmap) => (place, runs) = (below, bitmap),
             }
-            slot += slots;
+            rest = rest.after(STRIDE);
         }
-        let place = u32::try_from(self.arena.len()).ok().filter(|place| place & NODE == 0);
-        self.arena.extend([runs as u32, (runs >> 32) as u32]);
-        self.arena.extend_from_slice(&entries[..count]);
-        place.expect("files are bounded, so leaves are")
     }
+
+    #[inline(always)]
+    fn table_entry(&self, address: A) -> u32 {
+        let first = self.tables[address.leading(A::TOP)];
+        if A::CHUNK > 0 && first & DOWN != 0 { self.tables[Self::second(first, address)] } else { first }
+    }
+
+    #[inline(always)]
+    fn second(first: u32, address: A) -> usize {
+        (first & !DOWN) as usize + address.after(A::TOP).leading(A::CHUNK)
+    }
+
+    /// The entry of a run of the node at a place.
+    #[inline(always)]
+    pub(super) fn node_entry(&self, place: usize, index: usize) -> Entry {
+        let entry = self.lines.unit(place + BITMAP + index);
+        if entry & FAR == 0 {
+            return Entry::Value(entry.into());
+        }
+        let far = self.lines.pair(place - BASE) as usize + usize::from(entry & !FAR);
+        let word = self.lines.word(far);
+        // A run begins at the first slot of every node; large values leave this bit free.
+        if word & 1 == 1 { Entry::Node(far, word) } else { Entry::Value(word as u32 >> 1) }
+    }
+}
+
+/// The binary logarithm of the widest aligned block of slots around `slot` in its run.
+#[inline(always)]
+fn block(runs: u64, slot: u32) -> u8 {
+    let first = slot - (runs << (63 - slot)).leading_zeros();
+    let next = slot + 1 + (runs >> slot >> 1 | 1 << (63 - slot)).trailing_zeros();
+    // A block that holds both slots reaches over the highest bit in which they differ. Before slot 0
+    // and past the last one there are others of a seventh bit.
+    let (before, after) = ((first.wrapping_sub(1) ^ slot) & 127, next ^ slot);
+    31 - (before.min(after) | 1).leading_zeros() as u8
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    fn agrees<A: Address>(prefixes: Vec<(A, u8, u32)>, random: &[A]) {
-        let partition = Partition::of_nested(prefixes);
-        let trie = Trie::new(&partition);
-        let mut edges = Vec::new();
-        for index in 0..partition.len() {
-            let expected = (partition.value(index), partition.length(index));
-            assert_eq!(trie.get(partition.start(index)), expected);
-            edges.push(partition.start(index));
+    fn agrees<A: Address>(partition: &Partition<A>, trie: &Trie<A>, random: &[A]) {
+        let leaves: Vec<_> = partition.iter().collect();
+        for &(start, length, value) in &leaves {
+            assert_eq!(trie.get(start), (value, length), "{start:?}/{length}");
+            if length < A::WIDTH {
+                assert_eq!(trie.get(start.midpoint(length)), (value, length), "{start:?}/{length}");
+            }
         }
         for &address in random {
-            let index = edges.partition_point(|&start| start <= address) - 1;
-            assert_eq!(trie.get(address), (partition.value(index), partition.length(index)));
+            let (_, length, value) = leaves[leaves.partition_point(|&(start, ..)| start <= address) - 1];
+            assert_eq!(trie.get(address), (value, length));
         }
+    }
+
+    /// Itself, and what becomes of it if values are mapped to many, few and one.
+    fn all_agree<A: Address>(prefixes: Vec<(A, u8, u32)>, random: &[A]) {
+        let partition = Partition::of_nested(prefixes);
+        let trie = Trie::new(&partition);
+        agrees(&partition, &trie, random);
+        let maps: [fn(u32) -> u32; 4] = [|value| value ^ 1 << 15, |value| value % 3, |value| (value % 2) << 20, |_| 7];
+        for map in maps {
+            agrees(&partition.map(map), &trie.map(map), random);
+        }
+    }
+
+    fn distinct<A: Address>(prefixes: Vec<(A, u8, u32)>) -> Vec<(A, u8, u32)> {
+        let masked = prefixes.into_iter().map(|(at, length, value)| ((at.masked(length), length), value));
+        masked.collect::<BTreeMap<_, _>>().into_iter().map(|((at, length), value)| (at, length, value)).collect()
+    }
+
+    fn value() -> impl Strategy<Value = u32> {
+        // Few ones, so that they merge; those at the border of large ones; any.
+        prop_oneof![0..4u32, (1u32 << 15) - 2..(1 << 15) + 2, 0..MAX_VALUE]
     }
 
     proptest! {
@@ -144,24 +190,38 @@ mod tests {
 
         #[test]
         fn it_says_what_the_partition_says(
-            v4 in prop::collection::vec((any::<u32>(), 0u8..=32, 0..MAX_VALUE), 0..40),
-            v6 in prop::collection::vec((any::<u128>(), 0u8..=128, 0..MAX_VALUE), 0..40),
-            near in prop::collection::vec(any::<u8>(), 8),
+            v4 in prop::collection::vec((any::<u32>(), 0u8..=32, value()), 0..40),
+            v6 in prop::collection::vec((any::<u128>(), 0u8..=128, value()), 0..40),
+            near in prop::collection::vec((0u8..128, 0u32..64, 0u8..=6, value()), 0..200),
             random in prop::collection::vec(any::<u128>(), 16),
         ) {
-            let mut v4: Vec<_> = v4.into_iter().map(|(at, length, value)| (at.masked(length), length, value)).collect();
-            // Neighbours too, so that runs and deep nodes come up.
-            let close = |first: u32, near: u8| (first ^ u32::from(near)).masked(30);
-            v4.extend(near.iter().filter_map(|&near| v4.first().map(|at| (close(at.0, near), 30, 7))).collect::<Vec<_>>());
-            agrees(v4, &random.iter().map(|&at| at as u32).collect::<Vec<_>>());
-            agrees(v6.into_iter().map(|(at, length, value)| (at.masked(length), length, value)).collect(), &random);
+            let (mut v4, mut v6) = (v4, v6);
+            // Neighbours of one prefix on its way down, so that nodes have many runs and many children.
+            let (root_v4, root_v6) = (v4.first().map_or(0, |at| at.0), v6.first().map_or(0, |at| at.0));
+            for (above, slot, length, value) in near {
+                let (above_v4, above_v6) = (above % 27, above.min(122));
+                v4.push((root_v4 ^ slot << (26 - above_v4), above_v4 + length, value));
+                v6.push((root_v6 ^ u128::from(slot) << (122 - above_v6), above_v6 + length, value));
+            }
+            all_agree(distinct(v4), &random.iter().map(|&at| at as u32).collect::<Vec<_>>());
+            all_agree(distinct(v6), &random);
         }
     }
 
     #[test]
     fn one_leaf_and_the_deepest_ones() {
-        agrees::<u128>(Vec::new(), &[0, u128::MAX]);
-        agrees::<u128>(vec![(u128::MAX, 128, 5), (u128::MAX - 1, 128, 6), (0, 128, MAX_VALUE - 1)], &[1, u128::MAX]);
-        agrees::<u32>(vec![(u32::MAX, 32, 5), (0, 31, 6)], &[1, 2]);
+        all_agree::<u128>(Vec::new(), &[0, u128::MAX]);
+        let deepest = vec![(u128::MAX, 128, 5), (u128::MAX - 1, 128, 6), (0, 128, MAX_VALUE - 1)];
+        all_agree::<u128>(deepest, &[1, u128::MAX]);
+        all_agree::<u32>(vec![(u32::MAX, 32, 5), (0, 31, 6)], &[1, 2]);
+    }
+
+    /// The largest nodes, each slot a node or a large value, several levels down.
+    #[test]
+    fn full_nodes() {
+        let hosts = (0..1 << 13).map(|low: u32| (0xc000_0000 | low, 32, low % 7));
+        all_agree(hosts.collect(), &[]);
+        let networks = (0..1 << 13).map(|low: u128| (0x2001_0db8 << 96 | low << 64, 64, (1 << 15) + low as u32));
+        all_agree(networks.collect(), &[]);
     }
 }

@@ -81,18 +81,19 @@ impl Prober {
 
     /// Runs exactly these checks from now on: those that ran before, with the same id and
     /// certificate authorities, are left alone, new ones begin with their first round, others stop.
-    /// `trust` holds the authorities of their probes.
+    /// `trust` holds the authorities of their probes. It returns soon: a check makes its HTTP client
+    /// when it is first due.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn reconfigure<'a>(&mut self, checks: impl IntoIterator<Item = (CheckId, &'a Arc<Check>)>, trust: &Trust) {
+    pub fn reconfigure<'a>(&mut self, checks: impl IntoIterator<Item = (CheckId, &'a Arc<Check>)>, trust: &Arc<Trust>) {
         let mut old = std::mem::take(&mut self.tasks);
         for (id, check) in checks {
             let pem = trust.pem(&check.probe).cloned();
             let kept = old.remove(&id).filter(|running| running.pem == pem);
             let running = kept.unwrap_or_else(|| {
-                let client = Client::new(check, trust);
-                Running { pem, task: self.start(id, &check.probe, client) }
+                let (check, trust) = (check.clone(), trust.clone());
+                Running { pem, task: self.start(id, &check.probe.clone(), move || Client::new(&check, &trust)) }
             });
             self.tasks.insert(id, running);
         }
@@ -105,39 +106,45 @@ impl Prober {
         Discarded { late: count(&self.shared.late), exhausted: count(&self.shared.exhausted) }
     }
 
-    fn start(&self, id: CheckId, probe: &Probe, attempt: impl Attempt) -> JoinHandle<()> {
+    fn start<A: Attempt>(
+        &self,
+        id: CheckId,
+        probe: &Probe,
+        make: impl FnOnce() -> A + Send + 'static,
+    ) -> JoinHandle<()> {
         let schedule = Schedule::new(probe.interval, probe.jitter, self.first_round, Random::seeded());
         let runner = Runner {
             id,
             timeout: probe.timeout,
             // Over half an interval late is too late.
             grace: probe.interval / 2,
-            attempt,
             shared: self.shared.clone(),
         };
-        tokio::spawn(runner.run(schedule))
+        tokio::spawn(runner.run(schedule, make))
     }
 }
 
 /// The task of one check.
-struct Runner<A> {
+struct Runner {
     id: CheckId,
     timeout: Duration,
     grace: Duration,
-    attempt: A,
     shared: Arc<Shared>,
 }
 
-impl<A: Attempt> Runner<A> {
-    /// Until the channel of reports is closed.
-    async fn run(self, mut schedule: Schedule) {
+impl Runner {
+    /// Until the channel of reports is closed. `make` is called when the first run is due, so that the
+    /// work is spread as the first runs are.
+    async fn run<A: Attempt>(self, mut schedule: Schedule, make: impl FnOnce() -> A) {
         let mut due = Instant::now() + schedule.next_gap();
+        sleep_until(due).await;
+        let attempt = make();
         loop {
             sleep_until(due).await;
             let late = due.elapsed() > self.grace;
             let permit = self.shared.in_flight.acquire().await.expect("it is never closed");
             let start = Instant::now();
-            let outcome = if late { self.shared.count_late() } else { self.outcome(start).await };
+            let outcome = if late { self.shared.count_late() } else { self.outcome(&attempt, start).await };
             drop(permit);
             if let Some(outcome) = outcome {
                 let report = Report { check: self.id, at: Timestamp::now(), outcome };
@@ -150,8 +157,8 @@ impl<A: Attempt> Runner<A> {
     }
 
     /// None: nothing is known of the target.
-    async fn outcome(&self, start: Instant) -> Option<Outcome> {
-        let cause = match timeout(self.timeout, self.attempt.attempt()).await {
+    async fn outcome(&self, attempt: &impl Attempt, start: Instant) -> Option<Outcome> {
+        let cause = match timeout(self.timeout, attempt.attempt()).await {
             Ok(Ok(())) => return Some(Outcome::Success { rtt: start.elapsed() }),
             Ok(Err(Failed::There(cause))) => cause,
             Ok(Err(Failed::Here(why))) => return self.shared.count_exhausted(&why),
@@ -242,7 +249,7 @@ mod tests {
             let (sender, reports) = mpsc::channel(16);
             let prober = Prober::new(4 * SECOND, sender);
             let start = Instant::now();
-            let start_one = |(id, attempt)| Running { pem: None, task: prober.start(CheckId(id), probe, attempt) };
+            let start_one = |(id, attempt)| Running { pem: None, task: prober.start(CheckId(id), probe, || attempt) };
             let tasks = (0..).zip(attempts).map(start_one).collect();
             Self { prober, reports, start, tasks }
         }
@@ -379,7 +386,7 @@ mod tests {
         let trust = || {
             let pem = rcgen::generate_simple_self_signed(vec!["x.example".to_owned()]).unwrap().cert.pem();
             let mut files = BTreeMap::from([("ca.pem".into(), Arc::<[u8]>::from(pem.as_bytes()))]);
-            Trust::load(std::slice::from_ref(&secure), &mut files).unwrap()
+            Arc::new(Trust::load(std::slice::from_ref(&secure), &mut files).unwrap())
         };
         let (plain, secured) = (check(&probe()), check(&secure));
         let (sender, mut reports) = mpsc::channel(16);

@@ -6,12 +6,27 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Transport;
+use super::{Transport, socket};
 
 /// Connections that the kernel completes ahead of `accept`.
 const BACKLOG: i32 = 1024;
 /// Ephemeral ports tried until one is free for TCP and UDP alike.
 const PORT_TRIES: usize = 32;
+/// Octets for replies on their way out: several batches, so that a worker seldom waits for the network
+/// interface.
+const SEND_BUFFER: usize = 1 << 20;
+
+/// How UDP is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpSettings {
+    /// Threads for each address; at least one.
+    pub workers: usize,
+    /// Octets of each socket's receive buffer.
+    pub receive_buffer: usize,
+    /// Worker `i` has what arrives on processor `c` where `c % workers = i`, and runs there. Otherwise
+    /// the kernel spreads clients over workers by a hash of addresses and ports.
+    pub steer_by_cpu: bool,
+}
 
 /// Sockets that hold their addresses and are not served yet.
 #[derive(Debug)]
@@ -20,7 +35,8 @@ pub struct Bound {
     pub(super) tcp: Vec<TcpListener>,
     /// `workers` for each address.
     pub(super) udp: Vec<UdpSocket>,
-    pub(super) workers: usize,
+    pub(super) settings: UdpSettings,
+    absent: Vec<SocketAddr>,
 }
 
 /// An address that cannot be listened on.
@@ -35,20 +51,46 @@ pub struct BindError {
 }
 
 impl Bound {
-    /// Binds TCP and UDP to each address, UDP once for each of `workers` (at least one). Port 0 finds
-    /// one port that is free for both. IPv6 sockets take no IPv4.
+    /// Binds TCP and UDP to each address, UDP once for each worker. Port 0 finds one port that is free
+    /// for both. IPv6 sockets take no IPv4. An address that no interface has yet is bound all the
+    /// same: a standby starts before its address comes over.
     ///
     /// # Errors
     /// [`BindError`]: the first address that cannot be had.
-    pub fn bind(listen: &[SocketAddr], workers: usize) -> Result<Self, BindError> {
-        let workers = workers.max(1);
-        let mut bound = Self { tcp: Vec::new(), udp: Vec::new(), workers };
+    pub fn bind(listen: &[SocketAddr], settings: UdpSettings) -> Result<Self, BindError> {
+        let settings = UdpSettings { workers: settings.workers.max(1), ..settings };
+        let mut bound = Self { tcp: Vec::new(), udp: Vec::new(), settings, absent: Vec::new() };
         for &address in listen {
-            let (tcp, udp) = bind_both(address, workers)?;
+            let (tcp, udp) = match bind_both(address, &settings, false) {
+                Err(error) if error.source.kind() == ErrorKind::AddrNotAvailable => {
+                    let sockets = bind_both(address, &settings, true)?;
+                    bound.absent.push(address);
+                    sockets
+                }
+                sockets => sockets?,
+            };
             bound.tcp.push(tcp);
             bound.udp.extend(udp);
         }
         Ok(bound)
+    }
+
+    /// Addresses bound that no interface has. Nobody is answered there until one does.
+    #[must_use]
+    pub fn absent(&self) -> &[SocketAddr] {
+        &self.absent
+    }
+
+    /// Octets of the smallest receive buffer that the system granted.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn receive_buffer(&self) -> io::Result<usize> {
+        let granted = |socket| {
+            // The kernel doubles what it is asked for, for its own needs, and tells the double.
+            socket2::SockRef::from(socket).recv_buffer_size().map(|octets| octets / 2)
+        };
+        self.udp.iter().map(granted).try_fold(usize::MAX, |least, granted| Ok(least.min(granted?)))
     }
 
     /// The addresses in their order, ports resolved.
@@ -59,14 +101,18 @@ impl Bound {
 }
 
 /// TCP first: its port is never shared, so a second server of ours is found here.
-fn bind_both(address: SocketAddr, workers: usize) -> Result<(TcpListener, Vec<UdpSocket>), BindError> {
+fn bind_both(
+    address: SocketAddr,
+    settings: &UdpSettings,
+    absent: bool,
+) -> Result<(TcpListener, Vec<UdpSocket>), BindError> {
     let mut tries_left = if address.port() == 0 { PORT_TRIES } else { 1 };
     loop {
         tries_left -= 1;
         let error = |transport| move |source| BindError { address, transport, source };
-        let tcp = bind_tcp(address).map_err(error(Transport::Tcp))?;
+        let tcp = bind_tcp(address, absent).map_err(error(Transport::Tcp))?;
         let resolved = tcp.local_addr().map_err(error(Transport::Tcp))?;
-        match bind_udp(resolved, workers) {
+        match bind_udp(resolved, settings, absent) {
             Ok(udp) => return Ok((tcp, udp)),
             Err(source) if source.kind() == ErrorKind::AddrInUse && tries_left > 0 => {}
             Err(source) => return Err(error(Transport::Udp)(source)),
@@ -74,8 +120,8 @@ fn bind_both(address: SocketAddr, workers: usize) -> Result<(TcpListener, Vec<Ud
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = new_socket(address, Type::STREAM, Protocol::TCP)?;
+fn bind_tcp(address: SocketAddr, absent: bool) -> io::Result<TcpListener> {
+    let socket = new_socket(address, Type::STREAM, Protocol::TCP, absent)?;
     // Connections of the server before this one may linger; they do not hold the address.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -87,23 +133,44 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// The workers' sockets share their port with each other, and would share it with a stranger that
 /// allows it (mDNS does), each getting some of the queries. A socket that shares with nobody finds
 /// such a stranger first.
-fn bind_udp(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
-    new_socket(address, Type::DGRAM, Protocol::UDP)?.bind(&address.into())?;
-    let bind_one = |_| {
-        let socket = new_socket(address, Type::DGRAM, Protocol::UDP)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&address.into())?;
-        Ok(socket.into())
-    };
-    (0..workers).map(bind_one).collect()
+fn bind_udp(address: SocketAddr, settings: &UdpSettings, absent: bool) -> io::Result<Vec<UdpSocket>> {
+    new_socket(address, Type::DGRAM, Protocol::UDP, absent)?.bind(&address.into())?;
+    let bind_one = |_| bind_worker(address, settings.receive_buffer, absent);
+    let sockets = (0..settings.workers).map(bind_one).collect::<io::Result<Vec<UdpSocket>>>()?;
+    if settings.steer_by_cpu {
+        socket::steer_by_cpu(&sockets[0], settings.workers)?;
+    }
+    Ok(sockets)
 }
 
-fn new_socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+fn bind_worker(address: SocketAddr, receive_buffer: usize, absent: bool) -> io::Result<UdpSocket> {
+    let socket = new_socket(address, Type::DGRAM, Protocol::UDP, absent)?;
+    socket.set_reuse_port(true)?;
+    socket::set_receive_buffer(&socket, receive_buffer)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket::ignore_path_mtu(&socket, address.is_ipv4())?;
+    if address.ip().is_unspecified() {
+        socket::tell_address_asked(&socket, address.is_ipv4())?;
+        // A route may make a whole prefix local that no interface has; replies come from there too.
+        allow_absent(&socket, address)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn new_socket(address: SocketAddr, kind: Type, protocol: Protocol, absent: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    if absent {
+        allow_absent(&socket, address)?;
+    }
     Ok(socket)
+}
+
+fn allow_absent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv4() { socket.set_freebind_v4(true) } else { socket.set_freebind_v6(true) }
 }
 
 impl fmt::Display for BindError {

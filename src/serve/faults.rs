@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::{error, warn};
 
+use super::drops::Drops;
+
 /// Counts since the start.
 #[derive(Debug, Default)]
 pub struct Faults {
     panics: AtomicU64,
     socket_errors: AtomicU64,
     evicted: AtomicU64,
+    pub(super) drops: Drops,
 }
 
 impl Faults {
@@ -25,6 +28,12 @@ impl Faults {
         self.socket_errors.load(Ordering::Relaxed)
     }
 
+    /// Queries by UDP that the kernel dropped, mostly because they came faster than they were read. The
+    /// kernel is asked: not for every query.
+    pub fn udp_drops(&self) -> u64 {
+        self.drops.total()
+    }
+
     /// TCP connections that were closed to make room at the limit.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
@@ -33,6 +42,14 @@ impl Faults {
     pub(super) fn count_panic(&self, client: SocketAddr) {
         if let Some(count) = bump(&self.panics) {
             error!(count, %client, "answering a query panicked: this is a bug; the client got no answer");
+        }
+    }
+
+    /// Whose query it was is not known, and all are answered still, if this one's own answering does
+    /// not panic as well.
+    pub(super) fn count_batch_panic(&self) {
+        if let Some(count) = bump(&self.panics) {
+            error!(count, "answering a batch of queries panicked: this is a bug; they are answered one by one");
         }
     }
 

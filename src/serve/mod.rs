@@ -3,7 +3,7 @@
 //! ```text
 //! bind(listen) → Bound ── serve(settings, responder for each worker) → Serving ── stop().await
 //!    one TCP listener and, for each worker, one UDP socket (SO_REUSEPORT) an address
-//! UDP worker: receive → respond → send (udp.rs)
+//! UDP worker: receive → respond → send, by the batch (udp.rs over socket.rs)
 //! TCP: accept → gate, which keeps the limit (tcp.rs) → connection (connection.rs)
 //! ```
 //! Nothing that a client sends ends a worker: socket errors and panics of the responder are counted
@@ -11,7 +11,11 @@
 
 mod bind;
 mod connection;
+mod drops;
 mod faults;
+mod homes;
+mod names;
+mod socket;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -25,10 +29,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::wire::{Batch, LONGEST};
+use crate::wire::Batch;
 use connection::Responders;
 
-pub use bind::{BindError, Bound};
+pub use bind::{BindError, Bound, UdpSettings};
 pub use faults::Faults;
 
 /// What a query came by.
@@ -43,21 +47,19 @@ pub enum Transport {
 /// Answers messages. Each worker has its own and is alone with it, so it may keep scratch space.
 pub trait Respond: Send + 'static {
     /// Writes the reply to `query` into `out` and returns its length; 0 is silence (which closes a
-    /// TCP connection). `out` has 4,096 octets for UDP and 65,535 for TCP. It is called on the data
-    /// path and may not block. It may panic: that is silence, and the next query finds it as it was
-    /// left.
+    /// TCP connection). `out` has [`LONGEST`] octets for UDP and 65,535 for TCP. It is called on the
+    /// data path and may not block. It may panic: that is silence, and the next query finds it as it
+    /// was left.
+    ///
+    /// [`LONGEST`]: crate::wire::LONGEST
     fn respond(&mut self, client: SocketAddr, transport: Transport, query: &[u8], out: &mut [u8]) -> usize;
 
-    /// Answers what came by UDP together, each in its place. Where one has octets beyond its length,
-    /// they are of an earlier one.
+    /// Answers what came by UDP together, each in its place, in order, counting [`Batch::begun`] up
+    /// before it writes to a slot. Where a query has octets beyond its length, they are of an earlier
+    /// one. It may panic: the query begun with last is lost, and those behind it are answered one by
+    /// one.
     fn respond_batch(&mut self, batch: &mut Batch) {
-        let mut reply = [0; LONGEST];
-        for index in 0..batch.count {
-            let query = &batch.slots[index][..batch.lengths[index].into()];
-            let length = self.respond(batch.clients[index], Transport::Udp, query, &mut reply);
-            batch.slots[index][..length].copy_from_slice(&reply[..length]);
-            batch.lengths[index] = length as u16; // bounded by the buffer
-        }
+        batch.answer_each(|client, query, out| self.respond(client, Transport::Udp, query, out));
     }
 }
 
@@ -104,13 +106,18 @@ impl Bound {
         let (alive, stop) = watch::channel(());
         let faults = Arc::new(Faults::default());
         let addresses = self.addresses();
+        let UdpSettings { workers, steer_by_cpu, .. } = self.settings;
+        let cpus = if steer_by_cpu { socket::own_cpus()? } else { Vec::new() };
         let udp_workers = self.udp.len();
         let mut udp = Vec::with_capacity(udp_workers);
         for (index, socket) in self.udp.into_iter().enumerate() {
+            let socket = Arc::new(socket);
+            faults.drops.watch(Arc::downgrade(&socket));
             let worker = udp::Worker::new(socket, responder(index), Arc::clone(&faults), stop.clone())?;
-            udp.push(std::thread::Builder::new().name(format!("udp-{index}")).spawn(move || worker.run())?);
+            let own: Vec<usize> = cpus.iter().copied().filter(|cpu| cpu % workers == index % workers).collect();
+            udp.push(std::thread::Builder::new().name(format!("udp-{index}")).spawn(move || worker.run(&own))?);
         }
-        let shared = (0..self.workers).map(|index| responder(udp_workers + index)).collect();
+        let shared = (0..workers).map(|index| responder(udp_workers + index)).collect();
         let listeners =
             self.tcp.into_iter().map(tokio::net::TcpListener::from_std).collect::<std::io::Result<Vec<_>>>()?;
         let gate = tcp::Gate::new(settings, Responders::new(shared, Arc::clone(&faults)), stop);
@@ -130,6 +137,12 @@ impl Serving {
     #[must_use]
     pub fn faults(&self) -> &Arc<Faults> {
         &self.faults
+    }
+
+    /// Queries by UDP that the kernel dropped since the start.
+    #[must_use]
+    pub fn drops(&self) -> u64 {
+        self.faults.udp_drops()
     }
 
     /// Stops: UDP workers answer what has reached them, TCP connections what they have received;

@@ -1,89 +1,104 @@
-//! UDP: a thread with its own socket, one packet after the other.
+//! UDP: a thread with its own socket, one batch after the other.
+//!
+//! ```text
+//! receive → Respond::respond_batch → send
+//!              └ panic: the one begun last is lost, those behind it are answered one by one
+//! ```
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::warn;
 
+use super::socket::{self, BatchSocket};
 use super::{Faults, Respond, Transport, respond};
+use crate::wire::{BATCH, Batch};
 
 /// An idle worker looks this often whether it shall stop.
 const WAKE: Duration = Duration::from_millis(100);
 /// After an unexpected error of the socket, so that one that stays makes no busy loop.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(1);
 /// What a worker that shall stop answers still, at most.
-const LAST_PACKETS: usize = 4096;
-/// Octets of the longest reply by UDP.
-const REPLY_LENGTH: usize = 4096;
+const LAST_BATCHES: usize = 4096 / BATCH;
 
-/// One thread's socket, responder and buffers.
+/// One thread's socket, responder and batch.
 pub(super) struct Worker<R> {
-    socket: UdpSocket,
+    socket: BatchSocket,
     responder: R,
     faults: Arc<Faults>,
     stop: watch::Receiver<()>,
-    query: Box<[u8]>,
-    reply: Box<[u8]>,
+    batch: Batch,
 }
 
 impl<R: Respond> Worker<R> {
     pub(super) fn new(
-        socket: UdpSocket,
+        socket: Arc<UdpSocket>,
         responder: R,
         faults: Arc<Faults>,
         stop: watch::Receiver<()>,
     ) -> io::Result<Self> {
         socket.set_read_timeout(Some(WAKE))?;
         socket.set_write_timeout(Some(WAKE))?;
-        let (query, reply) = (vec![0; usize::from(u16::MAX)].into(), vec![0; REPLY_LENGTH].into());
-        Ok(Self { socket, responder, faults, stop, query, reply })
+        Ok(Self { socket: BatchSocket::new(socket)?, responder, faults, stop, batch: Batch::default() })
     }
 
-    pub(super) fn run(mut self) {
+    /// Serves until all shall stop; on these processors alone, where there are any.
+    pub(super) fn run(mut self, cpus: &[usize]) {
+        if !cpus.is_empty()
+            && let Err(error) = socket::run_on(cpus)
+        {
+            warn!(%error, ?cpus, "a UDP worker could not be bound to its processors; it runs on any");
+        }
         // The channel carries nothing; it is closed when all shall stop.
         while self.stop.has_changed().is_ok() {
-            if let Some((length, client)) = self.receive() {
-                self.answer(length, client);
-            }
+            self.serve_batch();
         }
-        if self.socket.set_nonblocking(true).is_ok() {
-            for _ in 0..LAST_PACKETS {
-                let Some((length, client)) = self.receive() else { break };
-                self.answer(length, client);
+        if self.socket.set_nonblocking().is_ok() {
+            for _ in 0..LAST_BATCHES {
+                if !self.serve_batch() {
+                    break;
+                }
             }
         }
     }
 
-    /// The next packet; none where none has come for a while.
-    fn receive(&mut self) -> Option<(usize, SocketAddr)> {
-        match self.socket.recv_from(&mut self.query) {
-            Ok(received) => Some(received),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) =>
-            {
-                None
-            }
+    /// False where nothing has come for a while.
+    fn serve_batch(&mut self) -> bool {
+        match self.socket.receive(&mut self.batch) {
+            Ok(()) => {}
             Err(error) => {
-                self.faults.count_socket_error("receiving by UDP", &error);
-                std::thread::sleep(PAUSE_AFTER_ERROR);
-                None
+                if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) {
+                    self.faults.count_socket_error("receiving by UDP", &error);
+                    std::thread::sleep(PAUSE_AFTER_ERROR);
+                }
+                return false;
             }
         }
+        self.answer();
+        let Self { socket, batch, faults, .. } = self;
+        socket.send(batch, |error| faults.count_socket_error("sending by UDP", &error));
+        true
     }
 
-    fn answer(&mut self, length: usize, client: SocketAddr) {
-        // Nobody listens on port 0; such a packet was forged.
-        if client.port() == 0 {
+    /// After a panic the slots tell what is left to do: those that the responder has not begun with
+    /// hold their queries still.
+    fn answer(&mut self) {
+        let Self { responder, batch, faults, .. } = self;
+        if catch_unwind(AssertUnwindSafe(|| responder.respond_batch(batch))).is_ok() {
             return;
         }
-        let Self { responder, query, reply, faults, .. } = self;
-        let length = respond(responder, client, Transport::Udp, &query[..length], reply, faults);
-        if length > 0
-            && let Err(error) = self.socket.send_to(&self.reply[..length], client)
-        {
-            self.faults.count_socket_error("sending by UDP", &error);
+        let begun = batch.begun.min(batch.count);
+        match begun.checked_sub(1) {
+            Some(lost) => {
+                batch.lengths[lost] = 0;
+                faults.count_panic(batch.clients[lost]);
+            }
+            None => faults.count_batch_panic(),
         }
+        batch.answer_each(|client, query, out| respond(responder, client, Transport::Udp, query, out, faults));
     }
 }

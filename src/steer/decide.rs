@@ -1,14 +1,15 @@
 //! The decision function, with its trace.
 
-use super::order::{Order, allowed, rank};
-use super::settle::{Settled, settle_by};
+use super::order::OrderBuf;
+use super::rank::{Facts, Ranker, allowed};
+use super::settle::{Settled, Settler};
 use crate::model::{Endpoint, Family, Location, Member, Plan, State};
 
 /// What a decision came to and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// The members that the location may use, best first.
-    pub order: Order,
+    pub order: OrderBuf,
     /// Who answers now.
     pub settled: Settled,
     /// The preference that decided it, as an index into `Policy::preferences`.
@@ -55,29 +56,52 @@ pub fn decide(
     estimate_ms: &[f32],
     states: &[Option<State>],
 ) -> Decision {
-    let order = rank(plan, endpoints, family, location, estimate_ms);
-    let (choice, preference) = settle_by(plan, &order, states);
+    let facts = Here { plan, endpoints, location, estimate_ms };
+    let mut ranker = Ranker::new(plan, endpoints, family, plan.policy.preferences.len());
+    let order = ranker.rank(location, &facts);
+    let (choice, preference) = Settler::new(plan, states.iter().copied()).settle_by(order);
     let settled = Settled::of(choice, plan, endpoints);
     let fenced = allowed(plan, endpoints, family, location);
     let candidate = |member: Member| {
         let endpoint = &endpoints[plan.members[member.index()].index()];
-        let preferences = order.preferences.iter().map(|reach| usize::from(reach.preference));
         let names = |preference: &usize| plan.policy.preferences[*preference].members.binary_search(&member).is_ok();
         Candidate {
             member,
             estimate_ms: estimate_ms[member.index()],
             bias_ms: endpoint.bias_ms,
-            cost: endpoint.cost.at(location),
+            cost: facts.cost(member),
             in_fence: fenced.binary_search(&member).is_ok(),
             has_family: endpoint.may_have(family),
             state: states[member.index()],
-            rank: order.ranked.iter().position(|&ranked| ranked == member),
-            preference: preferences.clone().find(names),
+            rank: order.members().position(|ranked| ranked == member),
+            preference: order.preferences().map(|(preference, _)| preference).find(names),
             parts: parts(&settled, member),
         }
     };
     let candidates = (0..plan.members.len()).map(Member::at).map(candidate).collect();
-    Decision { order, settled, preference, candidates }
+    Decision { order: order.into(), settled, preference, candidates }
+}
+
+/// What one location's facts come to.
+struct Here<'a> {
+    plan: &'a Plan,
+    endpoints: &'a [Endpoint],
+    location: &'a Location,
+    estimate_ms: &'a [f32],
+}
+
+impl Facts for Here<'_> {
+    fn estimate_ms(&self, member: Member) -> f32 {
+        self.estimate_ms[member.index()]
+    }
+
+    fn cost(&self, member: Member) -> f64 {
+        self.endpoints[self.plan.members[member.index()].index()].cost.at(self.location)
+    }
+
+    fn prefers(&self, preference: usize) -> bool {
+        self.plan.policy.preferences[preference].place.holds(self.location)
+    }
 }
 
 fn parts(settled: &Settled, member: Member) -> u16 {
@@ -214,7 +238,7 @@ mod tests {
         let mut states = [State::Down, State::Unknown, State::Degraded, State::Up].map(Some);
         for expected in [3, 2, 1] {
             let settled = decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &states).settled;
-            assert_eq!(settled, Settled::Split(Split::new(&plan, &endpoints, &[Member(expected)])));
+            assert_eq!(settled, Settled::Split(Split::new(&plan, &endpoints, [Member(expected)].into_iter())));
             states[usize::from(expected)] = Some(State::Down);
         }
     }

@@ -1,15 +1,15 @@
 //! Floor 1: the decision. Pure, and it knows no past.
 //!
 //! ```text
-//! plan, location, estimates ──rank──▶ Order ──settle(states)──▶ Settled ──pick(client key)──▶ Member
-//!                             └──────────── decide = both, with the trace ────────────┘
+//! plan, location, estimates ──Ranker::rank──▶ Order ──Settler::settle──▶ Choice, Settled ──pick(client key)──▶ Member
+//!                             └────────────────── decide = both, with the trace ──────────────────┘
 //! ```
 //!
 //! [`decide`] is the one decision function (DESIGN invariant 1). It has two halves, so that what does
 //! not depend on health is done once per location and what does is done once per order:
-//! - [`rank`] fences, ranks by expected latency and turns every number into a comparison: an [`Order`]
+//! - [`Ranker`] fences, ranks by expected latency and turns every number into a comparison: an [`Order`]
 //!   holds no figures, so locations that compare alike share one;
-//! - [`settle`] takes the states of the members and finds who answers now: health → preference within
+//! - [`Settler`] takes the states of the members and finds who answers now: health → preference within
 //!   its budget → cost within its budget → tie.
 //!
 //! Why an order is more than a ranked list: 'within 30 ms of the best *usable* member' depends on who
@@ -20,10 +20,12 @@
 
 mod decide;
 mod order;
+mod rank;
 mod settle;
 mod spread;
 
 pub use decide::{Candidate, Decision, decide};
-pub use order::{Order, PreferenceReach, allowed, rank};
-pub use settle::{Choice, Few, Settled, settle};
-pub use spread::{Client, ClientKey, MAX_SHARES, Share, Split, client_key, pick, salt};
+pub use order::{Order, OrderBuf, Shape};
+pub use rank::{Facts, FenceClass, Ranker, allowed};
+pub use settle::{Choice, Few, Settled, Settler};
+pub use spread::{Client, ClientKey, MAX_SHARES, Share, Split, client_key, pick, pick_share, salt};

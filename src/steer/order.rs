@@ -1,102 +1,233 @@
-//! Fence and rank: what of a decision does not depend on health.
+//! What ranking leaves: an order, flat, so that a plan's thousands of them lie in one piece of memory.
 
-use crate::model::{Endpoint, Family, FenceUnknown, Location, Member, Plan, Preference, Within};
+use std::fmt;
+
+use crate::model::Member;
+
+/// How large the orders of one plan and family are: all of one plan are of one size.
+///
+/// ```text
+/// octets: count │ ranked × members │ tie × members │ budget, cost × members each, where cost plays a part
+///         │ count of preferences, (index, reach × members) × preferences, where the plan has any
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    members: u8,
+    by_cost: bool,
+    preferences: u8,
+}
+
+impl Shape {
+    /// Of at most so many ranks and preferences.
+    pub(super) fn new(members: usize, by_cost: bool, preferences: usize) -> Self {
+        let octet = |count: usize| u8::try_from(count).expect("the configuration bounds members and preferences");
+        Self { members: octet(members), by_cost, preferences: octet(preferences) }
+    }
+
+    /// Octets an order.
+    #[must_use]
+    pub fn stride(self) -> usize {
+        self.preferences_at() + if self.preferences == 0 { 0 } else { 1 + usize::from(self.preferences) * self.entry() }
+    }
+
+    fn entry(self) -> usize {
+        1 + usize::from(self.members)
+    }
+
+    /// Where the `index`-th list by rank begins: ranked, tie, budget, cost.
+    fn list_at(self, index: usize) -> usize {
+        1 + index * usize::from(self.members)
+    }
+
+    fn preferences_at(self) -> usize {
+        self.list_at(if self.by_cost { 4 } else { 2 })
+    }
+}
 
 /// Members that a location may use, best first, with everything that the choice among any usable
 /// subset of them needs. Holds no figures: locations whose figures compare alike share an order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Order {
-    /// By expected latency, bias included; ties by member.
-    pub ranked: Box<[Member]>,
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    shape: Shape,
+    octets: &'a [u8],
+}
+
+impl<'a> Order<'a> {
+    /// Reads the order at the start of `octets`.
+    #[inline]
+    #[must_use]
+    pub fn new(shape: Shape, octets: &'a [u8]) -> Self {
+        Self { shape, octets: &octets[..shape.stride()] }
+    }
+
+    /// It in octets: equal of equal orders of one shape, and of those alone.
+    #[must_use]
+    pub fn octets(self) -> &'a [u8] {
+        self.octets
+    }
+
+    /// The members by expected latency, bias included; ties by member. As octets: [`Member`]s.
+    #[inline]
+    pub(super) fn ranks(self) -> &'a [u8] {
+        self.list(0)
+    }
+
     /// The last rank within `tie` of each rank.
-    pub tie: Box<[u8]>,
-    /// The last rank within `cost_budget` of each rank; empty where cost plays no part.
-    pub budget: Box<[u8]>,
-    /// Each rank's place among the distinct costs, cheapest 0; empty where cost plays no part.
-    pub cost: Box<[u8]>,
-    /// The preferences that hold the location, in order.
-    pub preferences: Box<[PreferenceReach]>,
-}
+    #[inline]
+    pub(super) fn tie(self) -> &'a [u8] {
+        self.list(1)
+    }
 
-/// One preference of an order.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PreferenceReach {
-    /// Index into `Policy::preferences`.
-    pub preference: u8,
-    /// The last rank within its latency budget of each rank.
-    pub reach: Box<[u8]>,
-}
+    /// The last rank within `cost_budget` of each rank, and each rank's place among the distinct costs,
+    /// cheapest 0; none where cost plays no part.
+    #[inline]
+    pub(super) fn costs(self) -> Option<(&'a [u8], &'a [u8])> {
+        self.shape.by_cost.then(|| (self.list(2), self.list(3)))
+    }
 
-/// The members that `location` may use by the fences alone, ascending (BEHAVIOUR rules 1 and 3).
-///
-/// Where `fence_unknown` names a set, clients of unknown place get what that set and the fences that
-/// are known to apply have in common; only where that is nothing that has addresses of `family`, the
-/// set alone: which types exist must not depend on the place (DESIGN invariant 4).
-#[must_use]
-pub fn allowed(plan: &Plan, endpoints: &[Endpoint], family: Family, location: &Location) -> Vec<Member> {
-    let known = || plan.allowed(location.fences);
-    match &plan.policy.fence_unknown {
-        _ if location.is_located() && !location.mixed => known().collect(),
-        FenceUnknown::Set(_) if plan.policy.fences.is_empty() => known().collect(),
-        FenceUnknown::Set(named) => {
-            let both: Vec<Member> = known().filter(|member| named.contains(member)).collect();
-            let has_family = |member: &Member| endpoints[plan.members[member.index()].index()].counts_for(family);
-            if both.iter().any(has_family) { both } else { named.clone() }
-        }
-        // Strictest: a mixed prefix is under the fences of all its leaves, which its mask is the union
-        // of; a client without a country may be anywhere.
-        FenceUnknown::Strictest if location.is_located() => known().collect(),
-        FenceUnknown::Strictest => plan.allowed_unknown(),
+    /// The preferences that hold the location, in order: index into `Policy::preferences`, and the last
+    /// rank within its budget of each rank.
+    #[inline]
+    pub(super) fn preferences(self) -> impl Iterator<Item = (usize, &'a [u8])> {
+        let list = match self.shape.preferences {
+            0 => [].as_slice(),
+            _ => {
+                let (count, list) = self.octets[self.shape.preferences_at()..].split_first().expect("a count");
+                &list[..usize::from(*count) * self.shape.entry()]
+            }
+        };
+        let count = self.len();
+        list.chunks_exact(self.shape.entry()).map(move |entry| (usize::from(entry[0]), &entry[1..=count]))
+    }
+
+    /// Do latency and tie alone decide?
+    #[inline]
+    pub(super) fn is_plain(self) -> bool {
+        !self.shape.by_cost && (self.shape.preferences == 0 || self.octets[self.shape.preferences_at()] == 0)
+    }
+
+    /// The members, best first.
+    pub fn members(self) -> impl ExactSizeIterator<Item = Member> + 'a {
+        self.ranks().iter().map(|&member| Member(member))
+    }
+
+    /// How many members.
+    #[inline]
+    #[must_use]
+    pub fn len(self) -> usize {
+        usize::from(self.octets[0])
+    }
+
+    /// May the location use none?
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline]
+    fn list(self, index: usize) -> &'a [u8] {
+        let start = self.shape.list_at(index);
+        &self.octets[start..start + self.len()]
     }
 }
 
-/// The order of `plan` for clients at `location` that ask for addresses of `family`.
-///
-/// `estimate_ms` is the expected latency of each member (index: [`Member`]), without bias.
-#[must_use]
-pub fn rank(plan: &Plan, endpoints: &[Endpoint], family: Family, location: &Location, estimate_ms: &[f32]) -> Order {
-    let endpoint = |member: Member| &endpoints[plan.members[member.index()].index()];
-    let figure = |member: Member| estimate_ms[member.index()] + endpoint(member).bias_ms;
-    let mut ranked = allowed(plan, endpoints, family, location);
-    ranked.retain(|&member| endpoint(member).may_have(family));
-    ranked.sort_by(|&a, &b| figure(a).total_cmp(&figure(b)).then(a.cmp(&b)));
-    let ms: Vec<f32> = ranked.iter().map(|&member| figure(member)).collect();
-
-    let policy = &plan.policy;
-    let by_cost = policy.cost_budget_ms > 0.0;
-    let costs: Vec<f64> = ranked.iter().map(|&member| endpoint(member).cost.at(location)).collect();
-    Order {
-        tie: reach(&ms, policy.tie_ms),
-        budget: if by_cost { reach(&ms, policy.cost_budget_ms) } else { Box::default() },
-        cost: if by_cost { places(&costs) } else { Box::default() },
-        preferences: preferences(policy.preferences.as_slice(), location, &ms),
-        ranked: ranked.into(),
+impl PartialEq for Order<'_> {
+    /// Shapes with room for more hold the same.
+    fn eq(&self, other: &Self) -> bool {
+        self.ranks() == other.ranks()
+            && self.tie() == other.tie()
+            && self.costs() == other.costs()
+            && self.preferences().eq(other.preferences())
     }
 }
 
-/// For each rank, the last rank at most `budget_ms` slower.
-fn reach(ms: &[f32], budget_ms: f32) -> Box<[u8]> {
-    let last = |from: &f32| ms.partition_point(|to| *to <= from + budget_ms).saturating_sub(1);
-    ms.iter().map(|from| u8::try_from(last(from)).expect("a plan has at most 255 members")).collect()
+impl fmt::Debug for Order<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let preferences: Vec<_> = self.preferences().collect();
+        f.debug_struct("Order")
+            .field("ranked", &self.ranks())
+            .field("tie", &self.tie())
+            .field("costs", &self.costs())
+            .field("preferences", &preferences)
+            .finish()
+    }
 }
 
-/// Each figure's place among the distinct ones, lowest 0.
-fn places(figures: &[f64]) -> Box<[u8]> {
-    let mut distinct = figures.to_vec();
-    distinct.sort_by(f64::total_cmp);
-    distinct.dedup();
-    let place = |figure: &f64| distinct.partition_point(|other| other < figure);
-    figures.iter().map(|figure| u8::try_from(place(figure)).expect("a plan has at most 255 members")).collect()
+/// An order being written.
+pub(super) struct Writer<'a> {
+    shape: Shape,
+    count: usize,
+    octets: &'a mut [u8],
 }
 
-fn preferences(preferences: &[Preference], location: &Location, ms: &[f32]) -> Box<[PreferenceReach]> {
-    let holding = preferences.iter().enumerate().filter(|(_, preference)| preference.place.holds(location));
-    let reached = holding.map(|(index, preference)| PreferenceReach {
-        preference: u8::try_from(index).expect("the configuration bounds its preferences"),
-        reach: match preference.within {
-            Within::Ms(budget_ms) => reach(ms, budget_ms),
-            Within::Any => reach(ms, f32::INFINITY),
-        },
-    });
-    reached.collect()
+impl<'a> Writer<'a> {
+    /// Of so many members; `octets` have the shape's stride.
+    pub(super) fn new(shape: Shape, count: usize, octets: &'a mut [u8]) -> Self {
+        octets.fill(0);
+        octets[0] = u8::try_from(count).expect("a plan has at most 255 members");
+        Self { shape, count, octets }
+    }
+
+    pub(super) fn ranks(&mut self) -> &mut [u8] {
+        self.list(0)
+    }
+
+    pub(super) fn tie(&mut self) -> &mut [u8] {
+        self.list(1)
+    }
+
+    pub(super) fn budget(&mut self) -> &mut [u8] {
+        self.list(2)
+    }
+
+    pub(super) fn cost(&mut self) -> &mut [u8] {
+        self.list(3)
+    }
+
+    /// Adds a preference: the list of its reaches.
+    pub(super) fn preference(&mut self, index: usize) -> &mut [u8] {
+        let at = self.shape.preferences_at();
+        let start = at + 1 + usize::from(self.octets[at]) * self.shape.entry();
+        self.octets[at] += 1;
+        self.octets[start] = u8::try_from(index).expect("the configuration bounds preferences");
+        &mut self.octets[start + 1..=start + self.count]
+    }
+
+    fn list(&mut self, index: usize) -> &mut [u8] {
+        let start = self.shape.list_at(index);
+        &mut self.octets[start..start + self.count]
+    }
+}
+
+/// An order of its own.
+#[derive(Clone)]
+pub struct OrderBuf {
+    shape: Shape,
+    octets: Box<[u8]>,
+}
+
+impl OrderBuf {
+    /// It.
+    #[must_use]
+    pub fn view(&self) -> Order<'_> {
+        Order::new(self.shape, &self.octets)
+    }
+}
+
+impl From<Order<'_>> for OrderBuf {
+    fn from(order: Order<'_>) -> Self {
+        Self { shape: order.shape, octets: order.octets.into() }
+    }
+}
+
+impl PartialEq for OrderBuf {
+    fn eq(&self, other: &Self) -> bool {
+        self.view() == other.view()
+    }
+}
+
+impl fmt::Debug for OrderBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view().fmt(f)
+    }
 }

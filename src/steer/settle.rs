@@ -5,7 +5,7 @@ use super::spread::{MAX_SHARES, Split};
 use crate::model::{Endpoint, MAX_MULTIVALUE, Member, Plan, Spread, State, WhenNone};
 
 /// What an order comes to under the present states.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// One member per client; several share their clients.
     Split(Split),
@@ -19,37 +19,56 @@ pub enum Settled {
 
 /// The same before it is made ready to pick from: small, and free of allocation, since a verdict
 /// settles thousands of orders and most come to what others came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
+    /// This one answers.
+    One(Member),
     /// These answer: together where the plan is multivalue, else they share the clients.
-    Members(Few),
+    Several(Few),
     /// No data.
     Nodata,
     /// Nothing may be answered.
     Servfail,
 }
 
-/// One to [`MAX_MULTIVALUE`] members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// One to [`MAX_MULTIVALUE`] members, an octet each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Few {
-    list: [Member; MAX_MULTIVALUE],
+    octets: u128,
     count: u8,
 }
 
+const _: () = assert!(MAX_MULTIVALUE <= 16 && MAX_SHARES <= MAX_MULTIVALUE, "they fit");
+
 impl Few {
-    fn of(members: impl Iterator<Item = Member>) -> Self {
-        let mut few = Self { list: [Member(0); MAX_MULTIVALUE], count: 0 };
-        for (place, member) in few.list.iter_mut().zip(members) {
-            *place = member;
-            few.count += 1;
-        }
-        few
+    fn of(member: u8) -> Self {
+        Self { octets: member.into(), count: 1 }
+    }
+
+    fn push(&mut self, member: u8) {
+        self.octets |= u128::from(member) << (8 * u32::from(self.count));
+        self.count += 1;
     }
 
     /// Them.
+    pub fn members(self) -> impl ExactSizeIterator<Item = Member> + Clone {
+        self.octets.to_le_bytes().into_iter().take(self.count.into()).map(Member)
+    }
+}
+
+impl Choice {
+    /// A number that few others have.
+    #[inline]
     #[must_use]
-    pub fn as_slice(&self) -> &[Member] {
-        &self.list[..usize::from(self.count)]
+    pub fn hash(self) -> u64 {
+        let mixed = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let folded = match self {
+            Self::One(member) => member.0.into(),
+            Self::Several(Few { octets, count }) => octets as u64 ^ mixed((octets >> 64) as u64 ^ u64::from(count)),
+            Self::Nodata => 1 << 32,
+            Self::Servfail => 2 << 32,
+        };
+        mixed(folded) >> 32
     }
 }
 
@@ -58,74 +77,152 @@ impl Settled {
     #[must_use]
     pub fn of(choice: Choice, plan: &Plan, endpoints: &[Endpoint]) -> Self {
         match (choice, plan.policy.spread) {
-            (Choice::Members(members), Spread::Multivalue(_)) => Self::Set(members.as_slice().into()),
-            (Choice::Members(members), _) => Self::Split(Split::new(plan, endpoints, members.as_slice())),
+            (Choice::One(member), _) => Self::Split(Split::new(plan, endpoints, [member].into_iter())),
+            (Choice::Several(members), Spread::Multivalue(_)) => Self::Set(members.members().collect()),
+            (Choice::Several(members), _) => Self::Split(Split::new(plan, endpoints, members.members())),
             (Choice::Nodata, _) => Self::Nodata,
             (Choice::Servfail, _) => Self::Servfail,
         }
     }
 }
 
-/// Settles `order` under `states` (index: [`Member`]; of the address family that was ranked). None
-/// means that a member must not be answered in any mode: no address of it is known.
-///
-/// Never names a member that the order lacks, but for `when_none = "endpoint:…"`, which the
-/// configuration has checked to lie inside every fence.
-#[must_use]
-pub fn settle(plan: &Plan, order: &Order, states: &[Option<State>]) -> Choice {
-    settle_by(plan, order, states).0
+/// The level of members that have no address.
+const NOWHERE: u8 = State::Down as u8 + 1;
+
+/// States of a plan's members, made ready to settle its orders, one after the other.
+#[derive(Debug)]
+pub struct Settler<'a> {
+    plan: &'a Plan,
+    /// By member: its state as a number, lower is better, or [`NOWHERE`].
+    levels: [u8; 256],
+    /// The best that any member has.
+    best: u8,
+    /// By preference, a bit a member: those that it names.
+    preferred: Vec<[u64; 4]>,
+    /// So many may answer at once.
+    room: usize,
 }
 
-/// The same, with the preference that decided: an index into `Policy::preferences`.
-pub(super) fn settle_by(plan: &Plan, order: &Order, states: &[Option<State>]) -> (Choice, Option<usize>) {
-    let state_of = |rank: usize| states[order.ranked[rank].index()];
-    let ranks = 0..order.ranked.len();
-    let best = ranks.clone().filter_map(state_of).min();
-    match (best, plan.policy.when_none) {
-        // Up, or degraded where none is up, and so on: only members in the best state there is.
-        (Some(best), _) if best != State::Down => {
-            choose(plan, order, ranks.filter(|&rank| state_of(rank) == Some(best)))
+impl<'a> Settler<'a> {
+    /// Under the members' `states`, in order; of the address family that was ranked. None means that a
+    /// member must not be answered in any mode: no address of it is known.
+    #[must_use]
+    pub fn new(plan: &'a Plan, states: impl Iterator<Item = Option<State>>) -> Self {
+        let mut levels = [NOWHERE; 256];
+        for (level, state) in levels.iter_mut().zip(states) {
+            *level = state.map_or(NOWHERE, |state| state as u8);
         }
-        (_, WhenNone::IgnoreHealth) => choose(plan, order, ranks.filter(|&rank| state_of(rank).is_some())),
-        (_, WhenNone::Endpoint(member)) if states[member.index()].is_some() => {
-            (Choice::Members(Few::of([member].into_iter())), None)
+        let bits = |members: &Vec<Member>| {
+            let mut bits = [0; 4];
+            members.iter().for_each(|member| bits[member.index() / 64] |= 1 << (member.index() % 64));
+            bits
+        };
+        let room = match plan.policy.spread {
+            Spread::Multivalue(count) => usize::from(count),
+            Spread::Sticky | Spread::Random => MAX_SHARES,
+        };
+        Self {
+            plan,
+            levels,
+            best: levels.into_iter().min().unwrap_or(NOWHERE),
+            preferred: plan.policy.preferences.iter().map(|preference| bits(&preference.members)).collect(),
+            room,
         }
-        (_, WhenNone::Nodata) => (Choice::Nodata, None),
-        (_, WhenNone::Servfail | WhenNone::Endpoint(_)) => (Choice::Servfail, None),
     }
-}
 
-/// Chooses among the usable ranks, which come in order; and by which preference.
-fn choose(plan: &Plan, order: &Order, usable: impl Iterator<Item = usize> + Clone) -> (Choice, Option<usize>) {
-    let Some(fastest) = usable.clone().next() else { return (Choice::Servfail, None) };
-    // The first preference that reaches a usable member decides the tier; without one, all are it.
-    let tier = order.preferences.iter().find_map(|preference| {
-        let index = usize::from(preference.preference);
-        let members = &plan.policy.preferences[index].members;
-        let last = usize::from(preference.reach[fastest]);
-        let preferred = |rank: &usize| *rank <= last && members.binary_search(&order.ranked[*rank]).is_ok();
-        usable.clone().any(|rank| preferred(&rank)).then_some((index, members, last))
-    });
-    let in_tier = |rank: &usize| {
-        tier.is_none_or(|(_, members, last)| *rank <= last && members.binary_search(&order.ranked[*rank]).is_ok())
-    };
-    let in_tier = usable.filter(in_tier);
-    let chosen = cheapest_near(order, in_tier.clone());
-    // Those that tie with it share, at the same cost where cost counts.
-    let last = usize::from(order.tie[chosen]);
-    let same_cost = |rank: &usize| order.cost.is_empty() || order.cost[*rank] == order.cost[chosen];
-    let room = match plan.policy.spread {
-        Spread::Multivalue(count) => usize::from(count),
-        Spread::Sticky | Spread::Random => MAX_SHARES,
-    };
-    let ties = in_tier.filter(|&rank| rank >= chosen && rank <= last).filter(same_cost).take(room);
-    (Choice::Members(Few::of(ties.map(|rank| order.ranked[rank]))), tier.map(|(index, ..)| index))
-}
+    /// Would it settle every order alike?
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.levels == other.levels
+    }
 
-/// The cheapest rank of the tier within the cost budget of its fastest; without a budget, the fastest.
-fn cheapest_near(order: &Order, mut tier: impl Iterator<Item = usize> + Clone) -> usize {
-    let fastest = tier.clone().next().expect("a tier has a member");
-    let Some(&last) = order.budget.get(fastest) else { return fastest };
-    let near = tier.by_ref().take_while(|&rank| rank <= usize::from(last));
-    near.min_by_key(|&rank| (order.cost[rank], rank)).expect("the fastest is near itself")
+    /// Who answers now. Never names a member that the order lacks, but for `when_none = "endpoint:…"`,
+    /// which the configuration has checked to lie inside every fence.
+    #[inline]
+    #[must_use]
+    pub fn settle(&self, order: Order<'_>) -> Choice {
+        self.settle_by(order).0
+    }
+
+    /// Has the order members, but none that is better than down?
+    #[inline]
+    #[must_use]
+    pub fn is_exhausted(&self, order: Order<'_>) -> bool {
+        self.best_of(order).0 >= State::Down as u8 && !order.is_empty()
+    }
+
+    /// The same as [`Self::settle`], with the preference that decided: an index into
+    /// `Policy::preferences`.
+    #[inline]
+    pub(super) fn settle_by(&self, order: Order<'_>) -> (Choice, Option<usize>) {
+        let (best, fastest) = self.best_of(order);
+        if best < State::Down as u8 {
+            // Up, or degraded where none is up, and so on: only members in the best state there is.
+            return self.choose(order, best, fastest);
+        }
+        match self.plan.policy.when_none {
+            // Who has an address is down: as if all of those were up.
+            WhenNone::IgnoreHealth if best == State::Down as u8 => self.choose(order, best, fastest),
+            WhenNone::Endpoint(member) if self.levels[member.index()] < NOWHERE => (Choice::One(member), None),
+            WhenNone::Nodata => (Choice::Nodata, None),
+            WhenNone::IgnoreHealth | WhenNone::Endpoint(_) | WhenNone::Servfail => (Choice::Servfail, None),
+        }
+    }
+
+    /// The best level among the order's members, and the first rank that has it.
+    #[inline]
+    fn best_of(&self, order: Order<'_>) -> (u8, usize) {
+        let (mut best, mut first) = (NOWHERE, 0);
+        for (rank, &member) in order.ranks().iter().enumerate() {
+            let level = self.levels[usize::from(member)];
+            if level < best {
+                (best, first) = (level, rank);
+                if best == self.best {
+                    break;
+                }
+            }
+        }
+        (best, first)
+    }
+
+    /// Chooses among the ranks of this level, the first of which is `fastest`; and by which preference.
+    #[inline]
+    fn choose(&self, order: Order<'_>, level: u8, fastest: usize) -> (Choice, Option<usize>) {
+        let ranks = order.ranks();
+        if order.is_plain() && usize::from(order.tie()[fastest]) == fastest {
+            return (Choice::One(Member(ranks[fastest])), None);
+        }
+        let usable = |rank: usize| self.levels[usize::from(ranks[rank])] == level;
+        let named = |preference: usize, rank: usize| {
+            let member = usize::from(ranks[rank]);
+            self.preferred[preference][member / 64] & 1 << (member % 64) != 0
+        };
+        // The first preference that reaches a usable member decides the tier; without one, all are it.
+        let tier = order.preferences().find_map(|(preference, reach)| {
+            let last = usize::from(reach[fastest]);
+            let first = (fastest..=last).find(|&rank| usable(rank) && named(preference, rank))?;
+            Some((preference, first, last))
+        });
+        let (preference, first, last) = match tier {
+            Some((preference, first, last)) => (Some(preference), first, last),
+            None => (None, fastest, ranks.len() - 1),
+        };
+        let in_tier = |rank: usize| usable(rank) && preference.is_none_or(|preference| named(preference, rank));
+        let chosen = match order.costs() {
+            // The cheapest of the tier within the budget of its fastest.
+            Some((budget, cost)) => {
+                let near = first..=last.min(usize::from(budget[first]));
+                near.filter(|&rank| in_tier(rank)).min_by_key(|&rank| (cost[rank], rank)).unwrap_or(first)
+            }
+            None => first,
+        };
+        // Those that tie with it share, at the same cost where cost counts.
+        let same_cost = |rank: usize| order.costs().is_none_or(|(_, cost)| cost[rank] == cost[chosen]);
+        let mut few = Few::of(ranks[chosen]);
+        let behind = chosen + 1..=last.min(usize::from(order.tie()[chosen]));
+        let ties = behind.filter(|&rank| in_tier(rank) && same_cost(rank)).take(self.room - 1);
+        ties.for_each(|rank| few.push(ranks[rank]));
+        let choice = if few.count == 1 { Choice::One(Member(ranks[chosen])) } else { Choice::Several(few) };
+        (choice, preference)
+    }
 }

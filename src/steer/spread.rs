@@ -8,7 +8,7 @@ use crate::model::{Endpoint, Member, Plan};
 pub const MAX_SHARES: usize = 4;
 
 /// One member's part of a split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// Who.
     pub member: Member,
@@ -19,48 +19,74 @@ pub struct Share {
 }
 
 /// Up to [`MAX_SHARES`] members with parts that add up to 256; never empty.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Split(Box<[Share]>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Those behind `count` are zero.
+    shares: [Share; MAX_SHARES],
+    count: u8,
+    /// All have the same power of two of parts.
+    even: bool,
+}
 
 impl Split {
     /// Divides clients over `members` (1..=[`MAX_SHARES`]) by their endpoints' weights.
     ///
     /// # Panics
-    /// When `members` is empty: the caller has chosen at least one.
+    /// When there are none, or too many: the caller has chosen them.
     #[must_use]
-    pub fn new(plan: &Plan, endpoints: &[Endpoint], members: &[Member]) -> Self {
-        assert!(!members.is_empty() && members.len() <= MAX_SHARES, "a split has one to four members");
+    pub fn new(plan: &Plan, endpoints: &[Endpoint], members: impl ExactSizeIterator<Item = Member> + Clone) -> Self {
+        assert!((1..=MAX_SHARES).contains(&members.len()), "a split has one to four members");
         let endpoint = |member: Member| &endpoints[plan.members[member.index()].index()];
-        let weights: Vec<u32> = members.iter().map(|&member| endpoint(member).weight).collect();
-        let share = |(&member, parts)| Share { member, parts, salt: salt(&endpoint(member).name) };
-        let mut shares: Vec<Share> = members.iter().zip(apportion(&weights)).map(share).collect();
-        shares.sort_by_key(|share| share.member);
-        Self(shares.into())
+        let mut weights = [0; MAX_SHARES];
+        for (weight, member) in weights.iter_mut().zip(members.clone()) {
+            *weight = endpoint(member).weight;
+        }
+        let parts = apportion(&weights[..members.len()]);
+        let share = |(member, parts)| Share { member, parts, salt: salt(&endpoint(member).name) };
+        Self::of(members.zip(parts).map(share))
+    }
+
+    fn of(list: impl Iterator<Item = Share>) -> Self {
+        let mut split =
+            Self { shares: [Share { member: Member(0), parts: 0, salt: 0 }; MAX_SHARES], count: 0, even: false };
+        for (place, share) in split.shares.iter_mut().zip(list) {
+            *place = share;
+            split.count += 1;
+        }
+        split.shares[..usize::from(split.count)].sort_unstable_by_key(|share| share.member);
+        let parts = split.shares[0].parts;
+        split.even = parts.is_power_of_two() && split.shares().iter().all(|share| share.parts == parts);
+        split
     }
 
     /// Its shares, by member.
+    #[inline]
     #[must_use]
     pub fn shares(&self) -> &[Share] {
-        &self.0
+        &self.shares[..usize::from(self.count)]
     }
 }
 
 /// 256 parts by weight, the remainder to the largest fractions; each gets at least one.
-fn apportion(weights: &[u32]) -> Vec<u16> {
+fn apportion(weights: &[u32]) -> [u16; MAX_SHARES] {
     let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
     let exact = |weight: u32| u64::from(weight) * 256;
-    let mut parts: Vec<u64> = weights.iter().map(|&weight| (exact(weight) / total).max(1)).collect();
+    let mut all = [0; MAX_SHARES];
+    let parts = &mut all[..weights.len()];
+    for (part, &weight) in parts.iter_mut().zip(weights) {
+        *part = (exact(weight) / total).max(1) as u16; // at most 256
+    }
     // The floor left some parts over: one each to whoever is furthest below its due.
-    while parts.iter().sum::<u64>() < 256 {
-        let excess = |index: usize| parts[index] as i128 * i128::from(total) - i128::from(exact(weights[index]));
+    while parts.iter().sum::<u16>() < 256 {
+        let excess = |index: usize| i128::from(parts[index]) * i128::from(total) - i128::from(exact(weights[index]));
         let neediest = (0..parts.len()).min_by_key(|&index| excess(index)).expect("a split is not empty");
         parts[neediest] += 1;
     }
     // Or the least part of one took too many: back from the largest.
-    while parts.iter().sum::<u64>() > 256 {
+    while parts.iter().sum::<u16>() > 256 {
         *parts.iter_mut().max().expect("a split is not empty") -= 1;
     }
-    parts.into_iter().map(|part| u16::try_from(part).expect("256 parts in all")).collect()
+    all
 }
 
 /// Who is asking (BEHAVIOUR rule 8).
@@ -91,14 +117,39 @@ pub fn client_key(service: u64, client: Client) -> ClientKey {
 
 /// The only way from a split to a member: weighted rendezvous hashing. When shares change, only the
 /// clients that must move do: a member that gains takes from those that lose and from no one else.
+#[inline]
 #[must_use]
 pub fn pick(split: &Split, key: ClientKey) -> Member {
-    let [only] = split.shares() else {
-        let cost = |share: &Share| -unit(mix(key.0 ^ share.salt)).ln() / f64::from(share.parts);
-        let least = split.shares().iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
-        return least.expect("a split is not empty").member;
-    };
-    only.member
+    split.shares()[pick_share(split, key)].member
+}
+
+/// The same, as an index into [`Split::shares`].
+#[inline]
+#[must_use]
+pub fn pick_share(split: &Split, key: ClientKey) -> usize {
+    match split.shares() {
+        [_] => 0,
+        // The logarithm keeps the order of hashes and the division by a power of two is exact: the least
+        // cost is that of the largest hash, the first of equal ones.
+        shares if split.even => {
+            let hash = |share: &Share| mix(key.0 ^ share.salt) >> 11;
+            let (mut best, mut most) = (0, hash(&shares[0]));
+            for (index, share) in shares.iter().enumerate().skip(1) {
+                let hash = hash(share);
+                if hash > most {
+                    (best, most) = (index, hash);
+                }
+            }
+            best
+        }
+        shares => least_cost(shares, key),
+    }
+}
+
+fn least_cost(shares: &[Share], key: ClientKey) -> usize {
+    let cost = |share: &Share| -unit(mix(key.0 ^ share.salt)).ln() / f64::from(share.parts);
+    let least = shares.iter().map(cost).enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b));
+    least.expect("a split is not empty").0
 }
 
 /// A name's salt: FNV-1a, then mixed. Seeds a service's spread and tells endpoints apart, alike on
@@ -132,7 +183,7 @@ mod tests {
             parts,
             salt: salt(&format!("endpoint-{index}")),
         };
-        Split(parts.iter().enumerate().map(share).collect())
+        Split::of(parts.iter().enumerate().map(share))
     }
 
     fn clients() -> impl Iterator<Item = ClientKey> {
@@ -141,11 +192,11 @@ mod tests {
 
     #[test]
     fn parts_add_up() {
-        assert_eq!(apportion(&[100]), [256]);
-        assert_eq!(apportion(&[100, 100, 100]), [86, 85, 85]);
-        assert_eq!(apportion(&[1, 1_000_000]), [1, 255]);
+        assert_eq!(apportion(&[100]), [256, 0, 0, 0]);
+        assert_eq!(apportion(&[100, 100, 100]), [86, 85, 85, 0]);
+        assert_eq!(apportion(&[1, 1_000_000]), [1, 255, 0, 0]);
         assert_eq!(apportion(&[1, 1, 1, u32::MAX]), [1, 1, 1, 253]);
-        assert_eq!(apportion(&[300, 100]), [192, 64]);
+        assert_eq!(apportion(&[300, 100]), [192, 64, 0, 0]);
     }
 
     #[test]
@@ -165,6 +216,15 @@ mod tests {
             moved += usize::from(from != to);
         }
         assert!((23_500..26_500).contains(&moved), "a quarter of the clients: {moved}");
+    }
+
+    #[test]
+    fn even_shares_pick_as_costs_do() {
+        for split in [split(&[128, 128]), split(&[64, 64, 64, 64])] {
+            assert!(split.even);
+            assert!(clients().all(|key| pick_share(&split, key) == least_cost(split.shares(), key)));
+        }
+        assert!(!split(&[86, 85, 85]).even && !split(&[192, 64]).even);
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! Counters of the hot path: a cell each per worker, which that worker alone writes.
 //!
 //! [`Counters`] names them: it hands out ids that stay the same over reloads, so that a total never
-//! goes back. [`Cells`] holds one worker's figures.
+//! goes back. [`Cells`] holds one worker's figures. Both are bounded: names beyond a bound count
+//! together, whatever reloads bring.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use zerocopy::FromZeros as _;
 
 use crate::model::CounterId;
 
 /// What a counter counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CounterKey {
-    /// Answers by zone and response code slot ([`rcode_slot`]); the empty name is 'no zone of ours'.
+    /// Answers by zone and response code slot ([`rcode_slot`]); the empty name is 'no zone of ours',
+    /// [`OTHER_ZONES`] are the zones that have no counter of their own.
     Queries(Arc<str>, u8),
     /// Answers that named the endpoint.
     Endpoint(Arc<str>),
@@ -22,6 +25,12 @@ pub enum CounterKey {
     /// Steered answers by where the location came from: `ecs`, `resolver` or `default`.
     Location(&'static str),
 }
+
+/// The first so many zones have counters of their own. A hundred thousand of them would be a million
+/// series, which nobody reads.
+const MAX_ZONES: usize = 1000;
+/// The name of all others together.
+pub const OTHER_ZONES: &str = "other";
 
 /// Response codes that have a slot of their own; the last stands for all others.
 pub const RCODE_SLOTS: [&str; 8] =
@@ -37,17 +46,17 @@ pub fn rcode_slot(rcode: u16) -> u8 {
     }
 }
 
-/// Cells a segment; segments are made when first written.
-const SEGMENT: usize = 4096;
-/// Segments at most: a million counters.
-const SEGMENTS: usize = 256;
+/// Counters at most.
+const CELLS: usize = 1 << 20;
 /// Counts for all names that come when the others are taken; nobody reads it.
-const NAMELESS: CounterId = CounterId((SEGMENT * SEGMENTS - 1) as u32);
+const NAMELESS: CounterId = CounterId(CELLS as u32 - 1);
 
-/// The names of all counters there have been. Grows over reloads, up to its bound.
+/// The names of all counters there have been. Grows over reloads, up to its bounds.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     ids: HashMap<CounterKey, CounterId>,
+    /// Zones with counters of their own.
+    zones: usize,
 }
 
 impl Counters {
@@ -61,11 +70,20 @@ impl Counters {
         *self.ids.entry(key).or_insert(next)
     }
 
-    /// Ids of the zone's answers by response code: the slot's index is added to it.
-    pub fn queries(&mut self, zone: &str) -> Box<[CounterId]> {
+    /// Ids of a zone's answers by response code slot. A zone that comes when a thousand have been
+    /// named shares those of [`OTHER_ZONES`].
+    pub fn queries(&mut self, zone: &str) -> [CounterId; RCODE_SLOTS.len()] {
+        let named = self.ids.contains_key(&CounterKey::Queries(zone.into(), 0));
+        if !named && self.zones == MAX_ZONES {
+            return self.slots(OTHER_ZONES);
+        }
+        self.zones += usize::from(!named);
+        self.slots(zone)
+    }
+
+    fn slots(&mut self, zone: &str) -> [CounterId; RCODE_SLOTS.len()] {
         let zone: Arc<str> = zone.into();
-        let slots = 0..RCODE_SLOTS.len();
-        slots.map(|slot| self.id(CounterKey::Queries(zone.clone(), slot as u8))).collect()
+        std::array::from_fn(|slot| self.id(CounterKey::Queries(zone.clone(), slot as u8)))
     }
 
     /// All names with their ids.
@@ -76,29 +94,33 @@ impl Counters {
 
 /// One writer's figures: whoever holds them exclusively, or a lock around them, counts.
 #[derive(Debug)]
-pub struct Cells {
-    segments: Box<[OnceLock<Box<[AtomicU64]>>]>,
-}
+pub struct Cells(Box<[AtomicU64; CELLS]>);
 
 impl Default for Cells {
+    /// Zeros that come from the system untouched, so that only pages with counters in use take memory.
     fn default() -> Self {
-        Self { segments: (0..SEGMENTS).map(|_| OnceLock::new()).collect() }
+        Self(<[AtomicU64; CELLS]>::new_box_zeroed().expect("addresses are not scarce"))
     }
 }
 
 impl Cells {
     /// Counts one. A load and a store, no addition in one step: there is one writer.
+    #[inline(always)]
     pub fn count(&self, id: CounterId) {
-        let new = || (0..SEGMENT).map(|_| AtomicU64::new(0)).collect();
-        let cell = &self.segments[id.index() / SEGMENT].get_or_init(new)[id.index() % SEGMENT];
+        let cell = &self.0[id.index()];
         cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Begins to fetch what [`count`](Self::count) will write.
+    #[inline(always)]
+    pub fn prefetch(&self, id: CounterId) {
+        crate::model::prefetch(&self.0[id.index()]);
     }
 
     /// The figure so far.
     #[must_use]
     pub fn read(&self, id: CounterId) -> u64 {
-        let segment = self.segments[id.index() / SEGMENT].get();
-        segment.map_or(0, |cells| cells[id.index() % SEGMENT].load(Ordering::Relaxed))
+        self.0[id.index()].load(Ordering::Relaxed)
     }
 }
 
@@ -118,7 +140,21 @@ mod tests {
         cells.count(endpoint);
         cells.count(endpoint);
         assert_eq!((cells.read(endpoint), cells.read(zone[0])), (2, 0));
-        assert_eq!(cells.read(CounterId((SEGMENT * SEGMENTS - 1) as u32)), 0);
+        assert_eq!(cells.read(NAMELESS), 0);
+    }
+
+    #[test]
+    fn zones_beyond_the_bound_count_together() {
+        let mut counters = Counters::default();
+        let none = counters.queries("");
+        let zones: Vec<_> = (1..MAX_ZONES + 2).map(|n| counters.queries(&format!("zone{n}.example"))).collect();
+        assert_ne!(zones[MAX_ZONES - 2], zones[MAX_ZONES - 1]);
+        assert_eq!(zones[MAX_ZONES - 1], zones[MAX_ZONES]);
+        let other = CounterKey::Queries(OTHER_ZONES.into(), 3);
+        assert_eq!(counters.iter().find(|(key, _)| **key == other), Some((&other, zones[MAX_ZONES][3])));
+        let names = counters.iter().count();
+        assert_eq!((counters.queries(""), counters.queries("zone7.example")), (none, zones[6]));
+        assert_eq!((counters.queries("new.example"), counters.iter().count()), (zones[MAX_ZONES], names));
     }
 
     #[test]

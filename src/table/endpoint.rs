@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use super::image::Image;
+use super::ready::Ready;
 use super::standing::Standing;
-use crate::model::{CounterId, Family};
+use crate::model::{CounterId, Family, State};
 
-/// One endpoint as it stands, with its images.
-#[derive(Clone, Debug)]
+/// One endpoint as it stands; by family its state, its image and the same as a line to copy.
+#[derive(Debug)]
 pub(super) struct EndpointEntry {
     pub(super) standing: Standing,
+    pub(super) states: [Option<State>; 2],
     pub(super) images: [Option<Arc<Image>>; 2],
+    pub(super) ready: [Ready; 2],
     pub(super) counter: CounterId,
 }
 
@@ -21,6 +24,7 @@ impl EndpointEntry {
             let image = || Arc::new(Image::new(family, &addresses, standing.ttl, Box::new([counter])));
             (!addresses.is_empty()).then(image)
         });
-        Self { standing, images, counter }
+        let ready = images.each_ref().map(|image| image.as_ref().map_or(Ready::SLOW, |image| Ready::of(image)));
+        Self { states: Family::ALL.map(|family| standing.state(family)), standing, images, ready, counter }
     }
 }

@@ -1,126 +1,71 @@
 //! A plan's tables: location → order → reply.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
+use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
 use super::image::Image;
-use crate::latency;
-use crate::model::{
-    Endpoint, EndpointId, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem, State,
-};
-use crate::steer::{self, Choice, Order, Settled, Split};
+use super::ranking::Rankings;
+use super::ready::Ready;
+use super::replies::{Replies, Reply, Settling};
+use crate::geo::{Geo, Merged};
+use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan};
+use crate::steer::{Order, Settler, Split};
 
 /// One plan, compiled.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
+#[repr(C, align(64))] // apart from the count of its owners, which each publication writes
 pub struct PlanTable {
+    /// By family, for the busiest plans: the space merged by order.
+    tries: [Option<Arc<Merged>>; 2],
+    /// By family: what each order comes to now.
+    replies: [Replies; 2],
+    /// By family: what does not depend on health. One and the same where all endpoints have both.
+    rankings: Rankings,
     /// What it was compiled from.
     pub plan: Arc<Plan>,
-    /// By family: what does not depend on health. One and the same where all endpoints have both.
-    rankings: [Arc<Ranking>; 2],
-    /// By family: what each order comes to now.
-    replies: [Arc<Replies>; 2],
 }
 
-/// Orders of one family.
-#[derive(Debug, Default)]
-struct Ranking {
-    /// Interned.
-    orders: Vec<Order>,
-    /// Index: `LocationId`.
-    by_location: Vec<OrderId>,
-}
-
-/// What the orders of one family come to: thousands of orders, dozens of replies.
-#[derive(Debug, Default)]
-struct Replies {
-    distinct: Vec<Reply>,
-    /// Index into `distinct`, by `OrderId`.
-    by_order: Vec<u32>,
-    /// Some order has no member that is better than down: `when_none` acts.
-    exhausted: bool,
-}
-
-/// What to answer for an order, now.
-#[derive(Clone, Debug)]
-pub enum Reply {
-    /// One of these by client key; the images stand beside the split's shares.
-    Split(Split, Box<[Arc<Image>]>),
-    /// All of it.
-    Set(Arc<Image>),
-    /// No data.
-    Nodata,
-    /// Nothing may be answered.
-    Servfail,
+/// Where a client is, as a plan sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// What it comes to.
+    pub order: OrderId,
+    /// Length of the leaf that holds it, in the family of the address: the ECS scope.
+    pub length: u8,
+    /// Is its place known?
+    pub located: bool,
 }
 
 impl PlanTable {
-    /// Ranks `plan` for every location and settles every order.
-    ///
-    /// # Errors
-    /// A fence that leaves some location no endpoint; an order that crosses a fence (a bug of ours,
-    /// refused before it can do harm).
-    pub(super) fn compile(
-        plan: &Plan,
+    /// Settles every order under the present standing of the endpoints.
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        rankings: Rankings,
+        tries: [Option<Arc<Merged>>; 2],
         endpoints: &[Endpoint],
-        locations: &[Location],
-        entries: &[EndpointEntry],
-        file: &Path,
-    ) -> Result<Self, Problem> {
-        let has = |id: &EndpointId, family| endpoints[id.index()].counts_for(family);
-        let alike = plan.members.iter().all(|id| has(id, Family::V4) == has(id, Family::V6));
-        let families = if alike { &Family::ALL[..1] } else { &Family::ALL[..] };
-        let mut builders = [RankingBuilder::default(), RankingBuilder::default()];
-        for location in locations {
-            let member_ms = |id: &EndpointId| latency::expected_ms(location, &endpoints[id.index()].site);
-            let estimate_ms: Vec<f32> = plan.members.iter().map(member_ms).collect();
-            for &family in families {
-                if steer::allowed(plan, endpoints, family, location).is_empty() {
-                    return Err(fence_leaves_none(plan, endpoints, location, file));
-                }
-                let order = steer::rank(plan, endpoints, family, location, &estimate_ms);
-                if let Some(member) = outside_fences(plan, location, &order) {
-                    return Err(fence_crossed(plan, endpoints, location, member, file));
-                }
-                builders[family as usize].push(order);
-            }
-        }
-        let [v4, v6] = builders.map(|builder| Arc::new(builder.finish()));
-        let rankings = if alike { [v4.clone(), v4] } else { [v4, v6] };
-        let table = Self { plan: Arc::new(plan.clone()), rankings, replies: [Arc::default(), Arc::default()] };
-        Ok(table.settled(endpoints, entries))
-    }
-
-    /// The same orders, settled under the present standing of the endpoints.
-    pub(super) fn settled(&self, endpoints: &[Endpoint], entries: &[EndpointEntry]) -> Self {
-        let settle = |family| Arc::new(self.settle_family(family, endpoints, entries));
-        Self { replies: Family::ALL.map(settle), ..self.clone() }
-    }
-
-    fn settle_family(&self, family: Family, endpoints: &[Endpoint], entries: &[EndpointEntry]) -> Replies {
-        let entry = |member: Member| &entries[self.plan.members[member.index()].index()];
-        let members = (0..self.plan.members.len()).map(Member::at);
-        let states: Vec<Option<State>> = members.map(|member| entry(member).standing.state(family)).collect();
-        let reply = |choice: Choice| match Settled::of(choice, &self.plan, endpoints) {
-            Settled::Split(split) => split_reply(split, |member| entry(member).images[family as usize].clone()),
-            Settled::Set(members) => Reply::Set(set_image(family, &members, entry)),
-            Settled::Nodata => Reply::Nodata,
-            Settled::Servfail => Reply::Servfail,
+        entries: &Chunks<EndpointEntry>,
+    ) -> Self {
+        let entry = |member: Member| &entries[plan.members[member.index()].index()];
+        let settler = |family: Family| {
+            let members = (0..plan.members.len()).map(Member::at);
+            Settler::new(&plan, members.map(|member| entry(member).states[family as usize]))
         };
-        let (mut replies, mut indices) = (Replies::default(), HashMap::<Choice, u32>::new());
-        for order in &self.rankings[family as usize].orders {
-            let best = order.ranked.iter().filter_map(|member| states[member.index()]).min();
-            replies.exhausted |= best.is_none_or(|best| best == State::Down) && !order.ranked.is_empty();
-            let choice = steer::settle(&self.plan, order, &states);
-            let index = indices.entry(choice).or_insert_with(|| {
-                replies.distinct.push(reply(choice));
-                replies.distinct.len() as u32 - 1
-            });
-            replies.by_order.push(*index);
-        }
-        replies
+        let settlers = Family::ALL.map(settler);
+        let settle =
+            |family: Family| Settling::new(&plan, endpoints, &rankings[family as usize], &settlers[family as usize]);
+        let v4 = settle(Family::V4);
+        let alike = Arc::ptr_eq(&rankings[0], &rankings[1]) && settlers[0].is_like(&settlers[1]);
+        let v6 = (!alike).then(|| settle(Family::V6));
+        let v6 = v6.as_ref().unwrap_or(&v4);
+        let replies = [Replies::new(&v4, Family::V4, entry), Replies::new(v6, Family::V6, entry)];
+        Self { tries, replies, rankings, plan }
+    }
+
+    /// The same orders, settled under another standing of the endpoints.
+    pub(super) fn settled(&self, endpoints: &[Endpoint], entries: &Chunks<EndpointEntry>) -> Self {
+        Self::new(self.plan.clone(), self.rankings.clone(), self.tries.clone(), endpoints, entries)
     }
 
     /// Do some clients have no endpoint that is better than down, so that `when_none` acts for them?
@@ -129,99 +74,104 @@ impl PlanTable {
         self.replies.iter().any(|replies| replies.exhausted)
     }
 
-    /// What to answer clients at `location` that ask for `family`.
+    /// Where the `source` leading bits of an address are, for answers of `family`: by the plan's own trie
+    /// where it has one, else by the locations'. `length` is that of the leaf around them, or above `source`
+    /// where they hold several, as [`Geo::locate_prefix`] has it.
     #[must_use]
-    pub fn reply(&self, family: Family, location: LocationId) -> &Reply {
-        let order = self.rankings[family as usize].by_location[location.index()];
-        let replies = &self.replies[family as usize];
-        &replies.distinct[replies.by_order[order.index()] as usize]
-    }
-
-    /// The order of a location, for `explain` and tests.
-    #[must_use]
-    pub fn order(&self, family: Family, location: LocationId) -> (OrderId, &Order) {
-        let id = self.rankings[family as usize].by_location[location.index()];
-        (id, &self.rankings[family as usize].orders[id.index()])
-    }
-}
-
-#[derive(Default)]
-struct RankingBuilder {
-    ids: HashMap<Order, OrderId>,
-    by_location: Vec<OrderId>,
-}
-
-impl RankingBuilder {
-    fn push(&mut self, order: Order) {
-        let next = OrderId::at(self.ids.len());
-        self.by_location.push(*self.ids.entry(order).or_insert(next));
-    }
-
-    fn finish(self) -> Ranking {
-        let mut orders = vec![Order::default(); self.ids.len()];
-        for (order, id) in self.ids {
-            orders[id.index()] = order;
+    pub fn place(&self, geo: &Geo, family: Family, address: IpAddr, source: u8) -> Placed {
+        let source = source.min(if address.is_ipv4() { 32 } else { 128 });
+        let leaf = self.trie(family).map(|trie| trie.get(first(address, source)));
+        if let Some((value, length)) = leaf.filter(|(_, length)| *length <= source) {
+            let (order, located) = Self::decode(value);
+            return Placed { order, length, located };
         }
-        Ranking { orders, by_location: self.by_location }
-    }
-}
-
-fn split_reply(split: Split, image: impl Fn(Member) -> Option<Arc<Image>>) -> Reply {
-    let images: Option<Box<[Arc<Image>]>> = split.shares().iter().map(|share| image(share.member)).collect();
-    images.map_or(Reply::Servfail, |images| Reply::Split(split, images))
-}
-
-/// One image of all the members' addresses.
-fn set_image<'a>(family: Family, members: &[Member], entry: impl Fn(Member) -> &'a EndpointEntry) -> Arc<Image> {
-    let entries: Vec<&EndpointEntry> = members.iter().map(|&member| entry(member)).collect();
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    for address in entries.iter().flat_map(|entry| entry.standing.answerable(family)) {
-        // An RRset holds no record twice (RFC 2181 §5).
-        if !addresses.contains(&address) {
-            addresses.push(address);
+        let place = geo.locate_prefix(address, source);
+        Placed {
+            order: self.rankings[family as usize].at(place.location),
+            length: leaf.map_or(place.length, |(_, length)| length),
+            located: geo.location(place.location).is_located(),
         }
     }
-    let ttl = entries.iter().map(|entry| entry.standing.ttl).min().unwrap_or(u32::MAX);
-    Arc::new(Image::new(family, &addresses, ttl, entries.iter().map(|entry| entry.counter).collect()))
-}
 
-/// A member of `order` that a fence of `location` bars, reckoned apart from the ranking.
-fn outside_fences(plan: &Plan, location: &Location, order: &Order) -> Option<Member> {
-    let unknown = location.mixed || !location.is_located();
-    if let (true, FenceUnknown::Set(named)) = (unknown, &plan.policy.fence_unknown) {
-        let both = |member: &&Member| !named.contains(member) && !plan.policy.fences.is_empty();
-        return order.ranked.iter().find(both).copied();
+    /// The plan's own trie, if it is one of the busiest plans. Its values are read by [`Self::decode`].
+    #[inline]
+    #[must_use]
+    pub fn trie(&self, family: Family) -> Option<&Merged> {
+        self.tries[family as usize].as_deref()
     }
-    let barred = |member: &&Member| {
-        let applying = |place: usize| location.fences.contains(place) || !location.is_located();
-        plan.policy.fences.iter().any(|fence| applying(fence.place) && !fence.members.contains(member))
-    };
-    order.ranked.iter().find(barred).copied()
-}
 
-fn describe(location: &Location) -> String {
-    match (location.country, location.mixed) {
-        (None, _) => "clients whose country is not known".to_owned(),
-        (Some(country), true) => format!("prefixes that lie partly in {country}, under several fences"),
-        (Some(country), false) => format!("clients in {country}"),
+    /// A value of [`Self::trie`]: the order, and whether the place is known.
+    #[inline]
+    #[must_use]
+    pub fn decode(value: u32) -> (OrderId, bool) {
+        (OrderId(value >> 1), value & 1 != 0)
+    }
+
+    /// What an order comes to now.
+    #[inline]
+    #[must_use]
+    pub fn reply(&self, family: Family, order: OrderId) -> &Reply {
+        self.replies[family as usize].reply(order)
+    }
+
+    /// The same, ready to be copied.
+    #[inline]
+    #[must_use]
+    pub fn ready(&self, family: Family, order: OrderId) -> &Ready {
+        self.replies[family as usize].ready(order)
+    }
+
+    /// The line of that index: of a share of a split.
+    #[inline]
+    #[must_use]
+    pub fn ready_at(&self, family: Family, index: u32) -> &Ready {
+        self.replies[family as usize].ready_at(index)
+    }
+
+    /// The split that a line names, and the index of its first share's line; the others follow in the order
+    /// of [`Split::shares`].
+    #[inline]
+    #[must_use]
+    pub fn split(&self, family: Family, index: u32) -> (&Split, u32) {
+        self.replies[family as usize].split(index)
+    }
+
+    /// The images of the shares of a split.
+    #[must_use]
+    pub fn images(&self, family: Family, index: u32) -> &[Arc<Image>] {
+        self.replies[family as usize].images(index)
+    }
+
+    /// The order of a location.
+    #[inline]
+    #[must_use]
+    pub fn order(&self, family: Family, location: LocationId) -> OrderId {
+        self.rankings[family as usize].at(location)
+    }
+
+    /// What ranking left of an order, for tests.
+    #[must_use]
+    pub fn ranked(&self, family: Family, order: OrderId) -> Order<'_> {
+        self.rankings[family as usize].order(order)
+    }
+
+    pub(super) fn rankings(&self) -> &Rankings {
+        &self.rankings
+    }
+
+    pub(super) fn tries(&self) -> &[Option<Arc<Merged>>; 2] {
+        &self.tries
     }
 }
 
-fn names(plan: &Plan, endpoints: &[Endpoint]) -> String {
-    let names: Vec<&str> = plan.members.iter().map(|id| &*endpoints[id.index()].name).take(4).collect();
-    format!("{}{}", names.join(", "), if plan.members.len() > 4 { ", …" } else { "" })
-}
-
-fn fence_leaves_none(plan: &Plan, endpoints: &[Endpoint], location: &Location, file: &Path) -> Problem {
-    let message =
-        format!("the fences of the services over {} leave {} no endpoint", names(plan, endpoints), describe(location));
-    Problem::error("fence-leaves-none", file, message)
-        .help("widen a fence, add an endpoint inside it, or name a set for `fence_unknown`")
-}
-
-fn fence_crossed(plan: &Plan, endpoints: &[Endpoint], location: &Location, member: Member, file: &Path) -> Problem {
-    let name = &endpoints[plan.members[member.index()].index()].name;
-    let message =
-        format!("our bug: the order for {} holds `{name}`, outside its fence; not published", describe(location));
-    Problem::error("fence-crossed", file, message).help("please report it with this configuration")
+/// The first address of a prefix.
+fn first(address: IpAddr, source: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            (v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(source)).unwrap_or(0)).to_be_bytes().into()
+        }
+        IpAddr::V6(v6) => {
+            (v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(source)).unwrap_or(0)).to_be_bytes().into()
+        }
+    }
 }

@@ -1,16 +1,20 @@
 //! The snapshot: one immutable whole.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::counters::{CounterKey, Counters};
+use super::chunks::Chunks;
+use super::compile::compile_plans;
+use super::counters::{CounterKey, Counters, RCODE_SLOTS};
 use super::endpoint::EndpointEntry;
+use super::hot::Hot;
+use super::indices::Lists;
 use super::plan::PlanTable;
 use super::standing::Standing;
 use crate::config::Config;
 use crate::geo::Geo;
-use crate::model::{CounterId, EndpointId, Family, Plan, Problem, Service, ZoneId};
+use crate::model::{CounterId, EndpointId, Family, Plan, PlanId, Problem, Service, ZoneId};
 use crate::steer;
 use crate::zone::Zones;
 
@@ -39,14 +43,20 @@ pub struct Snapshot {
     pub steering: bool,
     /// Index: `ServiceId`.
     pub services: Arc<[ServiceEntry]>,
+    /// What the batched path answers at once. Made by `answer::with_hot`; empty before.
+    pub hot: Arc<Hot>,
     /// Index: `PlanId`.
-    plans: Box<[Arc<PlanTable>]>,
+    pub(super) plans: Box<[Arc<PlanTable>]>,
     /// Index: `EndpointId`.
-    endpoints: Box<[EndpointEntry]>,
+    endpoints: Chunks<EndpointEntry>,
+    /// The plans that hold an endpoint.
+    holders: Arc<Lists>,
+    /// The services of a plan.
+    served: Arc<Lists>,
     /// Response code counters; index: `ZoneId`.
-    zone_counters: Arc<[Box<[CounterId]>]>,
+    zone_counters: Arc<[[CounterId; RCODE_SLOTS.len()]]>,
     /// Those of queries outside all zones.
-    no_zone: Arc<[CounterId]>,
+    no_zone: [CounterId; RCODE_SLOTS.len()],
     /// Counters by source of the location: ECS, resolver, default.
     location_counters: [CounterId; 3],
 }
@@ -66,44 +76,53 @@ pub struct ServiceEntry {
     pub counter: CounterId,
 }
 
+/// What a reload can use again.
+#[derive(Clone, Copy)]
+pub struct Before<'a> {
+    /// What serves.
+    pub snapshot: &'a Snapshot,
+    /// How far a counter has come.
+    pub count: &'a dyn Fn(CounterId) -> u64,
+}
+
 impl Snapshot {
     /// Compiles `parts` as generation 0, steered names not answered yet, under `standings` (index: `EndpointId`).
+    /// Plans that rank as one of `before` does, over the same locations, take its orders over.
     ///
     /// # Errors
     /// What only shows when places and fences meet: a fence that leaves a location no endpoint.
-    pub fn compile(parts: Parts, standings: Vec<Standing>, counters: &mut Counters) -> Result<Self, Vec<Problem>> {
+    pub fn compile(
+        parts: Parts,
+        standings: Vec<Standing>,
+        counters: &mut Counters,
+        before: Option<Before<'_>>,
+    ) -> Result<Self, Vec<Problem>> {
         let config = parts.config.clone();
         let counter = |counters: &mut Counters, index: usize| {
             counters.id(CounterKey::Endpoint(config.endpoints[index].name.clone()))
         };
-        let endpoints: Box<[EndpointEntry]> = standings
-            .into_iter()
-            .enumerate()
-            .map(|(index, standing)| EndpointEntry::new(standing, counter(counters, index)))
-            .collect();
-        let locations = parts.geo.locations();
-        let compile = |plan| PlanTable::compile(plan, &config.endpoints, locations, &endpoints, &parts.file);
-        let (plans, problems) = split(config.plans.iter().map(compile));
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        let plans: Box<[Arc<PlanTable>]> = plans.into_iter().map(Arc::new).collect();
+        let entry = |(index, standing)| EndpointEntry::new(standing, counter(counters, index));
+        let endpoints: Chunks<EndpointEntry> = standings.into_iter().enumerate().map(entry).collect();
         let families = |plan: &Plan| {
             Family::ALL.map(|family| plan.has_family(family, &config.endpoints, &config.fence_combinations))
         };
         let offers: Vec<[bool; 2]> = config.plans.iter().map(families).collect();
         let entry = |service: &Service| ServiceEntry::new(service, offers[service.plan.index()], counters);
         let services: Arc<[ServiceEntry]> = config.services.iter().map(entry).collect();
+        let plans = compile_plans(&parts, &endpoints, &services, before)?;
         let zone_counters = config.zones.iter().map(|zone| counters.queries(&zone.name.to_string())).collect();
-        let no_zone = counters.queries("").into();
+        let no_zone = counters.queries("");
         let location_counters = ["ecs", "resolver", "default"].map(|source| counters.id(CounterKey::Location(source)));
         Ok(Self {
             generation: 0,
-            parts,
             steering: false,
-            services,
+            hot: Arc::default(),
             plans,
             endpoints,
+            holders: Arc::new(holders(&config)),
+            served: Arc::new(served(&config)),
+            services,
+            parts,
             zone_counters,
             no_zone,
             location_counters,
@@ -115,15 +134,17 @@ impl Snapshot {
     #[must_use]
     pub fn with_standings(&self, changed: Vec<(EndpointId, Standing)>) -> Self {
         let mut next = Self { generation: self.generation + 1, ..self.clone() };
-        let ids: BTreeSet<EndpointId> = changed.iter().map(|(id, _)| *id).collect();
+        let mut plans = Vec::new();
         for (id, standing) in changed {
-            let entry = &mut next.endpoints[id.index()];
-            *entry = EndpointEntry::new(standing, entry.counter);
+            let counter = self.endpoints[id.index()].counter;
+            next.endpoints.set(id.index(), EndpointEntry::new(standing, counter));
+            plans.extend_from_slice(self.holders.of(id.index()));
         }
-        for table in &mut next.plans {
-            if table.plan.members.iter().any(|member| ids.contains(member)) {
-                *table = Arc::new(table.settled(&self.parts.config.endpoints, &next.endpoints));
-            }
+        plans.sort_unstable();
+        plans.dedup();
+        for plan in plans {
+            let table = &mut next.plans[plan as usize];
+            *table = Arc::new(table.settled(&self.parts.config.endpoints, &next.endpoints));
         }
         next
     }
@@ -134,15 +155,51 @@ impl Snapshot {
         Self { steering: true, ..self.clone() }
     }
 
+    /// The same, with these names answered at once.
+    #[must_use]
+    pub fn with_hot(self, hot: Hot) -> Self {
+        Self { hot: Arc::new(hot), ..self }
+    }
+
     /// The services for some of whose clients no endpoint is better than down.
     pub fn exhausted(&self) -> impl Iterator<Item = &ServiceEntry> {
         self.services.iter().filter(|service| self.plan(service).is_exhausted())
+    }
+
+    /// The services that have become exhausted, or are so no more, since `before`; each with what it is now.
+    #[must_use]
+    pub fn exhaustion_changes<'s>(&'s self, before: &'s Self) -> Vec<(&'s ServiceEntry, bool)> {
+        if Arc::ptr_eq(&self.services, &before.services) {
+            let plans = self.plans.iter().zip(&before.plans).enumerate();
+            let changed =
+                plans.filter(|(_, (now, then))| !Arc::ptr_eq(now, then) && now.is_exhausted() != then.is_exhausted());
+            let services = |(plan, (now, _)): (usize, (&Arc<PlanTable>, _))| {
+                let exhausted = now.is_exhausted();
+                self.served.of(plan).iter().map(move |&service| (&self.services[service as usize], exhausted))
+            };
+            return changed.flat_map(services).collect();
+        }
+        // Another configuration: by name, those that are no more among them.
+        let names = |snapshot: &'s Self| -> BTreeMap<&'s str, &'s ServiceEntry> {
+            snapshot.exhausted().map(|entry| (&*entry.service.label, entry)).collect()
+        };
+        let (now, then) = (names(self), names(before));
+        let begun = now.iter().filter(|(name, _)| !then.contains_key(**name)).map(|(_, entry)| (*entry, true));
+        let ended = then.iter().filter(|(name, _)| !now.contains_key(**name)).map(|(_, entry)| (*entry, false));
+        begun.chain(ended).collect()
     }
 
     /// A service's plan.
     #[must_use]
     pub fn plan(&self, service: &ServiceEntry) -> &PlanTable {
         &self.plans[service.service.plan.index()]
+    }
+
+    /// The tables of a plan.
+    #[inline]
+    #[must_use]
+    pub fn plan_table(&self, plan: PlanId) -> &PlanTable {
+        &self.plans[plan.index()]
     }
 
     /// How an endpoint stands.
@@ -176,14 +233,15 @@ impl ServiceEntry {
     }
 }
 
-/// Results apart.
-fn split<T, E>(results: impl Iterator<Item = Result<T, E>>) -> (Vec<T>, Vec<E>) {
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for result in results {
-        match result {
-            Ok(value) => good.push(value),
-            Err(error) => bad.push(error),
-        }
-    }
-    (good, bad)
+/// For each endpoint the plans that hold it.
+fn holders(config: &Config) -> Lists {
+    let members = |(plan, of): (u32, &Plan)| of.members.iter().map(move |id| (id.index(), plan)).collect::<Vec<_>>();
+    let pairs: Vec<_> = (0..).zip(&config.plans).flat_map(members).collect();
+    Lists::new(config.endpoints.len(), pairs.iter().copied())
+}
+
+/// For each plan its services.
+fn served(config: &Config) -> Lists {
+    let pairs = (0..).zip(&config.services).map(|(service, of)| (of.plan.index(), service));
+    Lists::new(config.plans.len(), pairs)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::build::{is_kept, standing};
+use super::build::{glue, is_kept, standing};
 use super::data::{Draft, Owner, ZoneData};
 use super::problems::Problems;
 use super::rtype;
@@ -16,10 +16,12 @@ pub(super) fn check(data: &ZoneData, path: &Path, problems: &mut Problems) {
     if !problems.has_errors() {
         check_apex(data, path, problems);
     }
-    let glue = data.name_servers();
+    let glue = glue(data);
     for owner in data.owners() {
         check_owner(data, owner, problems);
-        check_standing(data, owner, &glue, problems);
+        if !data.is_uncut() {
+            check_standing(data, owner, &glue, problems);
+        }
     }
     if !problems.has_errors() {
         check_targets(data, problems);
@@ -41,94 +43,116 @@ fn check_apex(data: &ZoneData, path: &Path, problems: &mut Problems) {
 
 /// What may stand beside what.
 fn check_owner(data: &ZoneData, owner: &Owner, problems: &mut Problems) {
-    let (name, is_apex) = (&owner.name, owner.name == *data.apex());
-    for draft in &owner.drafts {
-        let say = rtype::name_of(draft.rtype);
-        let other = owner.drafts.iter().find(|other| other.rtype != draft.rtype);
-        let mut error = |code, message, help| problems.error(data, code, draft.place, message, help);
-        match (draft.rtype, other) {
-            (rtype::SOA, _) if !is_apex => {
-                let help = format!("the zone's name is '{}'; remove this SOA", data.apex());
-                error("soa-not-at-apex", format!("'{name}' has a SOA, but is not the zone"), help);
-            }
-            (rtype::CNAME, _) if is_apex => {
-                let help = "make the apex a service, or give it addresses".to_owned();
-                error("cname-at-apex", format!("the zone '{name}' itself cannot be a CNAME (RFC 1034 §3.6.2)"), help);
-            }
-            (rtype::CNAME, Some(other)) => {
-                let help =
-                    format!("keep one of them; the {} is in {}", rtype::name_of(other.rtype), data.say(other.place));
-                error("cname-and-other", format!("'{name}' has a CNAME beside other records (RFC 1034 §3.6.2)"), help);
-            }
-            (rtype::DNAME, Some(_)) if !is_apex && has(owner, rtype::NS) => {
-                let help = "keep one of them: both hand on what lies below".to_owned();
-                error("dname-and-ns", format!("'{name}' has a DNAME beside NS (RFC 6672 §2.3)"), help);
-            }
-            (rtype::NS | rtype::DNAME, _) if name.is_wildcard() => {
-                let help = "name each delegation or redirection".to_owned();
-                error(
-                    "wildcard-cut",
-                    format!("'{name}' has {say}: undefined for a wildcard (RFC 4592 §4.2, §4.4)"),
-                    help,
-                );
-            }
-            (rtype::DS, _) if is_apex => {
-                let help = "remove it: DS belongs to the zone above".to_owned();
-                error("ds-at-apex", format!("the zone '{name}' has a DS at its apex (RFC 4035 §2.4)"), help);
-            }
-            _ => {}
+    let is_apex = data.name(owner) == data.apex().as_wire();
+    for draft in data.drafts(owner) {
+        let other = || data.drafts(owner).find(|other| other.rtype != draft.rtype);
+        let has_ns = || data.drafts(owner).any(|draft| draft.rtype == rtype::NS);
+        let found = match draft.rtype {
+            rtype::SOA if !is_apex => Some(Breach::SoaBelow),
+            rtype::CNAME if is_apex => Some(Breach::CnameAtApex),
+            rtype::CNAME => other().map(Breach::CnameAndOther),
+            rtype::DNAME if !is_apex && has_ns() => Some(Breach::DnameAndNs),
+            rtype::NS | rtype::DNAME if data.name(owner).starts_with(b"\x01*") => Some(Breach::WildcardCut),
+            rtype::DS if is_apex => Some(Breach::DsAtApex),
+            _ => None,
+        };
+        if let Some(breach) = found {
+            let (code, message, help) = breach.say(data, &data.shown(owner), draft);
+            problems.error(data, code, draft.place, message, help);
         }
     }
 }
 
-fn has(owner: &Owner, rtype: u16) -> bool {
-    owner.drafts.iter().any(|draft| draft.rtype == rtype)
+/// What a record breaks by what stands beside it.
+enum Breach<'d> {
+    SoaBelow,
+    CnameAtApex,
+    CnameAndOther(&'d Draft),
+    DnameAndNs,
+    WildcardCut,
+    DsAtApex,
+}
+
+impl Breach<'_> {
+    /// Code, message and help.
+    fn say(self, data: &ZoneData, name: &Name, draft: &Draft) -> (&'static str, String, String) {
+        match self {
+            Self::SoaBelow => {
+                let help = format!("the zone's name is '{}'; remove this SOA", data.apex());
+                ("soa-not-at-apex", format!("'{name}' has a SOA, but is not the zone"), help)
+            }
+            Self::CnameAtApex => {
+                let help = "make the apex a service, or give it addresses".to_owned();
+                ("cname-at-apex", format!("the zone '{name}' itself cannot be a CNAME (RFC 1034 §3.6.2)"), help)
+            }
+            Self::CnameAndOther(other) => {
+                let help =
+                    format!("keep one of them; the {} is in {}", rtype::name_of(other.rtype), data.say(other.place));
+                ("cname-and-other", format!("'{name}' has a CNAME beside other records (RFC 1034 §3.6.2)"), help)
+            }
+            Self::DnameAndNs => {
+                let help = "keep one of them: both hand on what lies below".to_owned();
+                ("dname-and-ns", format!("'{name}' has a DNAME beside NS (RFC 6672 §2.3)"), help)
+            }
+            Self::WildcardCut => {
+                let (say, help) = (rtype::name_of(draft.rtype), "name each delegation or redirection".to_owned());
+                let message = format!("'{name}' has {say}: undefined for a wildcard (RFC 4592 §4.2, §4.4)");
+                ("wildcard-cut", message, help)
+            }
+            Self::DsAtApex => {
+                let help = "remove it: DS belongs to the zone above".to_owned();
+                ("ds-at-apex", format!("the zone '{name}' has a DS at its apex (RFC 4035 §2.4)"), help)
+            }
+        }
+    }
 }
 
 /// Records that a delegation or DNAME hides.
-fn check_standing(data: &ZoneData, owner: &Owner, glue: &HashSet<Name>, problems: &mut Problems) {
-    let (name, standing) = (&owner.name, standing(data, &owner.name));
-    let above = if standing == Standing::Cut { data.cut_at(name.as_wire()) } else { data.cut_above(name) };
+fn check_standing(data: &ZoneData, owner: &Owner, glue: &HashSet<Box<[u8]>>, problems: &mut Problems) {
+    let (name, shown) = (data.name(owner), data.shown(owner));
+    let standing = standing(data, name);
+    let above = if standing == Standing::Cut { data.cut_at(name) } else { data.cut_above(name) };
     let Some(cut) = above else { return };
-    for draft in owner.drafts.iter().filter(|draft| !is_kept(standing, draft.rtype, glue.contains(name))) {
+    for draft in data.drafts(owner).filter(|draft| !is_kept(standing, draft.rtype, glue.contains(name))) {
         let say = rtype::name_of(draft.rtype);
         let cut_at = data.say(cut.place);
         if cut.rtype == rtype::DNAME {
-            let message = format!("'{name}' has {say} below a DNAME (RFC 6672 §2.4)");
+            let message = format!("'{shown}' has {say} below a DNAME (RFC 6672 §2.4)");
             problems.error(data, "below-dname", draft.place, message, format!("remove it, or the DNAME in {cut_at}"));
         } else {
-            let message = format!("{say} of '{name}' is left out: it lies at or below a delegation and is no glue");
-            problems.warn(
-                data,
-                "occluded",
-                draft.place,
-                message,
-                format!("it belongs to the zone delegated in {cut_at}"),
-            );
+            let message = format!("{say} of '{shown}' is left out: it lies at or below a delegation and is no glue");
+            let help = format!("it belongs to the zone delegated in {cut_at}");
+            problems.warn(data, "occluded", draft.place, message, help);
         }
     }
 }
 
 /// Names that records point to, as far as they lie in the zone.
 fn check_targets(data: &ZoneData, problems: &mut Problems) {
-    let Ok(tree) = ZoneTree::build(data, &[]) else { return };
+    let mut tree = None;
     for rtype in [rtype::NS, rtype::MX, rtype::SRV] {
-        for (owner, draft, target) in data.targets(rtype).filter(|(.., target)| target.is_at_or_below(data.apex())) {
+        for (owner, draft, target) in data.targets(rtype) {
+            // A name with addresses of its own is no CNAME and has what it needs: nearly all are so.
+            if [rtype::A, rtype::AAAA].iter().any(|&rtype| data.get(target.as_wire(), rtype).is_some()) {
+                continue;
+            }
+            let tree = tree.get_or_insert_with(|| ZoneTree::build(data, &[]));
+            let Ok(tree) = tree else { return };
             if matches!(tree.find(target.as_wire(), rtype::A), Found::Cname { .. }) {
-                let say = rtype::name_of(rtype);
+                let (say, owner) = (rtype::name_of(rtype), data.shown(owner));
                 let message = format!("{say} of '{owner}' points to '{target}', which is a CNAME (RFC 2181 §10.3)");
                 let help = "point it to the name that has the addresses".to_owned();
                 problems.warn(data, "target-is-cname", draft.place, message, help);
-            } else if rtype == rtype::NS && !has_address(&tree, &target) {
-                check_name_server(data, owner, draft, &target, problems);
+            } else if rtype == rtype::NS && !has_address(tree, &target) {
+                check_name_server(data, &data.shown(owner), draft, &target, problems);
             }
         }
     }
 }
 
+/// Does a wildcard give it one?
 fn has_address(tree: &ZoneTree, target: &Name) -> bool {
-    let wildcard = |rtype| matches!(tree.find(target.as_wire(), rtype), Found::Answer { .. });
-    tree.addresses(target.as_wire()).next().is_some() || wildcard(rtype::A) || wildcard(rtype::AAAA)
+    [rtype::A, rtype::AAAA].iter().any(|&rtype| matches!(tree.find(target.as_wire(), rtype), Found::Answer { .. }))
 }
 
 /// A name server in the zone without an address. The zone itself must be reachable; a delegation

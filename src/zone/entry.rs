@@ -10,10 +10,10 @@ use domain::base::Name as CasedName;
 use domain::base::iana::{Class, Rtype};
 use domain::base::name::{ToName, UncertainName};
 
+use super::quick;
 use super::rdata::read_rdata;
 use super::rtype;
 use super::tokens::{Entry, Fault, Token};
-use crate::model::Name;
 
 /// The largest TTL (RFC 2181 §8).
 const MAX_TTL: u32 = i32::MAX as u32;
@@ -50,19 +50,17 @@ pub(super) enum Directive {
     Include { path: String, origin: Option<Origin>, span: Range<usize> },
 }
 
-/// A record without its owner.
+/// A record without its owner and data.
 pub(super) struct Record {
     pub(super) rtype: u16,
     /// Seconds, if the record states it.
     pub(super) ttl: Option<u32>,
-    /// Uncompressed wire form.
-    pub(super) rdata: Vec<u8>,
     /// Of its type: what messages point to.
     pub(super) span: Range<usize>,
 }
 
 /// Reads a directive, if the entry is one.
-pub(super) fn read_directive(entry: &Entry<'_>, origin: &Origin) -> Option<Result<Directive, Fault>> {
+pub(super) fn read_directive(entry: &Entry<'_, '_>, origin: &Origin) -> Option<Result<Directive, Fault>> {
     let first = &entry.tokens[0];
     if entry.indented || first.quoted || !first.raw.starts_with(b"$") {
         return None;
@@ -87,14 +85,24 @@ fn directive(first: &Token<'_>, arguments: &[Token<'_>], origin: &Origin) -> Res
     }
 }
 
-/// Reads the owner of a record; none if the entry leaves it out.
-pub(super) fn read_owner(entry: &Entry<'_>, origin: &Origin) -> Option<Result<Name, Fault>> {
+/// Reads the owner of a record, lower-cased, into `name`; none if the entry leaves it out.
+pub(super) fn read_owner(entry: &Entry<'_, '_>, origin: &Origin, name: &mut Vec<u8>) -> Option<Result<(), Fault>> {
     let first = entry.tokens.first().filter(|_| !entry.indented)?;
-    Some(read_name(first, origin).map(|name| Name::from_wire(name.as_slice()).expect("domain makes whole names")))
+    name.clear();
+    if quick::name(first, origin.as_slice(), name).is_none() {
+        name.clear();
+        match read_name(first, origin) {
+            Ok(read) => name.extend(read.as_slice()),
+            Err(fault) => return Some(Err(fault)),
+        }
+    }
+    name.make_ascii_lowercase(); // length octets are below 'A'
+    Some(Ok(()))
 }
 
-/// Reads a record's TTL, class and type in their two orders (RFC 1035 §5.1), then its data.
-pub(super) fn read_record(entry: &Entry<'_>, origin: &Origin) -> Result<Record, Fault> {
+/// Reads a record's TTL, class and type in their two orders (RFC 1035 §5.1), then its data, in
+/// uncompressed wire form, into `rdata`.
+pub(super) fn read_record(entry: &Entry<'_, '_>, origin: &Origin, rdata: &mut Vec<u8>) -> Result<Record, Fault> {
     let end = entry.tokens.last().map_or(0, |token| token.span.end);
     let mut tokens = &entry.tokens[usize::from(!entry.indented)..];
     let (mut ttl, mut class) = (None, None);
@@ -105,13 +113,19 @@ pub(super) fn read_record(entry: &Entry<'_>, origin: &Origin) -> Result<Record, 
         tokens = rest;
         if ttl.is_none() && token.raw.first().is_some_and(u8::is_ascii_digit) {
             ttl = Some(read_ttl(token)?);
-        } else if class.is_none() && read_class(token)? {
-            class = Some(Class::IN);
-        } else {
-            let rtype = read_type(token)?;
-            let rdata = read_rdata(rtype, token, tokens, origin)?;
-            return Ok(Record { rtype: rtype.to_int(), ttl, rdata, span: token.span.clone() });
+            continue;
         }
+        let usual = quick::rtype(token);
+        if usual.is_none() && class.is_none() && read_class(token)? {
+            class = Some(Class::IN);
+            continue;
+        }
+        let rtype = usual.map_or_else(|| read_type(token), Ok)?;
+        rdata.clear();
+        if quick::rdata(rtype, tokens, origin.as_slice(), rdata).is_none() {
+            *rdata = read_rdata(rtype, token, tokens, origin)?;
+        }
+        return Ok(Record { rtype: rtype.to_int(), ttl, span: token.span.clone() });
     }
 }
 

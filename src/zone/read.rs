@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::build::soa_minimum;
 use super::check::check;
-use super::data::{Added, Place, ZoneData};
+use super::data::{Added, Place, ZoneData, is_below};
 use super::entry::{Directive, Origin, Record, read_directive, read_owner, read_record};
+use super::freeze::soa_minimum;
 use super::problems::Problems;
 use super::rtype;
 use super::tokens::{Entries, Entry, Fault};
@@ -39,6 +39,7 @@ pub fn read(files: &mut dyn Files, path: &Path, apex: &Name) -> Result<(ZoneData
         includes: 0,
         default_ttl: None,
         last_ttl: None,
+        rdata: Vec::new(),
     };
     let origin = Origin::from_octets(Bytes::copy_from_slice(apex.as_wire())).expect("a name is a name");
     match reader.files.read(path) {
@@ -67,6 +68,8 @@ struct Reader<'a> {
     default_ttl: Option<u32>,
     /// Of the last record that stated one.
     last_ttl: Option<u32>,
+    /// The data of the record being read.
+    rdata: Vec<u8>,
 }
 
 /// A file being read.
@@ -77,15 +80,20 @@ struct File<'a> {
     begun: (u32, usize),
     origin: Origin,
     owner: Owner,
+    /// The owner's lower-cased wire name.
+    owner_name: Vec<u8>,
 }
 
 /// The last owner, which an indented record shares.
+#[derive(Clone, Copy)]
 enum Owner {
     /// None so far.
     None,
     /// It could not be read: what it owns is checked and left out.
     Lost,
-    Is(Name),
+    /// It is in the zone, or not.
+    Inside,
+    Outside,
 }
 
 impl Reader<'_> {
@@ -96,9 +104,9 @@ impl Reader<'_> {
             return;
         }
         self.open.push(path.to_owned());
-        let mut file = File { text, index, begun: (1, 0), origin, owner: Owner::None };
-        let mut entries = Entries::new(text);
-        while let Some(entry) = entries.next() {
+        let mut file = File { text, index, begun: (1, 0), origin, owner: Owner::None, owner_name: Vec::new() };
+        let (mut entries, mut tokens) = (Entries::new(text), Vec::new());
+        while let Some(entry) = entries.next(&mut tokens) {
             file.begun = entries.begun();
             match entry {
                 Ok(entry) => self.read_entry(&mut file, &entry),
@@ -113,7 +121,7 @@ impl Reader<'_> {
         self.problems.error(&self.data, fault.code, place, fault.message, fault.help);
     }
 
-    fn read_entry(&mut self, file: &mut File<'_>, entry: &Entry<'_>) {
+    fn read_entry(&mut self, file: &mut File<'_>, entry: &Entry<'_, '_>) {
         match read_directive(entry, &file.origin) {
             Some(Ok(Directive::Origin(origin))) => file.origin = origin,
             Some(Ok(Directive::Ttl(ttl))) => self.default_ttl = Some(ttl),
@@ -129,16 +137,20 @@ impl Reader<'_> {
     }
 
     /// A record whose owner does not read is still read, so that both problems are told.
-    fn read_record(&mut self, file: &mut File<'_>, entry: &Entry<'_>) {
-        match read_owner(entry, &file.origin) {
-            Some(Ok(owner)) => file.owner = Owner::Is(owner),
+    fn read_record(&mut self, file: &mut File<'_>, entry: &Entry<'_, '_>) {
+        match read_owner(entry, &file.origin, &mut file.owner_name) {
+            Some(Ok(())) => {
+                let inside = is_below(&file.owner_name, self.data.apex().as_wire());
+                file.owner = if inside { Owner::Inside } else { Owner::Outside };
+            }
             Some(Err(fault)) => {
                 self.report(file, fault);
                 file.owner = Owner::Lost;
             }
             None => {}
         }
-        if let Err(fault) = read_record(entry, &file.origin).and_then(|record| self.add(file, record)) {
+        let record = read_record(entry, &file.origin, &mut self.rdata);
+        if let Err(fault) = record.and_then(|record| self.add(file, record)) {
             self.report(file, fault);
         }
     }
@@ -164,45 +176,65 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Adds a record to the zone.
+    /// Adds the record whose data was read last to the zone.
     fn add(&mut self, file: &File<'_>, record: Record) -> Result<(), Fault> {
-        let rtype = record.rtype;
-        let say = rtype::name_of(rtype);
-        let fault = |code, message: String, help: &str| Err(Fault::new(code, record.span.clone(), message, help));
         let ttl = self.ttl(&record)?;
-        let owner = match &file.owner {
-            Owner::Is(owner) => owner,
+        match file.owner {
+            Owner::Inside => {}
             Owner::Lost => return Ok(()),
-            Owner::None => return fault("no-owner", format!("no name owns this {say}"), "begin the line with a name"),
-        };
-        if !owner.is_at_or_below(self.data.apex()) {
-            let message = format!("'{owner}' is outside of zone '{}'", self.data.apex());
-            let help = "a name without a dot at its end is below the origin, one with a dot is not; see $ORIGIN";
-            return fault("outside-zone", message, help);
+            Owner::None => {
+                let message = format!("no name owns this {}", rtype::name_of(record.rtype));
+                return Err(Fault::new("no-owner", record.span, message, "begin the line with a name"));
+            }
+            Owner::Outside => {
+                let message = format!("'{}' is outside of zone '{}'", file.owner(), self.data.apex());
+                let help = "a name without a dot at its end is below the origin, one with a dot is not; see $ORIGIN";
+                return Err(Fault::new("outside-zone", record.span, message, help));
+            }
         }
         let place = file.place(record.span.clone());
-        let (added, first) = self.data.add(owner, rtype, ttl, &record.rdata, place);
-        let first = self.data.say(first);
+        match self.data.add(&file.owner_name, record.rtype, ttl, &self.rdata, place) {
+            (Added::Good, _) => Ok(()),
+            (added, first) => self.complain(file, record, added, place, first),
+        }
+    }
+
+    /// A record that is not in as it stands: a warning at `place`, or the fault.
+    fn complain(
+        &mut self,
+        file: &File<'_>,
+        record: Record,
+        added: Added,
+        place: Place,
+        first: Place,
+    ) -> Result<(), Fault> {
+        let (owner, say, first) = (file.owner(), rtype::name_of(record.rtype), self.data.say(first));
+        let fault = |code, message: String, help: &str| Err(Fault::new(code, record.span.clone(), message, help));
         match added {
-            Added::Good => {}
+            Added::Good => Ok(()),
             Added::Duplicate => {
                 let message = format!("'{owner}' has this {say} already; it counts once");
                 self.problems.warn(&self.data, "duplicate-record", place, message, format!("remove it; see {first}"));
+                Ok(())
             }
             Added::OtherTtl => {
                 let message = format!("'{owner}' has {say} of different TTLs; the smallest holds (RFC 2181 §5.2)");
                 self.problems.warn(&self.data, "ttl-differs", place, message, format!("state the TTL of {first}"));
+                Ok(())
             }
             Added::Second => {
                 let message = format!("'{owner}' has a second {say}");
-                return fault("second-record", message, &format!("keep one; the first is in {first}"));
+                fault("second-record", message, &format!("keep one; the first is in {first}"))
             }
             Added::TooLarge => {
                 let message = format!("the {say} of '{owner}' are too many for any message (65,535 octets)");
-                return fault("rrset-too-large", message, "spread them over several names");
+                fault("rrset-too-large", message, "spread them over several names")
+            }
+            Added::ZoneTooLarge => {
+                let message = format!("zone '{}' has more than 2 GiB of names and data", self.data.apex());
+                fault("zone-too-large", message, "delegate parts of it")
             }
         }
-        Ok(())
     }
 
     /// The record's TTL: stated, or one that goes on from before. It is missed once, and not where an
@@ -211,7 +243,7 @@ impl Reader<'_> {
         if record.ttl.is_some() {
             self.last_ttl = record.ttl;
         } else if self.default_ttl.is_none() && self.last_ttl.is_none() && record.rtype == rtype::SOA {
-            self.last_ttl = soa_minimum(&record.rdata);
+            self.last_ttl = soa_minimum(&self.rdata);
         }
         let lost = self.problems.has_errors().then_some(0);
         record.ttl.or(self.default_ttl).or(self.last_ttl).or(lost).ok_or_else(|| {
@@ -222,6 +254,11 @@ impl Reader<'_> {
 }
 
 impl File<'_> {
+    /// The owner, for messages.
+    fn owner(&self) -> Name {
+        Name::from_wire(&self.owner_name).expect("an owner that was read is a whole name")
+    }
+
     fn place(&self, span: Range<usize>) -> Place {
         Place::of(self.index, self.text, self.begun, span)
     }

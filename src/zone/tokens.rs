@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 /// A line of a master file, or several joined by parentheses.
-pub(super) struct Entry<'a> {
-    pub(super) tokens: Vec<Token<'a>>,
+pub(super) struct Entry<'t, 'a> {
+    pub(super) tokens: &'t [Token<'a>],
     /// It begins with white space: its owner is the last one.
     pub(super) indented: bool,
 }
@@ -74,14 +74,15 @@ impl<'a> Entries<'a> {
         self.begun
     }
 
-    /// The next entry that has tokens; none at the end.
-    pub(super) fn next(&mut self) -> Option<Result<Entry<'a>, Fault>> {
+    /// The next entry that has tokens, which come into `tokens`; none at the end.
+    pub(super) fn next<'t>(&mut self, tokens: &'t mut Vec<Token<'a>>) -> Option<Result<Entry<'t, 'a>, Fault>> {
         while self.at < self.text.len() {
             self.begun = (self.line, self.line_start);
             let indented = matches!(self.text[self.at], b' ' | b'\t');
-            match self.tokens() {
-                Ok(tokens) if tokens.is_empty() => {}
-                Ok(tokens) => return Some(Ok(Entry { tokens, indented })),
+            tokens.clear();
+            match self.tokens(tokens) {
+                Ok(()) if tokens.is_empty() => {}
+                Ok(()) => return Some(Ok(Entry { tokens, indented })),
                 Err(fault) => return Some(Err(fault)),
             }
         }
@@ -89,8 +90,7 @@ impl<'a> Entries<'a> {
     }
 
     /// The tokens up to the end of the entry, which is passed over.
-    fn tokens(&mut self) -> Result<Vec<Token<'a>>, Fault> {
-        let mut tokens = Vec::new();
+    fn tokens(&mut self, tokens: &mut Vec<Token<'a>>) -> Result<(), Fault> {
         let mut opened = Vec::new();
         let mut apart = true;
         while let Some(&octet) = self.text.get(self.at) {
@@ -99,7 +99,7 @@ impl<'a> Entries<'a> {
                 b'\n' => {
                     self.next_line();
                     if opened.is_empty() {
-                        return Ok(tokens);
+                        return Ok(());
                     }
                 }
                 b' ' | b'\t' | b'\r' => self.at += 1,
@@ -128,7 +128,7 @@ impl<'a> Entries<'a> {
             apart = true;
         }
         match opened.first() {
-            None => Ok(tokens),
+            None => Ok(()),
             Some(&at) => {
                 (self.line, self.line_start) = self.begun;
                 self.at = at;
@@ -216,8 +216,8 @@ mod tests {
     /// Tokens of each entry joined by `|`, an indented one behind `>`; faults by code and place.
     fn read(text: &str) -> Vec<String> {
         let mut entries = Entries::new(text.as_bytes());
-        let mut seen = Vec::new();
-        while let Some(entry) = entries.next() {
+        let (mut tokens, mut seen) = (Vec::new(), Vec::new());
+        while let Some(entry) = entries.next(&mut tokens) {
             seen.push(match entry {
                 Ok(entry) => {
                     let tokens: Vec<_> = entry.tokens.iter().map(|token| str::from_utf8(token.raw).unwrap()).collect();
@@ -234,7 +234,8 @@ mod tests {
         assert_eq!(read("a A 1 ; c\r\n\n\tB \"x ; (\\\" y\"z"), ["1:a|A|1", "3>B|x ; (\\\" y|z"]);
         assert_eq!(read("a SOA ( 1 ; one\n 2 ) 3\nb"), ["1:a|SOA|1|2|3", "3:b"]);
         let text = b"alpn=\"h2\" x";
-        let Ok(entry) = Entries::new(text).next().unwrap() else { panic!() };
+        let mut tokens = Vec::new();
+        let Ok(entry) = Entries::new(text).next(&mut tokens).unwrap() else { panic!() };
         assert_eq!(entry.tokens.iter().map(|token| token.apart).collect::<Vec<_>>(), [true, false, true]);
         assert_eq!(&text[entry.tokens[1].span.clone()], b"\"h2\"");
     }

@@ -1,51 +1,72 @@
 //! The look-up form of a zone, and the look-up (RFC 1034 §4.3.2 step 3, RFC 4592, RFC 6672).
 
-use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
-use super::data::suffixes;
-use super::rrset::RRset;
+use super::data::downwards;
+use super::hash::{Tag, tag};
+use super::rrset::{RRset, take};
 use super::rtype;
 use crate::model::{Name, ServiceId};
 
-/// A zone, immutable, with its services at their names.
+/// A zone, immutable, with its services at their names; a clone is the same zone.
 ///
 /// Every name that exists is a node, empty non-terminals too (RFC 4592 §2.2.2), found by its
-/// lower-cased wire form in a table with a seed of its own. What lies below a delegation or DNAME is
-/// there only as glue and marked as occluded. A name that is not there is answered by its closest
-/// encloser, which is found by probing its suffixes, longest first: never more probes than the
-/// zone's deepest name has labels.
+/// lower-cased wire form. What lies below a delegation or DNAME is there only as glue and marked as
+/// occluded. A name that is not there is answered by its closest encloser, which is found on the way
+/// down from the apex: a step for each label until a name does not exist.
+///
+/// All of it lies in one piece of memory, so that a zone costs one allocation and a look-up few cache
+/// lines, all integers big-endian:
+///
+/// ```text
+/// arena: slot… node…          the apex is the first node
+/// slot:  tag 4, place 4       place of a node in the arena; 0: empty; open addressing
+/// node:  length 1, name, mark 1, [service 4], [place of its wildcard 4], RRsets 2, RRset…
+/// RRset: type 2, records 2, TTL 4, length 2, (RDLENGTH 2, RDATA)…          sorted by type
+/// ```
+#[derive(Clone)]
 pub struct ZoneTree {
-    pub(super) apex: Name,
-    pub(super) nodes: Vec<Node>,
-    pub(super) index: HashMap<Box<[u8]>, u32>,
-    /// Octets of the longest name of a node: longer suffixes are not probed.
-    pub(super) longest: usize,
+    pub(super) arena: Arc<[u8]>,
+    /// A power of two, less than full.
+    pub(super) slots: u32,
     pub(super) negative_ttl: u32,
 }
 
-/// A name that exists.
-#[derive(Debug)]
-pub struct Node {
-    /// Sorted by type.
-    pub(super) rrsets: Box<[RRset]>,
-    pub(super) service: Option<ServiceId>,
-    /// The node of `*` below this name.
-    pub(super) wildcard: Option<u32>,
-    pub(super) standing: Standing,
+/// Octets of a slot.
+pub(super) const SLOT: usize = 8;
+/// In a node's mark, beside its standing.
+pub(super) const HAS_SERVICE: u8 = 4;
+pub(super) const HAS_WILDCARD: u8 = 8;
+
+/// A name that exists: a view of its zone.
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'z> {
+    standing: Standing,
+    service: Option<ServiceId>,
+    /// The place of `*` below this name.
+    wildcard: Option<u32>,
+    rrsets: RRsets<'z>,
+}
+
+/// The RRsets of a node, sorted by type.
+#[derive(Clone, Copy)]
+pub struct RRsets<'z> {
+    left: u16,
+    rest: &'z [u8],
 }
 
 /// How a node stands to the zone's cuts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Authoritative.
-    Plain,
+    Plain = 0,
     /// A delegation: NS not at the apex.
-    Cut,
+    Cut = 1,
     /// Owns a DNAME: itself authoritative, nothing below it.
-    Dname,
+    Dname = 2,
     /// Below a cut: glue.
-    Occluded,
+    Occluded = 3,
 }
 
 /// What a zone has for a question. `wildcard` tells that the records are a wildcard's: their owner
@@ -55,7 +76,7 @@ pub enum Found<'z, 'n> {
     /// The RRset asked for; for ANY one of those there (RFC 8482 §4.1).
     Answer {
         /// Not of type CNAME unless that was asked for.
-        rrset: &'z RRset,
+        rrset: RRset<'z>,
         /// Made from a wildcard.
         wildcard: bool,
     },
@@ -69,7 +90,7 @@ pub enum Found<'z, 'n> {
     /// The name is an alias: answer with it, then go on with its target.
     Cname {
         /// One CNAME.
-        rrset: &'z RRset,
+        rrset: RRset<'z>,
         /// Made from a wildcard.
         wildcard: bool,
     },
@@ -78,14 +99,14 @@ pub enum Found<'z, 'n> {
         /// Its owner: a suffix of the name asked for.
         owner: &'n [u8],
         /// One DNAME.
-        rrset: &'z RRset,
+        rrset: RRset<'z>,
     },
     /// The name lies at or below a delegation.
     Referral {
         /// The cut: a suffix of the name asked for.
         owner: &'n [u8],
         /// The NS RRset of the child, for AUTHORITY.
-        ns: &'z RRset,
+        ns: RRset<'z>,
     },
     /// The name exists, the type does not (RFC 2308 §2.2).
     NoData {
@@ -97,22 +118,23 @@ pub enum Found<'z, 'n> {
 }
 
 impl ZoneTree {
-    /// The zone's name.
+    /// The zone's name in lower-cased wire form.
+    #[inline]
     #[must_use]
-    pub fn apex(&self) -> &Name {
-        &self.apex
+    pub fn apex(&self) -> &[u8] {
+        self.name_at(self.apex_place())
     }
 
     /// The SOA RRset: one record.
     #[must_use]
-    pub fn soa(&self) -> &RRset {
-        self.node(self.apex.as_wire()).and_then(|node| node.rrset(rtype::SOA)).expect("reading asked for a SOA")
+    pub fn soa(&self) -> RRset<'_> {
+        self.node_at(self.apex_place()).rrset(rtype::SOA).expect("reading asked for a SOA")
     }
 
     /// The NS RRset of the apex.
     #[must_use]
-    pub fn ns(&self) -> &RRset {
-        self.node(self.apex.as_wire()).and_then(|node| node.rrset(rtype::NS)).expect("reading asked for NS")
+    pub fn ns(&self) -> RRset<'_> {
+        self.node_at(self.apex_place()).rrset(rtype::NS).expect("reading asked for NS")
     }
 
     /// Seconds that a negative answer may be kept, and the TTL of the SOA in it: the smaller of the
@@ -134,55 +156,101 @@ impl ZoneTree {
 
     /// The A and AAAA RRsets that the zone holds at a lower-cased wire name, glue below cuts
     /// included, for ADDITIONAL. A steered name has none.
-    pub fn addresses(&self, name: &[u8]) -> impl Iterator<Item = &RRset> {
-        let rrsets = self.node(name).map_or(&[][..], |node| &node.rrsets);
-        rrsets.iter().filter(|rrset| rtype::is_address(rrset.rtype))
+    pub fn addresses<'z>(&'z self, name: &[u8]) -> impl Iterator<Item = RRset<'z>> + use<'z> {
+        let rrsets = self.node(name).map_or(RRsets { left: 0, rest: &[] }, |node| node.rrsets);
+        rrsets.filter(|rrset| rtype::is_address(rrset.rtype))
     }
 
     /// Every node with its lower-cased wire name, in no order.
-    pub fn nodes(&self) -> impl Iterator<Item = (&[u8], &Node)> {
-        self.index.iter().map(|(name, &node)| (&**name, &self.nodes[node as usize]))
+    pub fn nodes(&self) -> impl Iterator<Item = (&[u8], Node<'_>)> {
+        let places = (0..self.slots).map(|slot| self.slot(slot).1).filter(|&place| place != 0);
+        places.map(|place| (self.name_at(place as usize), self.node_at(place as usize)))
     }
 
     /// The node of exactly that lower-cased wire name.
+    #[inline]
     #[must_use]
-    pub fn node(&self, name: &[u8]) -> Option<&Node> {
-        self.index.get(name).map(|&node| &self.nodes[node as usize])
-    }
-
-    /// For a name that is not there, or is occluded: what its closest encloser says.
-    fn find_above<'z, 'n>(&'z self, qname: &'n [u8], qtype: u16) -> Found<'z, 'n> {
-        let above = suffixes(qname).skip(1).skip_while(|suffix| suffix.len() > self.longest);
-        for owner in above {
-            let Some(node) = self.node(owner) else { continue };
-            match node.standing {
-                Standing::Occluded => {}
-                Standing::Cut => return Found::Referral { owner, ns: node.expect(rtype::NS) },
-                Standing::Dname => return Found::Dname { owner, rrset: node.expect(rtype::DNAME) },
-                Standing::Plain => return self.synthesise(node, qname, qtype),
+    pub fn node(&self, name: &[u8]) -> Option<Node<'_>> {
+        let (tag, mask) = (tag(name), self.slots - 1);
+        let mut slot = tag & mask;
+        loop {
+            match self.slot(slot) {
+                (_, 0) => return None,
+                (other, place) if other == tag && self.name_at(place as usize) == name => {
+                    return Some(self.node_at(place as usize));
+                }
+                _ => slot = (slot + 1) & mask,
             }
         }
-        Found::NxDomain
     }
 
-    /// The source of synthesis is `*` at the closest encloser and no other (RFC 4592 §3.3.1).
-    fn synthesise<'z, 'n>(&'z self, encloser: &Node, qname: &'n [u8], qtype: u16) -> Found<'z, 'n> {
-        let wildcard = encloser.wildcard.map(|node| &self.nodes[node as usize]);
-        wildcard.map_or(Found::NxDomain, |node| node.answer(qname, qtype, true))
+    /// For a name that is not there, or is occluded: what its closest encloser says, or the cut above.
+    fn find_above<'z, 'n>(&'z self, qname: &'n [u8], qtype: u16) -> Found<'z, 'n> {
+        let mut encloser = None;
+        for owner in downwards(qname, self.apex().len()).filter(|owner| owner.len() < qname.len()) {
+            let Some(node) = self.node(owner) else { break };
+            match node.standing {
+                Standing::Cut => return Found::Referral { owner, ns: node.expect(rtype::NS) },
+                Standing::Dname => return Found::Dname { owner, rrset: node.expect(rtype::DNAME) },
+                Standing::Plain | Standing::Occluded => encloser = Some(node),
+            }
+        }
+        // The source of synthesis is `*` at the closest encloser and no other (RFC 4592 §3.3.1).
+        let wildcard = encloser.and_then(|node| node.wildcard);
+        wildcard.map_or(Found::NxDomain, |place| self.node_at(place as usize).answer(qname, qtype, true))
+    }
+
+    #[inline]
+    fn slot(&self, slot: u32) -> (Tag, u32) {
+        let mut slot = &self.arena[slot as usize * SLOT..][..SLOT];
+        (Tag::from_be_bytes(take(&mut slot)), u32::from_be_bytes(take(&mut slot)))
+    }
+
+    #[inline]
+    fn apex_place(&self) -> usize {
+        self.slots as usize * SLOT
+    }
+
+    #[inline]
+    fn name_at(&self, place: usize) -> &[u8] {
+        &self.arena[place + 1..][..usize::from(self.arena[place])]
+    }
+
+    #[inline]
+    fn node_at(&self, place: usize) -> Node<'_> {
+        let mut rest = &self.arena[place + 1 + usize::from(self.arena[place])..];
+        let [mark] = take(&mut rest);
+        let service = (mark & HAS_SERVICE != 0).then(|| ServiceId(u32::from_be_bytes(take(&mut rest))));
+        let wildcard = (mark & HAS_WILDCARD != 0).then(|| u32::from_be_bytes(take(&mut rest)));
+        let left = u16::from_be_bytes(take(&mut rest));
+        Node { standing: Standing::of(mark), service, wildcard, rrsets: RRsets { left, rest } }
     }
 }
 
-impl Node {
+impl Standing {
+    #[inline]
+    fn of(mark: u8) -> Self {
+        match mark & 3 {
+            0 => Self::Plain,
+            1 => Self::Cut,
+            2 => Self::Dname,
+            _ => Self::Occluded,
+        }
+    }
+}
+
+impl<'z> Node<'z> {
     /// Its RRsets, sorted by type. Addresses of services are not among them.
     #[must_use]
-    pub fn rrsets(&self) -> &[RRset] {
-        &self.rrsets
+    pub fn rrsets(&self) -> RRsets<'z> {
+        self.rrsets
     }
 
     /// Its RRset of that type.
+    #[inline]
     #[must_use]
-    pub fn rrset(&self, rtype: u16) -> Option<&RRset> {
-        self.rrsets.iter().find(|rrset| rrset.rtype == rtype)
+    pub fn rrset(&self, rtype: u16) -> Option<RRset<'z>> {
+        self.rrsets().find(|rrset| rrset.rtype == rtype)
     }
 
     /// The service at this name.
@@ -191,12 +259,12 @@ impl Node {
         self.service
     }
 
-    fn expect(&self, rtype: u16) -> &RRset {
+    fn expect(&self, rtype: u16) -> RRset<'z> {
         self.rrset(rtype).expect("a cut's standing comes from this RRset")
     }
 
     /// What this node, not occluded, has for a question that it answers.
-    fn answer<'z, 'n>(&'z self, qname: &'n [u8], qtype: u16, wildcard: bool) -> Found<'z, 'n> {
+    fn answer<'n>(&self, qname: &'n [u8], qtype: u16, wildcard: bool) -> Found<'z, 'n> {
         // The parent's side of a cut answers for DS (RFC 4035 §3.1.4.1).
         if self.standing == Standing::Cut && qtype != rtype::DS {
             return Found::Referral { owner: qname, ns: self.expect(rtype::NS) };
@@ -204,7 +272,7 @@ impl Node {
         if let Some(service) = self.service.filter(|_| rtype::is_address(qtype) || qtype == rtype::ANY) {
             return Found::Steered { service, wildcard };
         }
-        let found = if qtype == rtype::ANY { self.rrsets.first() } else { self.rrset(qtype) };
+        let found = if qtype == rtype::ANY { self.rrsets().next() } else { self.rrset(qtype) };
         if let Some(rrset) = found {
             return Found::Answer { rrset, wildcard };
         }
@@ -215,8 +283,31 @@ impl Node {
     }
 }
 
+impl<'z> Iterator for RRsets<'z> {
+    type Item = RRset<'z>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RRset<'z>> {
+        self.left = self.left.checked_sub(1)?;
+        Some(RRset::take(&mut self.rest))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left.into(), Some(self.left.into()))
+    }
+}
+
+impl ExactSizeIterator for RRsets<'_> {}
+
+impl fmt::Debug for RRsets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(*self).finish()
+    }
+}
+
 impl fmt::Debug for ZoneTree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ZoneTree({}, {} nodes)", self.apex, self.nodes.len())
+        let apex = Name::from_wire(self.apex()).expect("an apex is a whole name");
+        write!(f, "ZoneTree({apex}, {} nodes)", self.nodes().count())
     }
 }

@@ -1,9 +1,7 @@
 //! The zones that a server is authoritative for.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use super::data::suffixes;
+use super::hash::{Index, tag};
 use super::tree::ZoneTree;
 use crate::model::ZoneId;
 
@@ -11,38 +9,49 @@ use crate::model::ZoneId;
 /// tree in the next set.
 #[derive(Clone, Debug, Default)]
 pub struct Zones {
-    zones: Vec<Arc<ZoneTree>>,
-    index: HashMap<Box<[u8]>, ZoneId>,
-    /// Octets of the longest apex: longer suffixes are not probed.
-    longest: usize,
+    zones: Box<[ZoneTree]>,
+    index: Index,
+    /// Bit *n* is set where an apex has *n* labels: names of other depths are not probed.
+    depths: u128,
 }
 
 impl Zones {
     /// The set of these zones; `ZoneId` indexes into them. Their apexes differ.
     #[must_use]
-    pub fn new(zones: Vec<Arc<ZoneTree>>) -> Self {
-        let index: HashMap<Box<[u8]>, ZoneId> =
-            zones.iter().enumerate().map(|(at, zone)| (zone.apex().as_wire().into(), ZoneId::at(at))).collect();
-        let longest = index.keys().map(|apex| apex.len()).max().unwrap_or(0);
-        Self { zones, index, longest }
+    pub fn new(zones: Vec<ZoneTree>) -> Self {
+        let mut index = Index::with_room(zones.len());
+        let mut depths = 0;
+        for (at, zone) in zones.iter().enumerate() {
+            index.add(tag(zone.apex()), ZoneId::at(at).0);
+            depths |= 1 << (suffixes(zone.apex()).count() - 1);
+        }
+        Self { zones: zones.into(), index, depths }
     }
 
     /// The zone with the longest apex that `qname` is at or below (RFC 1034 §4.3.2 step 2).
     /// `qname` is in lower-cased, uncompressed wire form.
     #[must_use]
     pub fn find_zone(&self, qname: &[u8]) -> Option<(ZoneId, &ZoneTree)> {
-        let mut candidates = suffixes(qname).skip_while(|suffix| suffix.len() > self.longest);
-        candidates.find_map(|suffix| self.index.get(suffix).map(|&id| (id, &*self.zones[id.index()])))
+        let mut depth = suffixes(qname).count();
+        suffixes(qname).find_map(|suffix| {
+            depth -= 1;
+            // Only octets that are no name have more than 127 labels.
+            if self.depths.checked_shr(u32::try_from(depth).ok()?)? & 1 == 0 {
+                return None;
+            }
+            let id = self.index.find(tag(suffix), |id| self.zones[id as usize].apex() == suffix)?;
+            Some((ZoneId(id), &self.zones[id as usize]))
+        })
     }
 
     /// The tree of a zone.
     #[must_use]
-    pub fn get(&self, id: ZoneId) -> &Arc<ZoneTree> {
+    pub fn get(&self, id: ZoneId) -> &ZoneTree {
         &self.zones[id.index()]
     }
 
     /// All trees, in the order of their ids.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<ZoneTree>> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &ZoneTree> {
         self.zones.iter()
     }
 

@@ -126,3 +126,36 @@ fn check_good(query: &[u8], reply: &[u8]) {
     let reply = Reply::read(query, reply).to_string();
     assert_eq!(reply, "NOERROR aa\nAN www.shop.example. 20 IN A 198.51.100.1");
 }
+
+/// A good query whose padding (RFC 7830) makes it `length` octets long.
+fn padded(length: usize) -> Vec<u8> {
+    let mut packet = good_query(7);
+    packet[11] = 1;
+    let padding = length - packet.len() - 11 - 4;
+    packet.extend([0, 0, 41, 4, 208, 0, 0, 0, 0]);
+    for number in [4 + padding, 12, padding] {
+        packet.extend((number as u16).to_be_bytes());
+    }
+    packet.resize(length, 0);
+    packet
+}
+
+/// A datagram has room for 2,048 octets, over which the cut one is no whole message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_datagram_that_is_too_long_is_malformed() {
+    let server = Server::start().await;
+    for &address in server.addresses() {
+        for (length, expected) in [(2048, "NOERROR"), (2049, "FORMERR"), (60_000, "FORMERR")] {
+            let (query, socket, mut reply) = (padded(length), udp_to(address), [0; 4096]);
+            socket.send(&query).unwrap();
+            let received = socket.recv(&mut reply).unwrap();
+            let seen = &query[..length.min(2048)];
+            assert_eq!(Reply::read(seen, &reply[..received]).rcode(), expected, "{length} octets by UDP");
+            let mut stream = tcp_to(address);
+            stream.write_all(&framed(&query)).unwrap();
+            let whole = read_framed(&mut stream).unwrap();
+            assert_eq!(Reply::read(&query, &whole).rcode(), "NOERROR", "{length} octets by TCP");
+        }
+    }
+    server.stop().await;
+}

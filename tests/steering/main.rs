@@ -8,6 +8,7 @@ mod ecs;
 mod fences;
 #[path = "../support/mmdb.rs"]
 mod mmdb;
+mod plans;
 mod policy;
 mod properties;
 mod shipped;

@@ -15,7 +15,7 @@ use crate::shipped::{LEAVES, SERVICES, SHIPPED, may_get};
 use crate::small::{www, www_with};
 
 /// A prefix of `length` around an address of this leaf, or of its neighbourhood where `spread` bits differ.
-fn prefix_near(leaf: IpNet, entropy: u128, length: u8) -> IpNet {
+pub(crate) fn prefix_near(leaf: IpNet, entropy: u128, length: u8) -> IpNet {
     match leaf {
         IpNet::V4(leaf) => {
             let host = u32::MAX.checked_shr(leaf.prefix_len().into()).unwrap_or(0);
@@ -62,7 +62,7 @@ fn under(world: &World, states: &[State]) -> World {
     world.with_snapshot(world.snapshot.with_standings(endpoints.map(standing).collect()))
 }
 
-fn leaf() -> impl Strategy<Value = IpNet> {
+pub(crate) fn leaf() -> impl Strategy<Value = IpNet> {
     any::<prop::sample::Index>().prop_map(|index| LEAVES[index.index(LEAVES.len())])
 }
 
@@ -71,7 +71,7 @@ fn sources() -> impl Strategy<Value = (i8, i8)> {
     (-12i8..=16, -12i8..=16)
 }
 
-fn source(leaf: IpNet, by: i8) -> u8 {
+pub(crate) fn source(leaf: IpNet, by: i8) -> u8 {
     let shortest = if leaf.addr().is_ipv4() { 6 } else { 16 };
     leaf.prefix_len().saturating_add_signed(by).clamp(shortest, leaf.max_prefix_len())
 }
@@ -121,10 +121,12 @@ proptest! {
             (reply.scope().unwrap(), reply.addresses())
         };
         let (scope, addresses) = ask(prefix);
-        // The leaf's, or where a split decides by /24 or /48, the key's.
-        let key = if prefix.addr().is_ipv4() { 24 } else { 48 };
-        let keyed = key.max(leaf.prefix_len());
-        prop_assert!(scope == leaf.prefix_len() || scope == keyed, "{}", scope);
+        // The plan's leaf's, or where a split decides by /24 or /48, the key's.
+        let plan = world.snapshot.plan(&world.snapshot.services[service]);
+        let place = plan.place(&world.snapshot.parts.geo, Family::V6, prefix.addr(), prefix.prefix_len());
+        prop_assert!(place.length <= leaf.prefix_len(), "leaves are merged");
+        let keyed = place.length.max(if prefix.addr().is_ipv4() { 24 } else { 48 });
+        prop_assert!(scope == place.length || scope == keyed, "{}", scope);
         if scope > prefix.prefix_len() {
             prop_assert_eq!(scope, keyed, "a shorter source is told so");
             return Ok(());
@@ -233,19 +235,28 @@ fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> {
         for family in Family::ALL {
             let states: Vec<_> = plan.members.iter().map(|&id| snapshot.standing(id).state(family)).collect();
             let decision = steer::decide(plan, &config.endpoints, family, location, &estimates, &states);
-            prop_assert_eq!(table.order(family, at).1, &decision.order);
+            let order = table.order(family, at);
+            prop_assert_eq!(table.ranked(family, order), decision.order.view());
             let addresses = |shares: &[steer::Share]| -> Vec<Vec<IpAddr>> {
                 let member = |share: &steer::Share| plan.members[share.member.index()];
                 shares.iter().map(|share| snapshot.standing(member(share)).answerable(family)).collect()
             };
-            match (table.reply(family, at), &decision.settled) {
-                (TableReply::Split(split, images), Settled::Split(decided)) => {
-                    prop_assert_eq!(split, decided);
-                    let held: Vec<_> =
-                        images.iter().map(|image| image.rdatas().map(address).collect::<Vec<_>>()).collect();
-                    prop_assert_eq!(held, addresses(split.shares()));
+            match (table.reply(family, order), &decision.settled) {
+                (TableReply::Whole(image), Settled::Split(decided)) => {
+                    prop_assert_eq!(decided.shares().len(), 1);
+                    let held = image.rdatas().map(address).collect::<Vec<_>>();
+                    prop_assert_eq!(&held, &addresses(decided.shares())[0]);
                 }
-                (TableReply::Set(image), Settled::Set(members)) => {
+                (TableReply::Split(index), Settled::Split(decided)) => {
+                    prop_assert_eq!(table.split(family, *index).0, decided);
+                    let held: Vec<_> = table
+                        .images(family, *index)
+                        .iter()
+                        .map(|image| image.rdatas().map(address).collect::<Vec<_>>())
+                        .collect();
+                    prop_assert_eq!(held, addresses(decided.shares()));
+                }
+                (TableReply::Whole(image), Settled::Set(members)) => {
                     let of = |member: &meridian::model::Member| {
                         snapshot.standing(plan.members[member.index()]).answerable(family)
                     };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,10 +12,11 @@ use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinDecodable;
 use ipnet::IpNet;
-use meridian::answer::{Asker, Transport, respond};
+use meridian::answer::{Asker, Batches, Transport, respond, with_hot};
 use meridian::control::load;
-use meridian::model::{EndpointId, Problem, State};
+use meridian::model::{EndpointId, Problem, Spread, State};
 use meridian::table::{Cells, CounterKey, Counters, Snapshot, Standing};
+use meridian::wire::{Batch, LONGEST};
 
 /// A query in the making: without EDNS, by UDP, from an address that no database knows.
 #[derive(Clone, Debug)]
@@ -245,7 +246,8 @@ impl World {
         let standing = |endpoint| Standing::all(endpoint, State::Up);
         let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
         let mut counters = Counters::default();
-        let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters)?.steering();
+        let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, None)?;
+        let snapshot = with_hot(snapshot.steering());
         Ok(Self { snapshot, counters, cells: Cells::default() })
     }
 
@@ -284,7 +286,35 @@ impl World {
         let mut out = vec![0xee; usize::from(u16::MAX)];
         let length = respond(&self.snapshot, &self.cells, asker, query, &mut out);
         out.truncate(length);
+        if asker.transport == Transport::Datagram && query.len() <= LONGEST && !self.draws() {
+            self.batches_agree(asker, query, &out);
+        }
         (length > 0).then_some(out)
+    }
+
+    /// Does some service answer by chance?
+    fn draws(&self) -> bool {
+        self.snapshot.parts.config.plans.iter().any(|plan| plan.policy.spread == Spread::Random)
+    }
+
+    /// The batched path, compiled both ways, says the same and counts the same as [`respond`] did.
+    fn batches_agree(&self, asker: Asker, query: &[u8], expected: &[u8]) {
+        let counted = Cells::default();
+        respond(&self.snapshot, &counted, asker, query, &mut vec![0; LONGEST]);
+        for plain in [false, true] {
+            let (mut batch, cells) = (Batch::default(), Cells::default());
+            batch.slots[0].fill(0xaa);
+            batch.slots[0][..query.len()].copy_from_slice(query);
+            (batch.count, batch.lengths[0]) = (1, query.len() as u16);
+            batch.clients[0] = SocketAddr::new(asker.address, 4242);
+            let mut batches = Batches::new(0);
+            let answer = if plain { Batches::respond_plain } else { Batches::respond };
+            answer(&mut batches, &self.snapshot, &cells, &mut batch);
+            assert_eq!(&batch.slots[0][..batch.lengths[0].into()], expected, "plain: {plain}, query {query:x?}");
+            for (key, id) in self.counters.iter() {
+                assert_eq!(cells.read(id), counted.read(id), "{key:?}, plain: {plain}");
+            }
+        }
     }
 
     pub(crate) fn ask(&self, ask: &Ask) -> Reply {

@@ -8,6 +8,7 @@
 mod code;
 mod floors;
 mod sizes;
+mod unsafety;
 
 use std::fs;
 use std::path::Path;
@@ -58,6 +59,14 @@ fn low_floors_are_pure() {
 #[test]
 fn one_module_publishes() {
     complain(sources().iter().flat_map(|(path, text)| floors::wrong_publishers(path, text)));
+}
+
+#[test]
+fn unsafe_code_has_its_modules() {
+    let every = rust_files();
+    complain(every.iter().flat_map(|(path, text)| unsafety::misplaced(path, text)));
+    complain(every.iter().flat_map(|(path, text)| unsafety::unexplained(path, text)));
+    complain(unsafety::excused_in_vain(&every));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A toy responder behind real loopback sockets; what waits, on a paused clock without sockets.
 
+mod batches;
 mod binding;
 mod connections;
 mod sockets;
@@ -24,13 +25,18 @@ fn toy(_: SocketAddr, transport: Transport, query: &[u8], out: &mut [u8]) -> usi
 
 const SETTINGS: TcpSettings = TcpSettings { connections: 100, idle: Duration::from_secs(60) };
 
+/// Of that many workers.
+fn udp_of(workers: usize) -> UdpSettings {
+    UdpSettings { workers, receive_buffer: 1_000_000, steer_by_cpu: false }
+}
+
 fn localhost(listen: &[&str]) -> Vec<SocketAddr> {
     listen.iter().map(|address| address.parse().unwrap()).collect()
 }
 
 /// Two workers on IPv4, ephemeral port.
 fn serve_toy(settings: TcpSettings) -> Serving {
-    Bound::bind(&localhost(&["127.0.0.1:0"]), 2).unwrap().serve(settings, |_| toy).unwrap()
+    Bound::bind(&localhost(&["127.0.0.1:0"]), udp_of(2)).unwrap().serve(settings, |_| toy).unwrap()
 }
 
 /// A query of at least a header's length, framed for TCP.

@@ -6,21 +6,21 @@ use std::sync::Barrier;
 
 use super::*;
 
-const PATIENCE: Option<Duration> = Some(Duration::from_secs(60));
+pub(super) const PATIENCE: Option<Duration> = Some(Duration::from_secs(60));
 
-fn udp_client(server: SocketAddr) -> UdpSocket {
+pub(super) fn udp_client(server: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind((server.ip(), 0)).unwrap();
     socket.connect(server).unwrap();
     socket.set_read_timeout(PATIENCE).unwrap();
     socket
 }
 
-fn ask_udp(socket: &UdpSocket, query: &str) -> String {
+pub(super) fn ask_udp(socket: &UdpSocket, query: &str) -> String {
     socket.send(query.as_bytes()).unwrap();
     receive_udp(socket)
 }
 
-fn receive_udp(socket: &UdpSocket) -> String {
+pub(super) fn receive_udp(socket: &UdpSocket) -> String {
     let mut reply = [0; 5000];
     let length = socket.recv(&mut reply).unwrap();
     String::from_utf8_lossy(&reply[..length]).into()
@@ -57,7 +57,7 @@ fn assert_closed(mut stream: TcpStream) {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_transports_on_both_families() {
     let listen = localhost(&["127.0.0.1:0", "[::1]:0"]);
-    let server = Bound::bind(&listen, 2).unwrap().serve(SETTINGS, |_| toy).unwrap();
+    let server = Bound::bind(&listen, udp_of(2)).unwrap().serve(SETTINGS, |_| toy).unwrap();
     for &address in server.addresses() {
         // Many clients, so that each worker's socket gets some.
         for client in 0..16 {
@@ -72,7 +72,7 @@ async fn both_transports_on_both_families() {
 #[tokio::test(flavor = "multi_thread")]
 async fn responders_are_told_who_asks_and_each_worker_has_one() {
     let mut workers = Vec::new();
-    let bound = Bound::bind(&localhost(&["127.0.0.1:0", "[::1]:0"]), 3).unwrap();
+    let bound = Bound::bind(&localhost(&["127.0.0.1:0", "[::1]:0"]), udp_of(3)).unwrap();
     let server = bound
         .serve(SETTINGS, |worker| {
             workers.push(worker);
@@ -164,7 +164,7 @@ async fn ended_connections_free_their_places() {
 async fn stopping_answers_what_has_arrived() {
     let (entered, leave) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(3)));
     let gates = (Arc::clone(&entered), Arc::clone(&leave));
-    let bound = Bound::bind(&localhost(&["127.0.0.1:0"]), 1).unwrap();
+    let bound = Bound::bind(&localhost(&["127.0.0.1:0"]), udp_of(1)).unwrap();
     let server = bound
         .serve(SETTINGS, move |_| {
             let (entered, leave) = gates.clone();

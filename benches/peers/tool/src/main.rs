@@ -107,15 +107,17 @@ fn compare(load: Load, words: Vec<String>) -> Result<(), String> {
   --core N            the core that the client runs on: for `burst` the servers' own, for `cores` another
   --pair BASE:OTHER   two of the servers' names to compare; again for each pair
   --seconds N         for each pair
+  --ahead             the client before all other programs across cores too, on a machine that is not quiet
   --ordinary          go on where the real-time class is not to be had (burst needs root for it)\n{SERVERS}",
         load.name()
     );
-    let words = Arguments::read(words, &["raw", "set", "core", "server", "pair", "seconds"], &["ordinary"], &help)?;
+    let words =
+        Arguments::read(words, &["raw", "set", "core", "server", "pair", "seconds"], &["ahead", "ordinary"], &help)?;
     let Some(given) = words else { return Ok(()) };
     let (servers, set) = (servers(&given)?, Set::parse(given.one("set")?)?);
     let pairs: Result<Vec<_>, _> = given.all("pair").map(|pair| find_pair(&servers, pair)).collect();
     take_core(&given)?;
-    if load == Load::Burst
+    if (load == Load::Burst || given.flag("ahead"))
         && let Err(error) = sys::become_real_time()
     {
         let why = format!("the real-time class SCHED_FIFO needs root: {error}");

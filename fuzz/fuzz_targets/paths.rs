@@ -1,0 +1,96 @@
+//! Any datagram: the batched path, compiled for any processor and for this one, says what `respond`
+//! says, under three standings of the endpoints.
+//!
+//! The first octet of the input chooses the standings and where the query comes from; the rest is the
+//! datagram. Places come from `cidr:` names, so no database is read.
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use libfuzzer_sys::fuzz_target;
+use meridian::answer::{Asker, Batches, Transport, respond};
+use meridian::control::trial;
+use meridian::model::{EndpointId, State};
+use meridian::table::{Cells, Snapshot, Standing};
+use meridian::wire::{Batch, LONGEST};
+
+const CONFIG: &str = r#"
+[geoip]
+databases = []
+[sets]
+near = ["cidr:192.0.0.0/10", "cidr:2001:db8::/34"]
+far = ["cidr:10.1.2.0/27", "cidr:128.0.0.0/3"]
+[[zones]]
+name = "a"
+file = "zone"
+[[endpoints]]
+name = "one"
+cloud = "aws"
+region = "us-east-1"
+addresses = ["192.0.2.1", "192.0.2.11", "2001:db8::1"]
+[[endpoints]]
+name = "two"
+cloud = "gcp"
+region = "us-east4"
+addresses = ["192.0.2.2"]
+[[endpoints]]
+name = "three"
+cloud = "azure"
+region = "westeurope"
+addresses = ["192.0.2.3", "2001:db8::3"]
+[defaults]
+tie = "5s"
+[[services]]
+name = "w.a"
+endpoints = ["*"]
+prefer = [{ where = "near", clouds = ["gcp"], within = "any" }, { where = "far", clouds = ["azure"], within = "any" }]
+[[services]]
+name = "*.s.a"
+endpoints = ["one", "three"]
+[[services]]
+name = "v.a"
+endpoints = ["one", "three"]
+fence = [{ where = "far", in = "eu" }]
+spread = "multivalue"
+multivalue = 3
+"#;
+const ZONE: &str = "@ 60 SOA n h 1 1 1 1 60\n@ 60 NS n\nn 60 A 192.0.2.9\nw 60 TXT t\nc 60 CNAME w\nd 60 DNAME s\nz 60 NS n.z\nn.z 60 A 192.0.2.8\n";
+
+static SNAPSHOTS: LazyLock<[Snapshot; 3]> = LazyLock::new(|| {
+    let files = [("config.toml", CONFIG), ("zone", ZONE)];
+    let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
+        files.into_iter().map(|(path, text)| (path.into(), text.as_bytes().into())).collect();
+    let (_, snapshot) = trial(&mut files, Path::new("config.toml")).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let endpoints = snapshot.parts.config.endpoints.clone();
+    let down = |id: usize| (EndpointId::at(id), Standing::all(&endpoints[id], State::Down));
+    [snapshot.clone(), snapshot.steering(), snapshot.steering().with_standings(vec![down(0), down(1)])]
+});
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&choice, query)) = input.split_first() else { return };
+    if query.len() > LONGEST {
+        return;
+    }
+    let snapshot = &SNAPSHOTS[usize::from(choice) % 3];
+    let [a, b] = [choice, query.len() as u8];
+    let address = match choice >> 2 & 3 {
+        0 => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, u16::from(a) << 8, 0, 0, 0, 0, b.into())),
+        1 => IpAddr::V6(Ipv4Addr::new(10, 1, 2, a).to_ipv6_mapped()),
+        _ => IpAddr::V4(Ipv4Addr::new(a, 1, 2, b)),
+    };
+    let mut expected = [0; LONGEST];
+    let asker = Asker { address, transport: Transport::Datagram, random: 0 };
+    let length = respond(snapshot, &Cells::default(), asker, query, &mut expected);
+    for answer in [Batches::respond, Batches::respond_plain] {
+        let mut batch = Batch { count: 1, ..Batch::default() };
+        batch.slots[0].fill(a);
+        batch.slots[0][..query.len()].copy_from_slice(query);
+        batch.lengths[0] = query.len() as u16;
+        batch.clients[0] = SocketAddr::new(address, 53);
+        answer(&mut Batches::new(0), snapshot, &Cells::default(), &mut batch);
+        assert_eq!(&batch.slots[0][..batch.lengths[0].into()], &expected[..length]);
+    }
+});

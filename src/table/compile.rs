@@ -1,0 +1,98 @@
+//! Plans of a configuration → their tables: ranked, given tries, settled.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::chunks::Chunks;
+use super::endpoint::EndpointEntry;
+use super::plan::PlanTable;
+use super::ranking::{Ranking, Rankings};
+use super::reuse::{InConfig, Ranked};
+use super::snapshot::{Before, Parts, ServiceEntry};
+use super::survey::Survey;
+use super::tries::{Demand, Tries};
+use crate::config::Config;
+use crate::model::{Endpoint, Family, Plan, Problem};
+
+/// The tables of all plans (index: `PlanId`).
+///
+/// # Errors
+/// Every fence that leaves some location no endpoint.
+pub(super) fn compile_plans(
+    parts: &Parts,
+    entries: &Chunks<EndpointEntry>,
+    services: &[ServiceEntry],
+    before: Option<Before<'_>>,
+) -> Result<Box<[Arc<PlanTable>]>, Vec<Problem>> {
+    let config = &parts.config;
+    // Orders, and tries even more so, are of the locations that they were made over.
+    let before = before.filter(|before| is_over_the_same(&before.snapshot.parts, parts));
+    let rankings = rank_all(parts, before)?;
+    let mut old = Tries::default();
+    for table in before.iter().flat_map(|before| &before.snapshot.plans) {
+        old.add(table.rankings(), table.tries());
+    }
+    let plans = demands(config, services, before).into_iter().zip(rankings.iter().cloned());
+    let tries = Tries::build(&parts.geo, config.geo_memory, plans, &old);
+    let table = |(plan, rankings): (&Plan, Rankings)| {
+        let tries = rankings.each_ref().map(|ranking| tries.of(ranking));
+        Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, &config.endpoints, entries))
+    };
+    Ok(config.plans.iter().zip(rankings).map(table).collect())
+}
+
+fn is_over_the_same(before: &Parts, now: &Parts) -> bool {
+    Arc::ptr_eq(&before.geo, &now.geo) && before.config.fence_places == now.config.fence_places
+}
+
+fn rank_all(parts: &Parts, before: Option<Before<'_>>) -> Result<Vec<Rankings>, Vec<Problem>> {
+    let config = &parts.config;
+    let mut ranked = Ranked::default();
+    for table in before.iter().flat_map(|before| &before.snapshot.plans) {
+        let endpoints = &before.expect("it has plans").snapshot.parts.config.endpoints;
+        ranked.add(InConfig { plan: &table.plan, endpoints }, table.rankings().clone());
+    }
+    let mut survey = Survey::new(parts.geo.locations(), &config.endpoints);
+    let (mut rankings, mut problems) = (Vec::with_capacity(config.plans.len()), Vec::new());
+    for plan in &config.plans {
+        let known = InConfig { plan, endpoints: &config.endpoints };
+        let found = match ranked.find(known) {
+            Some(found) => Ok(found),
+            None => {
+                survey.prepare(plan);
+                rank(plan, &config.endpoints, &survey, &parts.file)
+            }
+        };
+        match found {
+            Ok(found) => {
+                ranked.add(known, found.clone());
+                rankings.push(found);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(rankings) } else { Err(problems) }
+}
+
+fn rank<'a>(plan: &'a Plan, endpoints: &[Endpoint], survey: &Survey<'a>, file: &Path) -> Result<Rankings, Problem> {
+    let mut members = plan.members.iter().map(|id| &endpoints[id.index()]);
+    let alike = members.all(|endpoint| {
+        endpoint.counts_for(Family::V4) == endpoint.counts_for(Family::V6)
+            && endpoint.may_have(Family::V4) == endpoint.may_have(Family::V6)
+    });
+    let of = |family| Ranking::new(plan, endpoints, family, survey, file).map(Arc::new);
+    let v4 = of(Family::V4)?;
+    let v6 = if alike { v4.clone() } else { of(Family::V6)? };
+    Ok([v4, v6])
+}
+
+/// How much each plan is asked for.
+fn demands(config: &Config, services: &[ServiceEntry], before: Option<Before<'_>>) -> Vec<Demand> {
+    let mut demands = vec![Demand::default(); config.plans.len()];
+    for entry in services {
+        let demand = &mut demands[entry.service.plan.index()];
+        demand.services += 1;
+        demand.queries += before.map_or(0, |before| (before.count)(entry.counter));
+    }
+    demands
+}

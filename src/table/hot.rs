@@ -1,0 +1,336 @@
+//! Names that are answered at once: what the batched path looks up, in one cache line a name.
+//!
+//! Open addressing over the folded name, half full at most. Who asks cannot choose what lies in the
+//! table, only the operator can, so the hash needs no seed; an entry that would lie more than
+//! [`FARTHEST`] lines from its place is left out, and its name is answered the slow way. So is every
+//! name that is not here: the table is a copy of what the zones say, never a source.
+
+use crate::model::{CounterId, PlanId, ServiceId, in_large_pages};
+
+/// Octets of the longest name here, the root's zero included.
+pub const HOT_NAME: usize = 48;
+/// Octets of the longest static answer here, behind the question: with the longest name and OPT it
+/// fits into the 512 octets that every client takes.
+pub const HOT_ANSWER: usize = 384;
+/// Answers are copied by blocks of so many octets.
+pub const HOT_BLOCK: usize = 64;
+/// Lines from its place that an entry may lie.
+const FARTHEST: usize = 16;
+
+/// A name, lower-cased, padded with zeros, in little-endian words.
+pub type FoldedName = [u64; HOT_NAME / 8];
+
+/// The table. Immutable once made.
+#[derive(Debug)]
+pub struct Hot {
+    lines: Box<[Line]>,
+    services: Box<[HotService]>,
+    answers: Box<[HotAnswer]>,
+    octets: Box<[u8]>,
+}
+
+/// What a query for a name and type comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hit {
+    /// A service answers: the index of [`Hot::service`], its plan, and its TTL in seconds.
+    Steered(u32, PlanId, u32),
+    /// The answer is ready: the index of [`Hot::answer`].
+    Static(u32),
+    /// Ask the zones.
+    Unknown,
+}
+
+/// What the answer of a service counts and is spread by.
+#[derive(Clone, Copy, Debug)]
+pub struct HotService {
+    /// Which.
+    pub service: ServiceId,
+    /// Seeds its spread.
+    pub salt: u64,
+    /// Counts its queries.
+    pub counter: CounterId,
+    /// Counts its zone's NOERROR answers.
+    pub zone_counter: CounterId,
+}
+
+/// An answer that depends on the question alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HotAnswer {
+    /// Octets 2 and 3 of the header, RD left out.
+    pub flags: [u8; 2],
+    /// ANCOUNT, NSCOUNT and ARCOUNT, the query's OPT not among them.
+    pub counts: [u16; 3],
+    /// It has pointers into the question's name, so it fits only a query in lower case (what is
+    /// compressed keeps its case).
+    pub lower_case_only: bool,
+    /// What it counts; at most two.
+    pub counters: [Option<CounterId>; 2],
+    /// Its octets.
+    pub length: u16,
+    /// Where they lie.
+    start: u32,
+}
+
+/// A name and what it holds; a free one has length 0.
+#[repr(align(64))]
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    name: FoldedName,
+    length: u8,
+    /// Of a steered name bit 0: A, bit 1: AAAA. 0: static.
+    steered: u8,
+    /// Of a static one.
+    rtype: u16,
+    index: u32,
+    plan: PlanId,
+    ttl: u32,
+}
+
+const FREE: Line = Line { name: [0; HOT_NAME / 8], length: 0, steered: 0, rtype: 0, index: 0, plan: PlanId(0), ttl: 0 };
+
+impl Default for Hot {
+    fn default() -> Self {
+        HotBuilder::with_room(0).finish()
+    }
+}
+
+impl Hot {
+    /// The place of a name: its line, from which entries lie onward.
+    #[inline(always)]
+    #[must_use]
+    pub fn place(&self, name: &FoldedName) -> usize {
+        hash(name) as usize & (self.lines.len() - 1)
+    }
+
+    /// Begins to fetch the line at a place.
+    #[inline(always)]
+    pub fn prefetch(&self, place: usize) {
+        crate::model::prefetch(&self.lines[place & (self.lines.len() - 1)]);
+    }
+
+    /// What there is for a folded name of `length` octets, at its place, and a type.
+    #[inline(always)]
+    #[must_use]
+    pub fn find(&self, place: usize, name: &FoldedName, length: usize, rtype: u16) -> Hit {
+        for step in 0..FARTHEST {
+            let line = &self.lines[(place + step) & (self.lines.len() - 1)];
+            if line.length == 0 {
+                return Hit::Unknown;
+            }
+            if usize::from(line.length) != length || line.name != *name {
+                continue;
+            }
+            let family_bit = u8::from(rtype == 1) | u8::from(rtype == 28) << 1;
+            if line.steered & family_bit != 0 {
+                return Hit::Steered(line.index, line.plan, line.ttl);
+            }
+            if line.steered == 0 && line.rtype == rtype {
+                return Hit::Static(line.index);
+            }
+        }
+        Hit::Unknown
+    }
+
+    /// A service of a hit.
+    #[inline(always)]
+    #[must_use]
+    pub fn service(&self, index: u32) -> &HotService {
+        &self.services[index as usize]
+    }
+
+    /// An answer of a hit, with its octets behind the question, OPT left out, padded to whole blocks.
+    #[inline(always)]
+    #[must_use]
+    pub fn answer(&self, index: u32) -> (&HotAnswer, &[u8]) {
+        let answer = &self.answers[index as usize];
+        (answer, &self.octets[answer.start as usize..][..usize::from(answer.length).next_multiple_of(HOT_BLOCK)])
+    }
+
+    /// Lines, free ones too.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        self.lines.len()
+    }
+}
+
+/// Takes entries; [`finish`](Self::finish) freezes them.
+#[derive(Debug)]
+pub struct HotBuilder {
+    lines: Box<[Line]>,
+    services: Vec<HotService>,
+    answers: Vec<HotAnswer>,
+    octets: Vec<u8>,
+    known: std::collections::HashMap<Box<[u8]>, u32>,
+}
+
+impl HotBuilder {
+    /// Room for so many entries.
+    #[must_use]
+    pub fn with_room(entries: usize) -> Self {
+        let lines = vec![FREE; (entries * 2).next_power_of_two()].into_boxed_slice();
+        let known = std::collections::HashMap::new();
+        Self { lines, services: Vec::new(), answers: Vec::new(), octets: Vec::new(), known }
+    }
+
+    /// A service at a lower-cased wire name, for the families that it `offers` (A, AAAA).
+    pub fn steered(&mut self, name: &[u8], offers: [bool; 2], plan: PlanId, ttl: u32, service: HotService) {
+        let steered = u8::from(offers[0]) | u8::from(offers[1]) << 1;
+        let index = u32::try_from(self.services.len()).expect("services are bounded");
+        if steered != 0 && self.put(name, Line { steered, index, plan, ttl, ..FREE }) {
+            self.services.push(service);
+        }
+    }
+
+    /// A ready answer at a lower-cased wire name. Equal octets are kept once.
+    pub fn fixed(&mut self, name: &[u8], rtype: u16, answer: HotAnswer, octets: &[u8]) {
+        let start = *self.known.entry(octets.into()).or_insert_with(|| {
+            let start = self.octets.len();
+            self.octets.extend_from_slice(octets);
+            self.octets.resize(self.octets.len().next_multiple_of(HOT_BLOCK), 0);
+            u32::try_from(start).expect("entries are bounded, and so are answers")
+        });
+        let length = u16::try_from(octets.len()).expect("longer answers are not put here");
+        let index = u32::try_from(self.answers.len()).expect("entries are bounded");
+        if self.put(name, Line { rtype, index, ..FREE }) {
+            self.answers.push(HotAnswer { start, length, ..answer });
+        }
+    }
+
+    /// Puts it at the first free line from its place on; false where there is none near.
+    fn put(&mut self, name: &[u8], line: Line) -> bool {
+        if name.len() > HOT_NAME {
+            return false;
+        }
+        let mut octets = [0; HOT_NAME];
+        octets[..name.len()].copy_from_slice(name);
+        let folded = fold(&octets, name.len());
+        let place = hash(&folded) as usize;
+        let mask = self.lines.len() - 1;
+        let free = (0..FARTHEST).map(|step| (place + step) & mask).find(|&at| self.lines[at].length == 0);
+        // One line stays free at the least, so that every search ends.
+        let Some(at) = free.filter(|_| mask > 0) else { return false };
+        self.lines[at] = Line { name: folded, length: name.len() as u8, ..line };
+        true
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn finish(self) -> Hot {
+        let Self { lines, services, answers, octets, .. } = self;
+        in_large_pages(&lines);
+        Hot { lines, services: services.into(), answers: answers.into(), octets: octets.into() }
+    }
+}
+
+impl HotAnswer {
+    /// One whose octets are yet to be put.
+    #[must_use]
+    pub fn new(flags: [u8; 2], counts: [u16; 3], lower_case_only: bool, counters: [Option<CounterId>; 2]) -> Self {
+        Self { flags, counts, lower_case_only, counters, start: 0, length: 0 }
+    }
+}
+
+/// The first `length` octets, lower-cased, zeros behind. Eight octets at a time, in plain integers: as
+/// few instructions as with vectors, for any processor.
+#[inline(always)]
+#[must_use]
+pub fn fold(octets: &[u8; HOT_NAME], length: usize) -> FoldedName {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGH: u64 = ONES << 7;
+    let mask = &MASKS[length.min(HOT_NAME)];
+    std::array::from_fn(|at| {
+        let word = u64::from_le_bytes(*octets[at * 8..].first_chunk().expect("six words"));
+        // Sums carry into an octet's high bit from 'A' on, and from past 'Z' on.
+        let low = word & !HIGH;
+        let is_upper = (low + ONES * (0x80 - b'A' as u64)) & !(low + ONES * (0x7f - b'Z' as u64)) & !word & HIGH;
+        // Length octets are below 'A'.
+        (word | is_upper >> 2) & mask[at]
+    })
+}
+
+/// For each length the octets within it.
+static MASKS: [FoldedName; HOT_NAME + 1] = {
+    let mut masks = [[0; HOT_NAME / 8]; HOT_NAME + 1];
+    let mut length = 1;
+    while length <= HOT_NAME {
+        masks[length] = masks[length - 1];
+        masks[length][(length - 1) / 8] |= 0xff << ((length - 1) % 8 * 8);
+        length += 1;
+    }
+    masks
+};
+
+/// Multiplies and folds, six words at once.
+#[inline(always)]
+fn hash(name: &FoldedName) -> u64 {
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        product as u64 ^ (product >> 64) as u64
+    };
+    // Odd words of 2⁶⁴ over the roots of 2, 3, 5, …: no structure of their own.
+    let first = fold(name[0] ^ 0x9e37_79b9_7f4a_7c15, name[1] ^ 0xb504_f333_f9de_6485);
+    let second = fold(name[2] ^ 0x93cd_3a2c_8198_e269, name[3] ^ 0x727c_9716_ffb7_64d5);
+    let third = fold(name[4] ^ 0x60c2_9ad4_0d1b_1b0b, name[5] ^ 0x5eaf_0cb8_61d8_8f2d);
+    fold(first ^ second.rotate_left(23) ^ third.rotate_left(41), 0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Vec<u8> {
+        text.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).chain([0]).collect()
+    }
+
+    fn find(hot: &Hot, wire: &[u8], rtype: u16) -> Hit {
+        let mut window = [0xff; HOT_NAME];
+        window[..wire.len()].copy_from_slice(wire);
+        let folded = fold(&window, wire.len());
+        hot.find(hot.place(&folded), &folded, wire.len(), rtype)
+    }
+
+    #[test]
+    fn names_are_found_by_type_and_case_does_not_matter() {
+        let mut builder = HotBuilder::with_room(4);
+        let service = HotService { service: ServiceId(3), salt: 9, counter: CounterId(1), zone_counter: CounterId(2) };
+        builder.steered(&name("www.shop.example"), [true, false], PlanId(7), 20, service);
+        let answer = HotAnswer::new([0x84, 0], [1, 0, 0], false, [None; 2]);
+        builder.fixed(&name("www.shop.example"), 65, answer, b"nodata");
+        builder.fixed(&name("ns1.shop.example"), 1, answer, b"address");
+        let hot = builder.finish();
+        assert_eq!(find(&hot, &name("wWw.Shop.EXAMPLE"), 1), Hit::Steered(0, PlanId(7), 20));
+        assert_eq!(find(&hot, &name("www.shop.example"), 28), Hit::Unknown);
+        assert_eq!(find(&hot, &name("www.shop.example"), 65), Hit::Static(0));
+        assert_eq!(find(&hot, &name("ns1.shop.example"), 1), Hit::Static(1));
+        assert_eq!(find(&hot, &name("ns2.shop.example"), 1), Hit::Unknown);
+        assert_eq!(hot.answer(1).1[..8], *b"address\0");
+        assert_eq!(hot.service(0).salt, 9);
+        assert_eq!(find(&Hot::default(), &name("www.shop.example"), 1), Hit::Unknown);
+    }
+
+    #[test]
+    fn a_full_neighbourhood_leaves_names_out_and_searches_end() {
+        let mut builder = HotBuilder::with_room(200);
+        let answer = HotAnswer::new([0x84, 0], [0; 3], false, [None; 2]);
+        for rtype in 1..=200 {
+            builder.fixed(&name("many.example"), rtype, answer, &rtype.to_be_bytes());
+        }
+        let hot = builder.finish();
+        let found = (1..=200).filter(|&rtype| find(&hot, &name("many.example"), rtype) != Hit::Unknown).count();
+        assert_eq!(found, FARTHEST);
+        assert_eq!(find(&hot, &name("many.example"), 201), Hit::Unknown);
+    }
+
+    #[test]
+    fn names_that_differ_in_one_octet_fall_apart() {
+        let mut builder = HotBuilder::with_room(100_000);
+        let answer = HotAnswer::new([0x84, 0], [0; 3], false, [None; 2]);
+        for n in 0..100_000 {
+            builder.fixed(&name(&format!("n{n}.shop.example")), 1, answer, b"same");
+        }
+        let hot = builder.finish();
+        let missing = (0..100_000).filter(|n| find(&hot, &name(&format!("n{n}.shop.example")), 1) == Hit::Unknown);
+        assert_eq!(missing.count(), 0);
+        assert_eq!(hot.octets.len(), HOT_BLOCK);
+    }
+}

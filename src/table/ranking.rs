@@ -1,0 +1,217 @@
+//! Orders of one plan and family: ranked for every location, and kept once each.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::fold::fold;
+use super::indices::Indices;
+use super::survey::{At, Survey};
+use crate::geo::Geo;
+use crate::model::{Endpoint, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem};
+use crate::steer::{self, FenceClass, Order, Ranker, Shape};
+
+/// Orders, and which of them each location has.
+#[derive(Debug)]
+pub(super) struct Ranking {
+    shape: Shape,
+    /// One after the other, as their shape has it.
+    arena: Box<[u8]>,
+    /// Index: `LocationId`.
+    by_location: Indices,
+}
+
+/// By family; one and the same where all endpoints have both.
+pub(super) type Rankings = [Arc<Ranking>; 2];
+
+impl Ranking {
+    /// Ranks a plan that the survey is prepared for.
+    ///
+    /// # Errors
+    /// A fence that leaves some location no endpoint; an order that crosses a fence (a bug of ours,
+    /// refused before it can do harm).
+    pub(super) fn new<'a>(
+        plan: &'a Plan,
+        endpoints: &[Endpoint],
+        family: Family,
+        survey: &Survey<'a>,
+        file: &Path,
+    ) -> Result<Self, Problem> {
+        let facts = survey.of(plan);
+        let mut ranker = Ranker::new(plan, endpoints, family, facts.most_preferences(survey.locations.len()));
+        let mut fences = Fences { plan, endpoints, family, file, checked: Vec::new() };
+        let mut builder = Builder::new(ranker.shape());
+        for (index, location) in survey.locations.iter().enumerate() {
+            let barred = fences.barred(location)?;
+            let order = ranker.rank(location, &At(&facts, index));
+            if let Some(member) = order.members().find(|member| barred[member.index()]) {
+                return Err(fence_crossed(plan, endpoints, location, member, file));
+            }
+            // IPv4-mapped space, the other location that nothing is known of, is answered as IPv4: it must
+            // never merge with what lies around it.
+            builder.push(order, index > 0 && *location == Location::default());
+        }
+        Ok(builder.finish())
+    }
+
+    #[inline]
+    pub(super) fn at(&self, location: LocationId) -> OrderId {
+        OrderId(self.by_location.get(location.index()))
+    }
+
+    pub(super) fn order(&self, id: OrderId) -> Order<'_> {
+        Order::new(self.shape, &self.arena[id.index() * self.shape.stride()..])
+    }
+
+    /// All, by `OrderId`.
+    pub(super) fn orders(&self) -> impl ExactSizeIterator<Item = Order<'_>> {
+        self.arena.chunks_exact(self.shape.stride()).map(|octets| Order::new(self.shape, octets))
+    }
+
+    /// The values of a plan trie (index: `LocationId`): the order's id, and whether the place is known.
+    pub(super) fn values(&self, geo: &Geo) -> Vec<u32> {
+        let known = geo.locations().iter().map(Location::is_located);
+        self.by_location.iter().zip(known).map(|(order, known)| order << 1 | u32::from(known)).collect()
+    }
+}
+
+/// Gathers orders in the order of locations; equal ones once.
+struct Builder {
+    shape: Shape,
+    arena: Vec<u8>,
+    by_location: Vec<u32>,
+    /// Order ids + 1, by hash; 0 is free. A power of two, at most half full.
+    slots: Vec<u32>,
+    count: u32,
+}
+
+impl Builder {
+    fn new(shape: Shape) -> Self {
+        Self { shape, arena: Vec::new(), by_location: Vec::new(), slots: vec![0; 256], count: 0 }
+    }
+
+    fn push(&mut self, order: Order<'_>, apart: bool) {
+        let octets = order.octets();
+        let id = if apart { self.add(octets) } else { self.intern(octets) };
+        self.by_location.push(id);
+    }
+
+    fn intern(&mut self, octets: &[u8]) -> u32 {
+        let slot = self.slot(octets);
+        if self.slots[slot] != 0 {
+            return self.slots[slot] - 1;
+        }
+        let id = self.add(octets);
+        self.slots[slot] = id + 1;
+        if self.count as usize * 2 > self.slots.len() {
+            self.grow();
+        }
+        id
+    }
+
+    fn add(&mut self, octets: &[u8]) -> u32 {
+        self.arena.extend_from_slice(octets);
+        self.count += 1;
+        self.count - 1
+    }
+
+    /// Where such an order is, or belongs.
+    fn slot(&self, octets: &[u8]) -> usize {
+        let (mask, stride) = (self.slots.len() - 1, self.shape.stride());
+        let mut slot = fold(octets) as usize & mask;
+        while let Some(id) = self.slots[slot].checked_sub(1) {
+            if self.arena[id as usize * stride..][..stride] == *octets {
+                break;
+            }
+            slot = (slot + 1) & mask;
+        }
+        slot
+    }
+
+    fn grow(&mut self) {
+        let old = std::mem::take(&mut self.slots);
+        self.slots = vec![0; old.len() * 2];
+        let stride = self.shape.stride();
+        for id in old.into_iter().filter(|id| *id != 0) {
+            let slot = self.slot(&self.arena[(id as usize - 1) * stride..][..stride]);
+            self.slots[slot] = id;
+        }
+    }
+
+    fn finish(self) -> Ranking {
+        Ranking {
+            shape: self.shape,
+            arena: self.arena.into(),
+            by_location: Indices::new(self.by_location.into_iter(), self.count as usize),
+        }
+    }
+}
+
+/// What a plan's fences bar, reckoned apart from the ranking.
+struct Fences<'a> {
+    plan: &'a Plan,
+    endpoints: &'a [Endpoint],
+    family: Family,
+    file: &'a Path,
+    checked: Vec<(FenceClass, [bool; 256])>,
+}
+
+impl Fences<'_> {
+    /// Who is barred at `location`; by member.
+    ///
+    /// # Errors
+    /// Everyone is.
+    fn barred(&mut self, location: &Location) -> Result<&[bool; 256], Problem> {
+        let class = FenceClass::of(self.plan, location);
+        let known = self.checked.iter().position(|(known, _)| *known == class);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                if steer::allowed(self.plan, self.endpoints, self.family, location).is_empty() {
+                    return Err(fence_leaves_none(self.plan, self.endpoints, location, self.file));
+                }
+                let barred = std::array::from_fn(|member| is_barred(self.plan, location, member));
+                self.checked.push((class, barred));
+                self.checked.len() - 1
+            }
+        };
+        Ok(&self.checked[index].1)
+    }
+}
+
+/// Does a fence of `location` bar the member?
+fn is_barred(plan: &Plan, location: &Location, member: usize) -> bool {
+    let holds = |members: &[Member]| members.iter().any(|other| other.index() == member);
+    let unknown = location.mixed || !location.is_located();
+    if let (true, FenceUnknown::Set(named)) = (unknown, &plan.policy.fence_unknown) {
+        return !holds(named) && !plan.policy.fences.is_empty();
+    }
+    let applying = |place: usize| location.fences.contains(place) || !location.is_located();
+    plan.policy.fences.iter().any(|fence| applying(fence.place) && !holds(&fence.members))
+}
+
+fn describe(location: &Location) -> String {
+    match (location.country, location.mixed) {
+        (None, _) => "clients whose country is not known".to_owned(),
+        (Some(country), true) => format!("prefixes that lie partly in {country}, under several fences"),
+        (Some(country), false) => format!("clients in {country}"),
+    }
+}
+
+fn names(plan: &Plan, endpoints: &[Endpoint]) -> String {
+    let names: Vec<&str> = plan.members.iter().map(|id| &*endpoints[id.index()].name).take(4).collect();
+    format!("{}{}", names.join(", "), if plan.members.len() > 4 { ", …" } else { "" })
+}
+
+fn fence_leaves_none(plan: &Plan, endpoints: &[Endpoint], location: &Location, file: &Path) -> Problem {
+    let message =
+        format!("the fences of the services over {} leave {} no endpoint", names(plan, endpoints), describe(location));
+    Problem::error("fence-leaves-none", file, message)
+        .help("widen a fence, add an endpoint inside it, or name a set for `fence_unknown`")
+}
+
+fn fence_crossed(plan: &Plan, endpoints: &[Endpoint], location: &Location, member: Member, file: &Path) -> Problem {
+    let name = &endpoints[plan.members[member.index()].index()].name;
+    let message =
+        format!("our bug: the order for {} holds `{name}`, outside its fence; not published", describe(location));
+    Problem::error("fence-crossed", file, message).help("please report it with this configuration")
+}

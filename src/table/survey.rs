@@ -1,0 +1,134 @@
+//! What of all locations is the same for every plan: worked out once a compile.
+
+use std::collections::HashMap;
+
+use crate::latency;
+use crate::model::{Endpoint, EndpointId, Location, Member, Place, PlaceSet, Plan, Site};
+use crate::steer::Facts;
+
+/// Estimates are kept for at most so many sites at a time (an octet a location times four each): more than
+/// clouds have. Where endpoints stand at more, those of a plan are worked out anew.
+const MAX_SITES: usize = 1024;
+
+/// Estimates by site, and who lies in the places that preferences and costs name.
+pub(super) struct Survey<'a> {
+    pub(super) locations: &'a [Location],
+    endpoints: &'a [Endpoint],
+    /// Index: `EndpointId`; an index into `sites`.
+    site_of: Vec<usize>,
+    sites: Vec<&'a Site>,
+    /// By site: expected latency by location.
+    estimates: HashMap<usize, Box<[f32]>>,
+    /// Bit by location.
+    places: HashMap<&'a [Place], Box<[u64]>>,
+}
+
+impl<'a> Survey<'a> {
+    pub(super) fn new(locations: &'a [Location], endpoints: &'a [Endpoint]) -> Self {
+        let (mut sites, mut known) = (Vec::new(), HashMap::new());
+        let site_of = endpoints.iter().map(|endpoint| {
+            let Site { cloud, region, country, coordinates } = &endpoint.site;
+            let at = (coordinates.latitude.to_bits(), coordinates.longitude.to_bits());
+            *known.entry((cloud, region, country, at)).or_insert_with(|| {
+                sites.push(&endpoint.site);
+                sites.len() - 1
+            })
+        });
+        let site_of = site_of.collect();
+        Self { locations, endpoints, site_of, sites, estimates: HashMap::new(), places: HashMap::new() }
+    }
+
+    /// Works out what ranking `plan` asks for.
+    pub(super) fn prepare(&mut self, plan: &'a Plan) {
+        if self.estimates.len() + plan.members.len() > MAX_SITES {
+            self.estimates.clear();
+        }
+        let by_cost = plan.policy.cost_budget_ms > 0.0;
+        for id in &plan.members {
+            let (site, locations) = (self.site_of[id.index()], self.locations);
+            let estimate = |location| latency::expected_ms(location, self.sites[site]);
+            self.estimates.entry(site).or_insert_with(|| locations.iter().map(estimate).collect());
+            if by_cost {
+                let endpoints: &'a [Endpoint] = self.endpoints;
+                endpoints[id.index()].cost.by_place.iter().for_each(|(place, _)| self.prepare_place(place));
+            }
+        }
+        plan.policy.preferences.iter().for_each(|preference| self.prepare_place(&preference.place));
+    }
+
+    fn prepare_place(&mut self, place: &'a PlaceSet) {
+        let locations = self.locations;
+        self.places.entry(&place.places).or_insert_with(|| {
+            let mut bits = vec![0; locations.len().div_ceil(64)];
+            for (index, location) in locations.iter().enumerate() {
+                bits[index / 64] |= u64::from(place.holds(location)) << (index % 64);
+            }
+            bits.into()
+        });
+    }
+
+    /// The facts of a plan that was prepared last.
+    pub(super) fn of<'s>(&'s self, plan: &'a Plan) -> Surveyed<'s> {
+        let endpoint = |id: &EndpointId| &self.endpoints[id.index()];
+        let place = |place: &PlaceSet| &*self.places[&*place.places];
+        let costs = |id: &EndpointId| {
+            let by_place = endpoint(id).cost.by_place.iter().map(|(set, cost)| (place(set), *cost));
+            Costs { by_place: by_place.collect(), default: endpoint(id).cost.default }
+        };
+        let by_cost = plan.policy.cost_budget_ms > 0.0;
+        Surveyed {
+            estimates: plan.members.iter().map(|id| &*self.estimates[&self.site_of[id.index()]]).collect(),
+            costs: if by_cost { plan.members.iter().map(costs).collect() } else { Vec::new() },
+            places: plan.policy.preferences.iter().map(|preference| place(&preference.place)).collect(),
+        }
+    }
+}
+
+/// What the survey says of one plan.
+pub(super) struct Surveyed<'s> {
+    /// By member and location.
+    estimates: Vec<&'s [f32]>,
+    /// By member.
+    costs: Vec<Costs<'s>>,
+    /// By preference.
+    places: Vec<&'s [u64]>,
+}
+
+/// An endpoint's: the first place that holds a location decides, else the default.
+struct Costs<'s> {
+    by_place: Vec<(&'s [u64], f64)>,
+    default: f64,
+}
+
+impl Surveyed<'_> {
+    /// The most preferences that one location lies in.
+    pub(super) fn most_preferences(&self, locations: usize) -> usize {
+        let count = |location: usize| self.places.iter().filter(|place| holds(place, location)).count();
+        if self.places.is_empty() { 0 } else { (0..locations).map(count).max().unwrap_or(0) }
+    }
+}
+
+/// A location's facts.
+pub(super) struct At<'s>(pub(super) &'s Surveyed<'s>, pub(super) usize);
+
+impl Facts for At<'_> {
+    #[inline]
+    fn estimate_ms(&self, member: Member) -> f32 {
+        self.0.estimates[member.index()][self.1]
+    }
+
+    fn cost(&self, member: Member) -> f64 {
+        let Costs { by_place, default } = &self.0.costs[member.index()];
+        by_place.iter().find(|(place, _)| holds(place, self.1)).map_or(*default, |(_, cost)| *cost)
+    }
+
+    #[inline]
+    fn prefers(&self, preference: usize) -> bool {
+        holds(self.0.places[preference], self.1)
+    }
+}
+
+#[inline]
+fn holds(place: &[u64], location: usize) -> bool {
+    place[location / 64] & 1 << (location % 64) != 0
+}
