@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use meridian::answer::with_hot;
 use meridian::control::{Freeing, Loaded, Shared, load, reload, run_soon};
 use meridian::model::{EndpointId, State};
 use meridian::table::{Snapshot, Standing};
@@ -91,6 +92,7 @@ impl Swapper {
         let standings = (0..3).map(|index| (EndpointId::at(index), standing(index, generation)));
         let mut next = base.with_standings(standings.collect());
         next.parts.zones = self.zones.parts.zones.clone();
+        let mut next = with_hot(next); // the names that are answered at once are copies of the zones'
         next.generation = generation;
         next.steering = true;
         self.generations.begun.store(generation, Ordering::SeqCst);
