@@ -51,11 +51,12 @@ ZONE
 # The labels n00000 to n99999.
 names() { awk 'BEGIN { for (i = 0; i < 100000; i++) printf "n%05d\n", i }'; }
 
-# Starts the command behind NAME on the servers' core and remembers it.
+# Starts the command behind NAME on the servers' core and remembers it. Should `run` be killed outright,
+# the kernel ends it.
 start() {
   local name=$1
   shift
-  taskset -c "$server_core" "${ahead[@]}" "$@" >"$temp/$name.log" 2>&1 &
+  setpriv --pdeathsig TERM taskset -c "$server_core" "${ahead[@]}" "$@" >"$temp/$name.log" 2>&1 &
   pid[$name]=$!
 }
 
