@@ -68,6 +68,9 @@ fn settings() {
         ("workers = 0", "bad-value", "0"),
         ("workers = \"all\"", "bad-value", "\"all\""),
         ("workers = true", "wrong-type", "true"),
+        ("receive_buffer = \"63KB\"", "bad-value", "\"63KB\""),
+        ("receive_buffer = 4_000_000", "wrong-type", "4_000_000"),
+        ("steer_by_cpu = \"yes\"", "wrong-type", "\"yes\""),
         ("tcp_connections = -1", "bad-value", "-1"),
         ("tcp_idle = \"2 s\"", "bad-value", "\"2 s\""),
         ("tcp_idle = 2.5", "wrong-type", "2.5"),
@@ -76,6 +79,12 @@ fn settings() {
     ] {
         check(&[("[server]\n", &server(line), code, words)]);
     }
+    let udp = |lines| {
+        let read = read_text(&edited("[server]\n", &server(lines))).unwrap().config.server;
+        (read.receive_buffer, read.steer_by_cpu)
+    };
+    assert_eq!(udp(""), (4_000_000, false));
+    assert_eq!(udp("receive_buffer = \"16MB\"\nsteer_by_cpu = true"), (16_000_000, true));
     let listen = "listen = [\"127.0.0.1:5300\"]";
     check(&[
         (listen, "listen = []", "bad-value", "[]"),

@@ -6,7 +6,7 @@
 #[path = "support/mmdb.rs"]
 mod mmdb;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -14,7 +14,8 @@ use std::sync::{Arc, LazyLock};
 use ipnet::IpNet;
 use maxminddb::{Reader, WithinOptions, geoip2};
 use meridian::geo::{Database, Geo, UNLOCATED, compile, trace};
-use meridian::model::{Coordinates, PlaceSet, Problem, Severity};
+use meridian::latency::expected_ms;
+use meridian::model::{Coordinates, Location, LocationId, PlaceSet, Problem, Severity, Site, find_region};
 use mmdb::{Value, Writer, asn, city, country, text};
 use proptest::prelude::*;
 
@@ -98,22 +99,113 @@ fn assert_as_the_reader(geo: &Geo, reader: &Reader<Arc<[u8]>>, address: IpAddr, 
     assert!(ours.length <= found.network().unwrap().prefix() || !found.has_data(), "{address}");
 }
 
+/// Addresses at which the file's record and our location were found together. Each such pair is compared
+/// in full where it first comes up; the millions of other addresses only have to be known pairs.
+struct Pairs<'a> {
+    reader: &'a Reader<Arc<[u8]>>,
+    known: HashSet<(Option<usize>, LocationId)>,
+}
+
+impl Pairs<'_> {
+    fn check(&mut self, address: IpAddr, record: Option<usize>, network: u8) {
+        let ours = GEO.locate(address);
+        if self.known.insert((record, ours.location)) {
+            assert_as_the_reader(&GEO, self.reader, address, 10.0);
+        }
+        assert!(ours.length <= network || record.is_none(), "{address}");
+    }
+
+    fn look_up(&mut self, address: IpAddr) {
+        let found = self.reader.lookup(address).unwrap();
+        self.check(address, found.offset(), found.network().unwrap().prefix());
+    }
+}
+
 #[test]
 fn the_shipped_file_is_read_as_the_reader_reads_it() {
     let reader = Reader::from_source(Arc::clone(&SHIPPED.bytes)).unwrap();
-    let v6: Vec<u128> = GEO
-        .leaves()
-        .filter_map(|(leaf, id)| match leaf {
-            IpNet::V6(leaf) if id != UNLOCATED => Some(u128::from(leaf.network())),
-            _ => None,
-        })
-        .collect();
-    for bits in random().take(100_000) {
-        assert_as_the_reader(&GEO, &reader, Ipv4Addr::from((bits >> 32) as u32).into(), 10.0);
-        // Random bits of IPv6 are nowhere: draw a network, then an address near it.
-        let near = v6[(bits >> 20) as usize % v6.len()] | u128::from(bits);
-        assert_as_the_reader(&GEO, &reader, Ipv6Addr::from(near).into(), 10.0);
+    let mut pairs = Pairs { reader: &reader, known: HashSet::new() };
+    let (mut networks, mut v6) = (0, Vec::new());
+    for found in reader.networks(WithinOptions::default()).unwrap() {
+        let found = found.unwrap();
+        let network = found.network().unwrap();
+        let (first, last) = (network.network(), network.broadcast());
+        if in_place(first) {
+            networks += 1;
+            pairs.check(first, found.offset(), network.prefix());
+            pairs.check(last, found.offset(), network.prefix());
+        }
+        if let IpAddr::V6(first) = first {
+            v6.push((u128::from(first), network.prefix()));
+        }
     }
+    assert_eq!(networks, 4_505_166);
+    for bits in random().take(1_000_000) {
+        pairs.look_up(Ipv4Addr::from((bits >> 32) as u32).into());
+        // Random bits of IPv6 are nowhere: draw a network, then an address in it, and one past its end.
+        let (first, length) = v6[(bits >> 20) as usize % v6.len()];
+        let inside = first | u128::from(bits.wrapping_mul(bits | 1)) << 64 >> length;
+        for address in [inside, inside.wrapping_add(1 << (128 - length))] {
+            Some(Ipv6Addr::from(address).into())
+                .filter(|&at| in_place(at))
+                .into_iter()
+                .for_each(|at| pairs.look_up(at));
+        }
+    }
+    // Records that differ are rarely one place, so that there is about a pair for each.
+    assert!((8_000..20_000).contains(&pairs.known.len()), "{}", pairs.known.len());
+}
+
+/// By location, the order of three sites far apart, and which of them tie.
+fn three_sites() -> Vec<u32> {
+    let sites =
+        ["us-east-1", "eu-central-1", "ap-southeast-1"].map(|name| Site::from(find_region("aws", name).unwrap()));
+    let order = |location: &Location| {
+        let ms = sites.each_ref().map(|site| expected_ms(location, site));
+        let sooner = |a: usize, b: usize| u32::from(ms[a] <= ms[b]) | u32::from((ms[a] - ms[b]).abs() <= 3.0) << 1;
+        sooner(0, 1) | sooner(0, 2) << 2 | sooner(1, 2) << 4
+    };
+    GEO.locations().iter().map(order).collect()
+}
+
+#[test]
+fn merged_plans_say_what_locations_say() {
+    let mapped: IpNet = "::ffff:0:0/96".parse().unwrap();
+    let ids = 0..u32::try_from(GEO.locations().len()).unwrap();
+    // Few values, many and large ones, one.
+    for values in [three_sites(), ids.clone().map(|id| id % 900 << 12).collect(), ids.map(|_| 3).collect()] {
+        let merged = GEO.merged(&values);
+        let mut leaves: Vec<(IpNet, u32)> = Vec::new();
+        for (leaf, id) in GEO.leaves().filter(|&(leaf, _)| leaf != mapped) {
+            let value = values[id.index()];
+            for address in [leaf.network(), leaf.broadcast()] {
+                let (found, length) = merged.get(address);
+                assert!(found == value && length <= leaf.prefix_len(), "{address} {found} {length}");
+            }
+            let around = IpNet::new(leaf.network(), merged.get(leaf.network()).1).unwrap().trunc();
+            assert!(!around.contains(&mapped), "{around} is in part IPv4's");
+            if leaves.last().is_none_or(|&(before, _)| before != around) {
+                leaves.push((around, value));
+            }
+        }
+        // No two siblings are alike, so no leaf could be wider.
+        let siblings = leaves.windows(2).filter(|pair| pair[0].0.supernet() == pair[1].0.supernet());
+        assert_eq!(siblings.filter(|pair| pair[0].1 == pair[1].1).count(), 0);
+        for bits in random().take(1_000_000) {
+            let address = Ipv4Addr::from((bits >> 32) as u32);
+            let at = GEO.locate(address.into());
+            let (value, length) = merged.get(address.into());
+            assert!(value == values[at.location.index()] && length <= at.length, "{address}");
+            assert_eq!(merged.get(address.to_ipv6_mapped().into()), (value, 96 + length));
+        }
+    }
+}
+
+#[test]
+fn the_shipped_file_takes_as_little_memory_as_was_promised() {
+    let (tries, lists) = GEO.octets();
+    let plan = GEO.merged(&three_sites()).octets();
+    assert!(tries < 14_000_000 && lists < 14_000_000 && plan < 4_000_000, "{tries} {lists} {plan}");
 }
 
 #[test]
@@ -170,15 +262,19 @@ fn the_shipped_file_has_bounded_leaves_and_locations() {
     assert!((8_000..9_000).contains(&plain) && mixed <= 8_192 + 260, "{plain} {mixed}");
 }
 
+/// Not among IPv6's aliases of IPv4.
+fn in_place(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => !matches!(v6.segments(), [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x2001, 0, ..] | [0x2002, ..]),
+    }
+}
+
 /// At both ends of every network and beside them, all but IPv6's aliases of IPv4.
 fn assert_edges_as_the_reader(geo: &Geo, database: &Database) {
     let reader = Reader::from_source(Arc::clone(&database.bytes)).unwrap();
     let found = reader.networks(WithinOptions::default()).unwrap();
     let networks: Vec<_> = found.map(|found| found.unwrap().network().unwrap()).collect();
-    let in_place = |address: &IpAddr| match address {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(v6) => !matches!(v6.segments(), [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x2001, 0, ..] | [0x2002, ..]),
-    };
     for network in networks {
         let edges = match (network.network(), network.broadcast()) {
             (IpAddr::V4(first), IpAddr::V4(last)) => {
@@ -191,7 +287,7 @@ fn assert_edges_as_the_reader(geo: &Geo, database: &Database) {
             }
             _ => unreachable!("a network is of one family"),
         };
-        edges.iter().filter(|at| in_place(at)).for_each(|at| assert_as_the_reader(geo, &reader, *at, 16.0));
+        edges.iter().filter(|at| in_place(**at)).for_each(|at| assert_as_the_reader(geo, &reader, *at, 16.0));
     }
 }
 

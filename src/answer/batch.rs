@@ -3,7 +3,7 @@
 //! ```text
 //! pass 1  read: header, name (folded), type, OPT, client subnet     fetch the name's line
 //! pass 2  find: Steered | Static | Unknown                          fetch the root of the plan's trie
-//! pass 3                                                            fetch the trie's node
+//! pass 3                                        fetch the trie's node and the service's counter
 //! pass 4  finish: copy the image behind the question, then OPT; whatever else: `respond`
 //! ```
 //! Each pass goes over the whole batch, so that what it fetches comes near while the others are worked
@@ -148,7 +148,7 @@ impl Batches {
             job.find(snapshot);
         }
         for job in jobs.iter() {
-            job.prefetch_node(snapshot);
+            job.prefetch_node(snapshot, cells);
         }
         for (((job, slot), length), client) in jobs.iter().zip(slots).zip(lengths).zip(clients) {
             *begun += 1;
@@ -286,10 +286,10 @@ impl Job {
 
     /// Pass 3.
     #[inline(always)]
-    fn prefetch_node(&self, snapshot: &Snapshot) {
-        if let Hit::Steered(_, plan, _) = self.hit
-            && let Some(trie) = snapshot.plan_table(plan).trie(self.family())
-        {
+    fn prefetch_node(&self, snapshot: &Snapshot, cells: &Cells) {
+        let Hit::Steered(service, plan, _) = self.hit else { return };
+        cells.prefetch(snapshot.hot.service(service).counter);
+        if let Some(trie) = snapshot.plan_table(plan).trie(self.family()) {
             match self.client.is_v6 {
                 false => trie.prefetch_node_v4(self.client.address as u32),
                 true => trie.prefetch_node_v6(self.client.address),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::arguments;
@@ -15,6 +16,7 @@ use crate::admin;
 use crate::answer::{self, Asker, Batches};
 use crate::config::{Config, Server};
 use crate::control::{Control, Options, Shared};
+use crate::probe::Report;
 use crate::serve::{Bound, Respond, Serving, TcpSettings, Transport, UdpSettings};
 use crate::steer::{self, Client};
 use crate::table::Cells;
@@ -83,6 +85,12 @@ impl Running {
     #[must_use]
     pub fn shared(&self) -> Arc<Shared> {
         self.control.shared()
+    }
+
+    /// Where observations of endpoints are told.
+    #[must_use]
+    pub fn reporter(&self) -> mpsc::Sender<Report> {
+        self.control.reporter()
     }
 
     /// The configuration that it started with.

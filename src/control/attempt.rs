@@ -61,6 +61,16 @@ pub fn trial(files: &mut dyn Files, path: &Path) -> Result<(Loaded, Snapshot), V
     Ok((loaded, snapshot))
 }
 
+/// Reads and compiles once more what is on disk, as an edit does: with parts of the set `before` and
+/// the standings that are served. Nothing is published.
+///
+/// # Errors
+/// Every problem found.
+pub fn reload(path: &Path, before: &Loaded, shared: &Shared) -> Result<(Loaded, Snapshot), Vec<Problem>> {
+    let Compiled { loaded, snapshot, .. } = Attempt::make(path, before, shared).result?;
+    Ok((loaded, snapshot))
+}
+
 /// Loads and compiles, with every endpoint standing so.
 pub(super) fn compile(
     files: &mut dyn Files,

@@ -104,6 +104,8 @@ impl Control {
 
     pub(super) fn start_loading(&mut self) {
         self.settling.begin();
+        // What a look under way would find is read now; what changes later, the look after it finds.
+        self.looking.forget();
         let (config, before) = (self.options.config.clone(), self.loaded.clone());
         let (looks, shared) = (self.settling.looks().clone(), self.shared.clone());
         let read = move || Reading::make(&config, &before, looks.clone(), &shared);
@@ -119,7 +121,7 @@ impl Control {
         self.watch_set(folders);
         if !attempt.still_same {
             info!("files changed while they were read; waiting until they lie still");
-            self.settling.hurry(Instant::now() + self.config().settle);
+            self.settling.wait_until(Instant::now() + self.config().settle);
             return self.freeing.free(attempt);
         }
         match attempt.result {

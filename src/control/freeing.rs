@@ -21,7 +21,7 @@ const SWEEP: Duration = Duration::from_millis(10);
 const QUEUE: usize = 64;
 
 /// The way to the thread that frees. The thread ends when this is dropped and nothing is left.
-pub(super) struct Freeing<T> {
+pub struct Freeing<T> {
     queue: SyncSender<Garbage<T>>,
     /// What the queue had no room for.
     here: Vec<Arc<T>>,
@@ -35,7 +35,9 @@ enum Garbage<T> {
 }
 
 impl<T: Send + Sync + 'static> Freeing<T> {
-    pub(super) fn start() -> Self {
+    /// Starts the thread.
+    #[must_use]
+    pub fn start() -> Self {
         let (queue, garbage) = sync_channel(QUEUE);
         let started = thread::Builder::new().name("free".to_owned()).spawn(move || {
             idle::be_idle();
@@ -49,7 +51,7 @@ impl<T: Send + Sync + 'static> Freeing<T> {
     }
 
     /// Takes what is not published any more, and drops it once nobody reads it.
-    pub(super) fn retire(&mut self, retired: Arc<T>) {
+    pub fn retire(&mut self, retired: Arc<T>) {
         if let Err(error) = self.queue.try_send(Garbage::Shared(retired))
             && let Garbage::Shared(retired) = back(error)
         {
@@ -59,7 +61,7 @@ impl<T: Send + Sync + 'static> Freeing<T> {
     }
 
     /// Drops what may take a while.
-    pub(super) fn free(&self, owned: impl Any + Send) {
+    pub fn free(&self, owned: impl Any + Send) {
         let _ = self.queue.try_send(Garbage::Owned(Box::new(owned))); // no room: dropped here
     }
 }
@@ -93,7 +95,9 @@ fn sweep<T>(retired: &mut Vec<Arc<T>>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, mpsc};
+    use std::sync::{Barrier, Mutex, mpsc};
+
+    use arc_swap::ArcSwap;
 
     use super::*;
 
@@ -113,23 +117,39 @@ mod tests {
         let probe = |id| Arc::new(Probe(id, Mutex::new(sender.clone())));
         let free = |id| (id, "free".to_owned());
         let mut freeing = Freeing::start();
-        let (one, two) = (probe(1), probe(2));
-        let reader = one.clone();
-        freeing.retire(one);
-        freeing.retire(two);
+        let published = Arc::new(ArcSwap::new(probe(1)));
+        let (worker, [holds, letting_go]) = worker(&published);
+        holds.wait();
+        freeing.retire(published.swap(probe(2)));
+        freeing.retire(published.swap(probe(3)));
         assert_eq!(dropped.recv().unwrap(), free(2), "what a reader holds keeps nothing else");
-        freeing.free(probe(3));
-        assert_eq!(dropped.recv().unwrap(), free(3));
-        thread::Builder::new().name("worker".to_owned()).spawn(move || drop(reader)).unwrap().join().unwrap();
+        freeing.free(probe(4));
+        assert_eq!(dropped.recv().unwrap(), free(4));
+        letting_go.wait();
+        worker.join().unwrap();
         assert_eq!(dropped.recv().unwrap(), free(1));
 
         // Nor does it when control has ended.
-        let four = probe(4);
-        let reader = four.clone();
-        freeing.retire(four);
+        let five = probe(5);
+        let reader = five.clone();
+        freeing.retire(five);
         drop(freeing);
         drop(reader);
-        assert_eq!(dropped.recv().unwrap(), free(4));
+        assert_eq!(dropped.recv().unwrap(), free(5));
+    }
+
+    /// Reads what is published, and lets go of it when told to.
+    fn worker(published: &Arc<ArcSwap<Probe>>) -> (thread::JoinHandle<()>, [Arc<Barrier>; 2]) {
+        let published = published.clone();
+        let barriers = [(); 2].map(|()| Arc::new(Barrier::new(2)));
+        let [holds, letting_go] = barriers.clone();
+        let read = move || {
+            let guard = published.load();
+            holds.wait();
+            letting_go.wait();
+            drop(guard);
+        };
+        (thread::Builder::new().name("worker".to_owned()).spawn(read).unwrap(), barriers)
     }
 
     #[test]

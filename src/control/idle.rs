@@ -60,9 +60,12 @@ pub(super) async fn run<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'sta
     Thread::start(Turn::Idle, job)?.outcome.await.map_err(|_| GONE.to_owned())?
 }
 
-/// The same for work that somebody waits for. While the thread starves on a machine without idle
-/// time, `job` is begun once more, and what is done first counts.
-pub(super) async fn run_soon<T: Send + 'static>(job: impl Fn() -> T + Clone + Send + 'static) -> Result<T, String> {
+/// Runs work that somebody waits for on the idle lane. While the thread starves on a machine without
+/// idle time, `job` is begun once more at nice 10, and what is done first counts.
+///
+/// # Errors
+/// The message of its panic.
+pub async fn run_soon<T: Send + 'static>(job: impl Fn() -> T + Clone + Send + 'static) -> Result<T, String> {
     run_with_patience(job, PATIENCE, Look::is_starved).await
 }
 

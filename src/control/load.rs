@@ -232,3 +232,77 @@ impl Files for Recorder<'_> {
         self.files.list(folder)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "geoip.databases = []
+[[zones]]\nname = \"a.example\"\nfile = \"a\"
+[[zones]]\nname = \"b.example\"\nfile = \"b\"
+[[endpoints]]\nname = \"one\"\ncloud = \"aws\"\nregion = \"us-east-1\"\naddresses = [\"192.0.2.1\"]
+[[services]]\nname = \"www.b.example\"\nendpoints = [\"one\"]\n";
+    const ZONE: &str = "$TTL 60\n@ SOA ns host 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n$INCLUDE more\n";
+
+    type Set = BTreeMap<PathBuf, Arc<[u8]>>;
+
+    fn set() -> Set {
+        let files = [("config.toml", CONFIG), ("a", ZONE), ("b", ZONE), ("more", "x A 192.0.2.2\nx A 192.0.2.2\n")];
+        files.map(|(path, text)| (path.into(), text.as_bytes().into())).into()
+    }
+
+    fn change(set: &mut Set, path: &str, change: impl Fn(&str) -> String) {
+        let file = set.get_mut(Path::new(path)).unwrap();
+        *file = change(str::from_utf8(file).unwrap()).into_bytes().into();
+    }
+
+    /// For each zone after: is it the very tree of `before`?
+    fn reused(set: &mut Set, before: &Loaded) -> Vec<bool> {
+        let after = load(set, Path::new("config.toml"), Some(before)).unwrap();
+        assert_eq!(after.warnings.len(), 2, "a zone that is used again keeps its warnings");
+        let same = after.parts.zones.iter().map(|tree| {
+            let trees = before.parts.zones.iter();
+            trees.into_iter().any(|before| std::ptr::eq(before.soa().octets(), tree.soa().octets()))
+        });
+        same.collect()
+    }
+
+    #[test]
+    fn zones_that_did_not_change_are_used_again() {
+        let mut files = set();
+        let before = load(&mut files, Path::new("config.toml"), None).unwrap();
+        assert_eq!(before.warnings.len(), 2);
+        assert_eq!(reused(&mut files, &before), [true, true]);
+        change(&mut files, "b", |zone| format!("{zone}y TXT new\n"));
+        assert_eq!(reused(&mut files, &before), [true, false]);
+        change(&mut files, "more", |zone| format!("{zone}z TXT new\n"));
+        assert_eq!(reused(&mut files, &before), [false, false]);
+        // The same records, found by the same name in another place of the list.
+        let mut files = set();
+        change(&mut files, "config.toml", |config| {
+            let (a, b) = ("name = \"a.example\"\nfile = \"a\"", "name = \"b.example\"\nfile = \"b\"");
+            config.replace(a, "A").replace(b, a).replace('A', b)
+        });
+        assert_eq!(reused(&mut files, &before), [true, true]);
+    }
+
+    #[test]
+    fn a_zone_whose_services_changed_is_read_anew() {
+        let mut files = set();
+        let before = load(&mut files, Path::new("config.toml"), None).unwrap();
+        change(&mut files, "config.toml", |config| config.replace("www.b", "shop.b"));
+        assert_eq!(reused(&mut files, &before), [true, false]);
+        let mut files = set();
+        change(&mut files, "config.toml", |config| {
+            config.replace("[[services]]", "[[services]]\nname = \"w.a.example\"\nendpoints = [\"one\"]\n[[services]]")
+        });
+        // The other service has another number now.
+        assert_eq!(reused(&mut files, &before), [false, false]);
+        change(&mut files, "b", |zone| format!("{zone}www A 192.0.2.9\n"));
+        let problems = load(&mut files, Path::new("config.toml"), Some(&before)).unwrap_err();
+        assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["service-has-addresses"]);
+        let mut files = set();
+        files.remove(Path::new("more"));
+        assert!(load(&mut files, Path::new("config.toml"), Some(&before)).is_err(), "an include is gone");
+    }
+}

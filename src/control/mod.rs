@@ -26,9 +26,11 @@ mod tests;
 mod verdicts;
 mod watch;
 
-pub use attempt::trial;
+pub use attempt::{reload, trial};
 pub use explain::{Answered, Choice, Contender, DatabaseSays, Explanation, Placed, explain};
 pub use files::{Digests, DiskFiles, Sight};
+pub use freeing::Freeing;
+pub use idle::run_soon;
 pub use last_good::{KeptSet, LastGood};
 pub use load::{Loaded, load};
 pub use run::{Control, Options};

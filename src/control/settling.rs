@@ -12,12 +12,14 @@ use super::files::Sight;
 pub(super) struct Settling {
     looks: Sight,
     due: Option<Instant>,
+    /// The operator asked for it: no change puts it off.
+    hurried: bool,
 }
 
 impl Settling {
     /// The set was read when it looked so.
     pub(super) fn new(looks: Sight) -> Self {
-        Self { looks, due: None }
+        Self { looks, due: None, hurried: false }
     }
 
     /// How the set looked last.
@@ -34,18 +36,25 @@ impl Settling {
     pub(super) fn observe(&mut self, now: Instant, looks: Sight, settle: Duration) {
         if looks != self.looks {
             self.looks = looks;
-            self.due = Some(now + settle);
+            self.wait_until(now + settle);
         }
     }
 
-    /// It is to be read then, changed or not.
-    pub(super) fn hurry(&mut self, at: Instant) {
-        self.due = Some(at);
+    /// It is to be read then, changed or not, unless a change puts it off.
+    pub(super) fn wait_until(&mut self, at: Instant) {
+        if !self.hurried {
+            self.due = Some(at);
+        }
+    }
+
+    /// It is to be read now, changed or not. A look at the set may be on its way that began before.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        (self.due, self.hurried) = (Some(now), true);
     }
 
     /// Reading begins; what changes from now on is for the next time.
     pub(super) fn begin(&mut self) {
-        self.due = None;
+        (self.due, self.hurried) = (None, false);
     }
 
     /// It was read when it looked so. A reading that has become due meanwhile still is.
@@ -97,5 +106,12 @@ mod tests {
         assert_eq!((settling.due(), look(&mut settling, 1100)), (Some(at(1502)), Some(at(1502))));
         settling.hurry(at(1200));
         assert_eq!(settling.due(), Some(at(1200)), "SIGHUP waits for nothing");
+        fs::write(&ours, "55555").unwrap();
+        assert_eq!(look(&mut settling, 1201), Some(at(1200)), "nor does a change seen behind it put it off");
+        settling.wait_until(at(1700));
+        assert_eq!(settling.due(), Some(at(1200)), "nor does a set that changed while it was read");
+        settling.begin();
+        fs::write(&ours, "666666").unwrap();
+        assert_eq!(look(&mut settling, 1300), Some(at(1800)), "until it was read");
     }
 }

@@ -1,8 +1,11 @@
-//! What arrives together is published once.
+//! What arrives together is published once, and nothing that takes long keeps it waiting.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::advance;
 
 use super::*;
 use crate::health::{Cause, CheckId, Outcome};
@@ -15,9 +18,12 @@ databases = []
 [[zones]]
 name = "shop.example"
 file = "shop.example.zone"
+[health]
+first_round = "10m"
 [probes.shop]
 type = "tcp"
 port = 443
+interval = "1h"
 [[endpoints]]
 name = "one"
 cloud = "aws"
@@ -87,4 +93,71 @@ async fn what_arrives_together_is_published_once() {
     assert_eq!(states(&shared), [State::Up; 3]);
     assert_eq!(generation(), start + 2, "a check that is gone says nothing");
     assert!(news.has_changed().unwrap() && news.changed().await.is_ok());
+}
+
+/// Hands reports to a control task that is not busy, and one more while it collects, if it does.
+async fn burst(control: &mut Control, reports: Vec<Report>, late: Report) {
+    let reporter = control.reporter();
+    let mut batch = reports;
+    tokio::join!(control.take_reports(&mut batch), async { reporter.send(late).await.unwrap() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_is_collected_and_the_first_verdict_after_quiet_is_not_kept_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut control = control(folder.path());
+    let shared = control.shared();
+    let generation = || shared.published.load().generation;
+    let checks: Vec<CheckId> = shared.board().checks().map(|(id, _)| id).collect();
+    let start = generation();
+
+    burst(&mut control, vec![report(checks[0], true)], report(checks[1], true)).await;
+    assert_eq!(generation(), start + 1, "quiet: at once");
+    assert_eq!(states(&shared), [State::Up, State::Unknown, State::Unknown]);
+
+    let mut batch = vec![control.reports.try_recv().unwrap()];
+    let late = report(checks[2], false);
+    let reporter = control.reporter();
+    tokio::join!(control.take_reports(&mut batch), async { reporter.send(late).await.unwrap() });
+    assert_eq!(generation(), start + 2, "a verdict right behind another: what comes meanwhile goes with it");
+    assert_eq!(states(&shared), [State::Up, State::Up, State::Down]);
+
+    // Without a verdict there is nothing to collect for.
+    burst(&mut control, vec![report(checks[0], true)], report(checks[2], true)).await;
+    assert_eq!((generation(), control.reports.len()), (start + 2, 1));
+
+    advance(Duration::from_millis(1)).await;
+    burst(&mut control, vec![report(checks[2], true), report(checks[2], true)], report(checks[0], true)).await;
+    assert_eq!((generation(), control.reports.len()), (start + 3, 2), "quiet again");
+    assert_eq!(states(&shared), [State::Up; 3]);
+}
+
+// The clock stands still, so that no probe is ever due.
+#[tokio::test(start_paused = true)]
+async fn verdicts_are_published_while_files_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut control = control(folder.path());
+    let (shared, reporter) = (control.shared(), control.reporter());
+    let checks: Vec<CheckId> = shared.board().checks().map(|(id, _)| id).collect();
+    // A reading that goes on until it is told to end.
+    let (end, ended) = oneshot::channel();
+    control.loading = Some(tokio::spawn(async { ended.await.unwrap() }));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(control.run(async { drop(stopped.await) }));
+    for (check, good) in [(checks[0], true), (checks[1], false), (checks[2], true)] {
+        let generation = shared.published.load().generation;
+        reporter.send(report(check, good)).await.unwrap();
+        while shared.published.load().generation == generation {
+            yield_now().await;
+        }
+    }
+    assert_eq!(states(&shared), [State::Up, State::Down, State::Up]);
+    assert_eq!(shared.journal().reload.result, ReloadResult::Ok, "it has not ended");
+    end.send(Err("told to".to_owned())).ok().unwrap();
+    while shared.journal().reload.result == ReloadResult::Ok {
+        yield_now().await;
+    }
+    assert!(shared.journal().reload.problems[0].to_string().contains("told to"));
+    drop(stop);
+    running.await.unwrap();
 }

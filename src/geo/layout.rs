@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 
 use super::lines::Packer;
 use super::partition::Address;
-use super::trie::{BASE, BITMAP, DOWN, Entry, FAR, LENGTH_SHIFT, MAX_VALUE, STRIDE, Trie};
+use super::trie::{BASE, BITMAP, DOWN, Entry, FAR, LENGTH_SHIFT, MAX_VALUE, Node, STRIDE, Trie};
+use crate::model::in_large_pages;
 
 /// Slots of a node.
 const SLOTS: u32 = 1 << STRIDE;
@@ -128,7 +129,9 @@ impl Layout {
     fn finish<A: Address>(self, mut entries: Vec<u32>) -> Trie<A> {
         set_lengths(&mut entries, 0);
         entries.extend(self.chunks);
-        Trie { tables: entries.into(), lines: self.packer.finish(), family: PhantomData }
+        let tables: Box<[u32]> = entries.into();
+        in_large_pages(&tables);
+        Trie { tables, lines: self.packer.finish(), family: PhantomData }
     }
 }
 
@@ -175,7 +178,7 @@ fn set_lengths(entries: &mut [u32], above: u8) {
 }
 
 fn checked(value: u32) -> u32 {
-    assert!(value < MAX_VALUE, "locations and orders are bounded far below");
+    assert!(value <= MAX_VALUE, "locations and orders are bounded far below");
     value
 }
 
@@ -257,31 +260,31 @@ impl<'a, A: Address, F: Fn(u32) -> u32> FromTrie<'a, A, F> {
     }
 
     /// The table of so many bits at a place.
-    fn table(&mut self, from: usize, bits: u8, deeper: fn(&mut Self, usize) -> u32) -> Vec<u32> {
+    fn table(&mut self, from: usize, bits: u8, deeper: fn(&mut Self, u32) -> u32) -> Vec<u32> {
         let source = self.source;
         let entry = |&entry: &u32| match entry & DOWN {
-            0 => checked((self.value)(entry & (MAX_VALUE - 1))),
-            _ => deeper(self, (entry & !DOWN) as usize),
+            0 => checked((self.value)(entry & MAX_VALUE)),
+            _ => deeper(self, entry),
         };
         source.tables[from..from + (1 << bits)].iter().map(entry).collect()
     }
 
-    fn chunk(&mut self, place: usize) -> u32 {
-        let entries = self.table(place, A::CHUNK, Self::node_below_tables);
+    fn chunk(&mut self, entry: u32) -> u32 {
+        let entries = self.table((entry & !DOWN) as usize, A::CHUNK, Self::node_below_tables);
         self.layout.chunk::<A>(entries)
     }
 
-    fn node_below_tables(&mut self, place: usize) -> u32 {
-        let item = self.node(place, self.source.lines.word(place));
+    fn node_below_tables(&mut self, entry: u32) -> u32 {
+        let item = self.node(self.source.node(entry));
         self.layout.entry(item)
     }
 
-    fn node(&mut self, place: usize, bitmap: u64) -> Item {
-        let (mark, mut draft, mut left) = (self.layout.waiting.len(), Draft::new(), bitmap);
-        for index in 0..bitmap.count_ones() as usize {
-            let item = match self.source.node_entry(place, index) {
+    fn node(&mut self, node: Node<'a>) -> Item {
+        let (mark, mut draft, mut left) = (self.layout.waiting.len(), Draft::new(), node.runs);
+        for index in 0..node.runs.count_ones() as usize {
+            let item = match self.source.node_entry(node, index) {
                 Entry::Value(value) => Item::Value(checked((self.value)(value))),
-                Entry::Node(below, bitmap) => self.node(below, bitmap),
+                Entry::Node(below) => self.node(below),
             };
             draft.push(left.trailing_zeros(), item);
             left &= left - 1;

@@ -1,6 +1,6 @@
 //! The memory of a trie's nodes: cache lines of 16-bit units, in which a node that fits in one is never cut.
 
-use crate::model::prefetch;
+use crate::model::{in_large_pages, prefetch};
 
 /// Units in a line.
 const LINE: usize = 32;
@@ -13,24 +13,49 @@ struct Line([u16; LINE]);
 /// Lines that are written no more. A place is an index of units.
 pub(super) struct Lines(Box<[Line]>);
 
-impl Lines {
-    /// The unit at a place.
-    #[inline(always)]
-    pub(super) fn unit(&self, place: usize) -> u16 {
-        self.0[place / LINE].0[place % LINE]
-    }
+/// A place that is being read, with the line that it lies in at hand.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'a> {
+    lines: &'a Lines,
+    line: &'a [u16; LINE],
+    place: usize,
+}
 
-    /// The two units at a place, the lower first.
+impl Spot<'_> {
+    /// The four units here, the lowest first. They lie in one line.
     #[inline(always)]
-    pub(super) fn pair(&self, place: usize) -> u32 {
-        u32::from(self.unit(place)) | u32::from(self.unit(place + 1)) << 16
-    }
-
-    /// The four units at a place, the lowest first. They lie in one line.
-    #[inline(always)]
-    pub(super) fn word(&self, place: usize) -> u64 {
-        let units = &self.0[place / LINE].0[place % LINE..][..4];
+    pub(super) fn word(&self) -> u64 {
+        let units = &self.line[self.place % LINE..][..4];
         u64::from(units[0]) | u64::from(units[1]) << 16 | u64::from(units[2]) << 32 | u64::from(units[3]) << 48
+    }
+
+    /// The two units before this place, the lower first. They lie in the same line.
+    #[inline(always)]
+    pub(super) fn pair_before(&self) -> u32 {
+        let at = self.place % LINE;
+        let units = &self.line[at - 2..at];
+        u32::from(units[0]) | u32::from(units[1]) << 16
+    }
+
+    /// The unit so many further, nearly always in the same line.
+    #[inline(always)]
+    pub(super) fn unit(&self, further: usize) -> u16 {
+        match self.line.get(self.place % LINE + further) {
+            Some(unit) => *unit,
+            None => self.lines.unit(self.place + further),
+        }
+    }
+}
+
+impl Lines {
+    #[inline(always)]
+    pub(super) fn at(&self, place: usize) -> Spot<'_> {
+        Spot { lines: self, line: &self.0[place / LINE].0, place }
+    }
+
+    /// The unit at a place.
+    fn unit(&self, place: usize) -> u16 {
+        self.0[place / LINE].0[place % LINE]
     }
 
     /// Begins to fetch the line of a place.
@@ -95,7 +120,9 @@ impl Packer {
     }
 
     pub(super) fn finish(self) -> Lines {
-        Lines(self.lines.into())
+        let lines: Box<[Line]> = self.lines.into();
+        in_large_pages(&lines);
+        Lines(lines)
     }
 }
 
@@ -118,7 +145,15 @@ mod tests {
                 let read: Vec<u16> = (place..place + piece.len()).map(|place| lines.unit(place)).collect();
                 prop_assert_eq!(&read, piece);
                 prop_assert!(place % LINE + piece.len() <= LINE || place % LINE == 0);
-                prop_assert_eq!(lines.word(place) as u32, lines.pair(place));
+                let spot = lines.at(place);
+                prop_assert_eq!(spot.unit(1), piece[1]);
+                prop_assert_eq!(spot.unit(piece.len() - 1), piece[piece.len() - 1]);
+                prop_assert_eq!(spot.word() as u16, piece[0]);
+                if piece.len() == 6 {
+                    let after = lines.at(place + 2);
+                    prop_assert_eq!(after.word(), u64::from(piece[0]) * 0x1_0001_0001_0001);
+                    prop_assert_eq!(after.pair_before(), u32::from(piece[0]) * 0x1_0001);
+                }
             }
             for row in places.windows(64) {
                 prop_assert!(row.iter().max().unwrap() - row.iter().min().unwrap() < 1 << 15);

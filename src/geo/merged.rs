@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::family::Family;
-use super::trie::Trie;
+use super::trie::{MAX_VALUE, Trie};
 use crate::model::LocationId;
 
 /// Address → a value, for the hot path. A leaf is as wide as the value stays the same, so its length
@@ -14,9 +14,16 @@ pub struct Merged {
 }
 
 impl Merged {
-    pub(super) fn new(v4: &Family<u32>, v6: &Family<u128>, value: &[u32]) -> Self {
-        let value = |location: LocationId| value[location.index()];
-        Self { v4: v4.merged(value), v6: v6.merged(value) }
+    /// `mapped` is the location of the leaf whose space is looked up as IPv4: it gets a value that nothing else
+    /// has, so that no scope reaches over it.
+    pub(super) fn new(v4: &Family<u32>, v6: &Family<u128>, value: &[u32], mapped: LocationId) -> Self {
+        let value = |location: LocationId| {
+            let value = value[location.index()];
+            assert!(value < MAX_VALUE, "orders are bounded far below");
+            value
+        };
+        let apart = |location| if location == mapped { MAX_VALUE } else { value(location) };
+        Self { v4: v4.merged(value), v6: v6.merged(apart) }
     }
 
     /// The value and the length of the leaf around an IPv4 address.

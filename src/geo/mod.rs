@@ -79,6 +79,8 @@ pub struct Match {
 pub struct Geo {
     v4: Family<u32>,
     v6: Family<u128>,
+    /// Of the leaf ::ffff:0:0/96 alone.
+    mapped: LocationId,
     locations: Vec<Location>,
     files: Vec<FileInfo>,
 }
@@ -109,8 +111,8 @@ pub fn compile(
     let (mut locations, ids) =
         places::intern(profiles.list(), fence_places).ok_or_else(|| vec![too_many_locations(databases)])?;
     locations.push(Location::default()); // of the profile `MAPPED`
-    let mapped = LocationId::at(locations.len() - 1).0;
-    let id = |profile: u32| ids.get(profile as usize).map_or(mapped, |id| id.0);
+    let mapped = LocationId::at(locations.len() - 1);
+    let id = |profile: u32| ids.get(profile as usize).unwrap_or(&mapped).0;
     let (v4, v6) = (v4.map(id), v6.map(id));
     let mut summaries = Summaries::new(&locations);
     let (inner_v4, inner_v6) = (summaries.of(&v4), summaries.of(&v6));
@@ -118,7 +120,7 @@ pub fn compile(
     let v4 = Family::new(&v4, &mixed.resolve(inner_v4));
     let v6 = Family::new(&v6, &mixed.resolve(inner_v6));
     locations.extend(mixed.locations);
-    Ok(Geo { v4, v6, locations, files })
+    Ok(Geo { v4, v6, mapped, locations, files })
 }
 
 impl Geo {
@@ -168,7 +170,7 @@ impl Geo {
     /// The space anew, with leaves merged that have the same `value` (index: [`LocationId`]).
     #[must_use]
     pub fn merged(&self, value: &[u32]) -> Merged {
-        Merged::new(&self.v4, &self.v6, value)
+        Merged::new(&self.v4, &self.v6, value, self.mapped)
     }
 
     /// Memory, in octets: of the tries, and of the lists for prefixes shorter than a leaf.

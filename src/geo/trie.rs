@@ -14,7 +14,7 @@
 use std::marker::PhantomData;
 
 use super::layout::{FromLeaves, FromTrie};
-use super::lines::Lines;
+use super::lines::{Lines, Spot};
 use super::partition::{Address, Partition};
 use crate::model::prefetch;
 
@@ -24,8 +24,8 @@ pub(super) const STRIDE: u8 = 6;
 pub(super) const DOWN: u32 = 1 << 31;
 /// Where a table's leaf keeps its length, of five bits, above its value.
 pub(super) const LENGTH_SHIFT: u32 = 26;
-/// Values are below this.
-pub(super) const MAX_VALUE: u32 = 1 << LENGTH_SHIFT;
+/// The largest value.
+pub(super) const MAX_VALUE: u32 = (1 << LENGTH_SHIFT) - 1;
 /// Set on node entries that are distances from the base.
 pub(super) const FAR: u16 = 1 << 15;
 /// Units of a node's bitmap, and of its base, which stands before it if the node needs one.
@@ -40,11 +40,17 @@ pub(super) struct Trie<A> {
     pub(super) family: PhantomData<A>,
 }
 
+/// A node: where its bitmap stands, and that.
+#[derive(Clone, Copy)]
+pub(super) struct Node<'a> {
+    spot: Spot<'a>,
+    pub(super) runs: u64,
+}
+
 /// What an entry of a node is.
-pub(super) enum Entry {
+pub(super) enum Entry<'a> {
     Value(u32),
-    /// The node there, with that bitmap.
-    Node(usize, u64),
+    Node(Node<'a>),
 }
 
 impl<A: Address> Trie<A> {
@@ -88,19 +94,18 @@ impl<A: Address> Trie<A> {
     pub(super) fn get(&self, address: A) -> (u32, u8) {
         let entry = self.table_entry(address);
         if entry & DOWN == 0 {
-            return (entry & (MAX_VALUE - 1), (entry >> LENGTH_SHIFT) as u8);
+            return (entry & MAX_VALUE, (entry >> LENGTH_SHIFT) as u8);
         }
-        let mut place = (entry & !DOWN) as usize;
-        let mut runs = self.lines.word(place);
+        let mut node = self.node(entry);
         let mut decided = A::TOP + A::CHUNK;
         let mut rest = address.after(decided);
         loop {
             let slot = rest.leading(STRIDE) as u32;
-            let index = (runs << (63 - slot)).count_ones() as usize - 1;
+            let index = (node.runs << (63 - slot)).count_ones() as usize - 1;
             decided += STRIDE;
-            match self.node_entry(place, index) {
-                Entry::Value(value) => return (value, decided - block(runs, slot)),
-                Entry::Node(below, bitmap) => (place, runs) = (below, bitmap),
+            match self.node_entry(node, index) {
+                Entry::Value(value) => return (value, decided - block(node.runs, slot)),
+                Entry::Node(below) => node = below,
             }
             rest = rest.after(STRIDE);
         }
@@ -117,17 +122,24 @@ impl<A: Address> Trie<A> {
         (first & !DOWN) as usize + address.after(A::TOP).leading(A::CHUNK)
     }
 
-    /// The entry of a run of the node at a place.
+    /// The node that a table's entry leads to.
     #[inline(always)]
-    pub(super) fn node_entry(&self, place: usize, index: usize) -> Entry {
-        let entry = self.lines.unit(place + BITMAP + index);
+    pub(super) fn node(&self, entry: u32) -> Node<'_> {
+        let spot = self.lines.at((entry & !DOWN) as usize);
+        Node { spot, runs: spot.word() }
+    }
+
+    /// The entry of a node's run.
+    #[inline(always)]
+    pub(super) fn node_entry<'a>(&'a self, node: Node<'a>, index: usize) -> Entry<'a> {
+        let entry = node.spot.unit(BITMAP + index);
         if entry & FAR == 0 {
             return Entry::Value(entry.into());
         }
-        let far = self.lines.pair(place - BASE) as usize + usize::from(entry & !FAR);
-        let word = self.lines.word(far);
+        let spot = self.lines.at(node.spot.pair_before() as usize + usize::from(entry & !FAR));
+        let word = spot.word();
         // A run begins at the first slot of every node; large values leave this bit free.
-        if word & 1 == 1 { Entry::Node(far, word) } else { Entry::Value(word as u32 >> 1) }
+        if word & 1 == 1 { Entry::Node(Node { spot, runs: word }) } else { Entry::Value(word as u32 >> 1) }
     }
 }
 
@@ -182,7 +194,7 @@ mod tests {
 
     fn value() -> impl Strategy<Value = u32> {
         // Few ones, so that they merge; those at the border of large ones; any.
-        prop_oneof![0..4u32, (1u32 << 15) - 2..(1 << 15) + 2, 0..MAX_VALUE]
+        prop_oneof![0..4u32, (1u32 << 15) - 2..(1 << 15) + 2, 0..=MAX_VALUE]
     }
 
     proptest! {
@@ -211,7 +223,7 @@ mod tests {
     #[test]
     fn one_leaf_and_the_deepest_ones() {
         all_agree::<u128>(Vec::new(), &[0, u128::MAX]);
-        let deepest = vec![(u128::MAX, 128, 5), (u128::MAX - 1, 128, 6), (0, 128, MAX_VALUE - 1)];
+        let deepest = vec![(u128::MAX, 128, 5), (u128::MAX - 1, 128, 6), (0, 128, MAX_VALUE)];
         all_agree::<u128>(deepest, &[1, u128::MAX]);
         all_agree::<u32>(vec![(u32::MAX, 32, 5), (0, 31, 6)], &[1, 2]);
     }

@@ -45,7 +45,7 @@ impl Faults {
         }
     }
 
-    /// Whose query it was is not known, and all are answered yet, if this one's own answering does
+    /// Whose query it was is not known, and all are answered still, if this one's own answering does
     /// not panic as well.
     pub(super) fn count_batch_panic(&self) {
         if let Some(count) = bump(&self.panics) {

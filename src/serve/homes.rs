@@ -1,20 +1,20 @@
 //! Which replies have to say what address they come from.
 //!
 //! On a listener for all addresses the kernel picks a reply's source by the route to the client, and a
-//! resolver takes a reply only from the address that it asked. So the reply has to say it, at about
-//! 5 % of an echo's cost, wherever the route might pick another. A memory of what it picks by client
-//! would not pay: looking up (a `connect` and a `getsockname`, about a microsecond) costs what six
-//! such replies do, and resolvers are more than a small table holds. But where an address is the only
-//! one that the machine has, every route picks it, and that is cheap to know. Who has several and wants
-//! that share back lists them in `listen`: a listener on one address never says it.
+//! resolver takes a reply only from the address that it asked. So a reply has to say it, at 4 to 5 % of
+//! an echo's cost, wherever the route might pick another. To remember by client what it picks would not
+//! pay: finding out takes a `connect` and a `getsockname`, longer than several such replies, and a small
+//! table does not hold the world's resolvers. But an address that is the only one of the machine is
+//! picked by every route, and that is cheap to know. Who has several and wants those 5 % back lists
+//! them in `listen`: a listener on one address neither receives nor says it.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::socket;
 
-/// Addresses come and go. Until it is seen, replies say too much, or the new address is not yet
-/// picked by any route.
+/// Addresses come and go. Until that is seen, replies may say too much; or, where a new address changed
+/// the routes along with it, too little.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The machine's addresses of one family, as far as it matters here.

@@ -111,6 +111,12 @@ impl Cells {
         cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
+    /// Begins to fetch what [`count`](Self::count) will write.
+    #[inline(always)]
+    pub fn prefetch(&self, id: CounterId) {
+        crate::model::prefetch(&self.0[id.index()]);
+    }
+
     /// The figure so far.
     #[must_use]
     pub fn read(&self, id: CounterId) -> u64 {

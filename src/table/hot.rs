@@ -5,7 +5,7 @@
 //! [`FARTHEST`] lines from its place is left out, and its name is answered the slow way. So is every
 //! name that is not here: the table is a copy of what the zones say, never a source.
 
-use crate::model::{CounterId, PlanId, ServiceId};
+use crate::model::{CounterId, PlanId, ServiceId, in_large_pages};
 
 /// Octets of the longest name here, the root's zero included.
 pub const HOT_NAME: usize = 48;
@@ -217,6 +217,7 @@ impl HotBuilder {
     #[must_use]
     pub fn finish(self) -> Hot {
         let Self { lines, services, answers, octets, .. } = self;
+        in_large_pages(&lines);
         Hot { lines, services: services.into(), answers: answers.into(), octets: octets.into() }
     }
 }

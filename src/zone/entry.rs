@@ -201,7 +201,7 @@ fn read_seconds(text: &[u8]) -> Option<u64> {
 }
 
 /// Reads a name outside of data: absolute, or relative to the origin; `@` is the origin.
-fn read_name(token: &Token<'_>, origin: &Origin) -> Result<Origin, Fault> {
+pub(super) fn read_name(token: &Token<'_>, origin: &Origin) -> Result<Origin, Fault> {
     if token.is("@") {
         return Ok(origin.clone());
     }

@@ -5,7 +5,7 @@ use super::data::{Draft, ZoneData, downwards};
 use super::hash::{Index, Tag, slots_for, tag};
 use super::rrset::{self, RRset};
 use super::rtype;
-use super::tree::{HAS_SERVICE, HAS_WILDCARD, SLOT, Standing, ZoneTree};
+use super::tree::{HAS_SERVICE, HAS_WILDCARD, IS_LONG, SHORT, SLOT, Standing, ZoneTree};
 use crate::model::ServiceId;
 
 /// Gathers the nodes of a zone; the apex is the first.
@@ -29,8 +29,11 @@ struct Node<'d> {
     /// Its RRsets among the drafts.
     first: u32,
     count: u16,
-    /// Where in the arena it is to be.
+    /// Octets of its RRsets.
+    rrsets: usize,
+    /// Where in the arena it is to be, and its RRsets if they are long.
     place: u32,
+    rrsets_place: u32,
 }
 
 impl<'d> Builder<'d> {
@@ -81,7 +84,9 @@ impl<'d> Builder<'d> {
         }
         let node = u32::try_from(self.nodes.len()).expect("memory ends before");
         let standing = standing(self.data, name);
-        self.nodes.push(Node { name, tag, standing, service: None, wildcard: None, first: 0, count: 0, place: 0 });
+        let (service, wildcard) = (None, None);
+        let (first, count, rrsets, place, rrsets_place) = (0, 0, 0, 0, 0);
+        self.nodes.push(Node { name, tag, standing, service, wildcard, first, count, rrsets, place, rrsets_place });
         self.index.add(tag, node);
         (node, true)
     }
@@ -89,20 +94,34 @@ impl<'d> Builder<'d> {
     /// The zone; none where places in it would not fit their integers.
     pub(super) fn finish(mut self) -> Option<ZoneTree> {
         let slots = slots_for(self.nodes.len());
-        let mut end = slots * SLOT;
-        for at in 0..self.nodes.len() {
-            self.nodes[at].place = u32::try_from(end).ok()?;
-            end += self.nodes[at].octets()
-                + self.drafts_of(&self.nodes[at]).iter().map(|draft| octets(draft)).sum::<usize>();
-        }
+        let end = self.lay_out(slots * SLOT)?;
         let mut arena = Vec::with_capacity(end);
         self.write_slots(&mut arena, slots);
         for node in &self.nodes {
             self.write_node(&mut arena, node);
         }
+        for node in self.nodes.iter().filter(|node| node.is_long()) {
+            self.write_rrsets(&mut arena, node);
+        }
         debug_assert_eq!(arena.len(), end, "the layout is what is written");
         let slots = u32::try_from(slots).ok()?;
         Some(ZoneTree { arena: arena.into(), slots, negative_ttl: negative_ttl(self.data) })
+    }
+
+    /// Gives nodes and long RRsets their places from `end` on; where they end.
+    fn lay_out(&mut self, mut end: usize) -> Option<usize> {
+        for at in 0..self.nodes.len() {
+            let drafts = self.drafts_of(&self.nodes[at]).iter();
+            let rrsets = 2 + drafts.map(|draft| rrset::HEAD + usize::from(draft.octets)).sum::<usize>();
+            let node = &mut self.nodes[at];
+            (node.place, node.rrsets) = (u32::try_from(end).ok()?, rrsets);
+            end += node.octets();
+        }
+        for node in self.nodes.iter_mut().filter(|node| node.is_long()) {
+            node.rrsets_place = u32::try_from(end).ok()?;
+            end += node.rrsets;
+        }
+        Some(end)
     }
 
     fn drafts_of(&self, node: &Node<'d>) -> &[&'d Draft] {
@@ -126,9 +145,18 @@ impl<'d> Builder<'d> {
         arena.extend(node.name);
         let service = if node.service.is_some() { HAS_SERVICE } else { 0 };
         let wildcard = if node.wildcard.is_some() { HAS_WILDCARD } else { 0 };
-        arena.push(node.standing as u8 | service | wildcard);
+        let long = if node.is_long() { IS_LONG } else { 0 };
+        arena.push(node.standing as u8 | service | wildcard | long);
         arena.extend(node.service.iter().flat_map(|service| service.0.to_be_bytes()));
         arena.extend(node.wildcard.iter().flat_map(|&below| self.nodes[below as usize].place.to_be_bytes()));
+        if node.is_long() {
+            arena.extend(node.rrsets_place.to_be_bytes());
+        } else {
+            self.write_rrsets(arena, node);
+        }
+    }
+
+    fn write_rrsets(&self, arena: &mut Vec<u8>, node: &Node<'d>) {
         arena.extend(node.count.to_be_bytes());
         for draft in self.drafts_of(node) {
             RRset::put(arena, draft.rtype, draft.ttl, self.data.rdatas(draft));
@@ -137,15 +165,16 @@ impl<'d> Builder<'d> {
 }
 
 impl Node<'_> {
-    /// Octets of the node without its RRsets: length, name, mark, service, wildcard, count.
+    /// Octets of the node: length, name, mark, service, wildcard, RRsets.
     fn octets(&self) -> usize {
         let optional = usize::from(self.service.is_some()) + usize::from(self.wildcard.is_some());
-        1 + self.name.len() + 1 + 4 * optional + 2
+        1 + self.name.len() + 1 + 4 * optional + if self.is_long() { 4 } else { self.rrsets }
     }
-}
 
-fn octets(draft: &Draft) -> usize {
-    rrset::HEAD + usize::from(draft.octets)
+    /// Do its RRsets stand behind all nodes?
+    fn is_long(&self) -> bool {
+        self.rrsets > SHORT
+    }
 }
 
 fn negative_ttl(data: &ZoneData) -> u32 {

@@ -119,3 +119,129 @@ fn word<'a>(token: &Token<'a>) -> Option<&'a str> {
 fn number<N: std::str::FromStr>(token: &Token<'_>) -> Option<N> {
     word(token).filter(|text| text.bytes().all(|octet| octet.is_ascii_digit()))?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::super::entry::{Origin, read_name};
+    use super::super::rdata::read_rdata;
+    use super::super::tokens::Entries;
+    use super::*;
+
+    /// What data is made of: good, odd and bad.
+    fn word() -> impl Strategy<Value = String> {
+        let usual = prop::sample::select(vec![
+            "192.0.2.1",
+            "192.0.2.01",
+            "2001:db8::1",
+            "::ffff:192.0.2.1",
+            "@",
+            ".",
+            "a",
+            "www.",
+            "a.b",
+            "a..b",
+            ".a",
+            "*.x",
+            "_tcp",
+            "0",
+            "10",
+            "007",
+            "65535",
+            "65536",
+            "4294967295",
+            "4294967296",
+            "1h",
+            "2w3d",
+            "+1",
+            "-1",
+            "x",
+            "\"x y\"",
+            "\"\"",
+            "\"a;(b)\"",
+            "\"@\"",
+            "a\\.b",
+            "\\065",
+            "\\#",
+            "1x",
+            "TYPE1",
+            "$ORIGIN",
+            "#",
+            "=",
+        ]);
+        let long = (1..70_usize).prop_map(|length| "l".repeat(length));
+        let longer = (50..140_usize).prop_map(|labels| "m.".repeat(labels));
+        let longest = (250..260_usize).prop_map(|length| format!("\"{}\"", "s".repeat(length)));
+        prop_oneof![
+            12 => usual.prop_map(str::to_owned),
+            2 => "[!#-'*+./0-:<-\\[\\]-~]{1,8}",
+            2 => "\"[ -!#-\\[\\]-~é\t]{0,8}\"",
+            1 => long,
+            1 => longer,
+            1 => longest,
+        ]
+    }
+
+    fn data() -> impl Strategy<Value = Vec<String>> {
+        let soa = (word(), word(), word(), prop::collection::vec(word(), 3..5));
+        let soa = soa.prop_map(|(server, mailbox, serial, times)| [vec![server, mailbox, serial], times].concat());
+        prop_oneof![4 => prop::collection::vec(word(), 0..5), 1 => soa]
+    }
+
+    fn origin() -> Origin {
+        Origin::from_octets(Bytes::from_static(b"\x04ShOp\x07example\0")).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        /// What is read the quick way is read alike the long way.
+        #[test]
+        fn the_long_way_reads_alike(data in data(), glued in prop::bool::weighted(0.1)) {
+            let text = data.join(if glued { "" } else { " " });
+            let mut tokens = Vec::new();
+            let Some(Ok(_)) = Entries::new(text.as_bytes()).next(&mut tokens) else { return Ok(()) };
+            for (mnemonic, rtype) in USUAL {
+                let mut quick = Vec::new();
+                if rdata(rtype, &tokens, origin().as_slice(), &mut quick).is_some() {
+                    let long = read_rdata(rtype, &tokens[0], &tokens, &origin());
+                    prop_assert_eq!(long, Ok(quick), "{} {}", mnemonic, text);
+                }
+            }
+            for token in &tokens {
+                let mut quick = Vec::new();
+                if name(token, origin().as_slice(), &mut quick).is_some() {
+                    let long = read_name(token, &origin()).map(|name| name.as_slice().to_vec());
+                    prop_assert_eq!(long, Ok(quick), "{}", text);
+                }
+            }
+        }
+    }
+
+    /// The usual forms go the quick way.
+    #[test]
+    fn usual_forms_are_quick() {
+        for (mnemonic, data) in [
+            ("A", "192.0.2.1"),
+            ("AAAA", "2001:db8::1"),
+            ("NS", "ns1"),
+            ("CNAME", "www.example.org."),
+            ("PTR", "@"),
+            ("DNAME", "."),
+            ("MX", "10 mail"),
+            ("SRV", "0 5 443 www"),
+            ("SOA", "ns1 hostmaster 1 2h 900 2w 300"),
+            ("TXT", "\"v=spf1 -all\" x"),
+        ] {
+            let text = format!("{mnemonic} {data}");
+            let mut tokens = Vec::new();
+            assert!(Entries::new(text.as_bytes()).next(&mut tokens).unwrap().is_ok());
+            let rtype = rtype(&tokens[0]).unwrap();
+            let mut quick = Vec::new();
+            assert!(rdata(rtype, &tokens[1..], origin().as_slice(), &mut quick).is_some(), "{text}");
+            assert_eq!(read_rdata(rtype, &tokens[0], &tokens[1..], &origin()), Ok(quick), "{text}");
+        }
+    }
+}

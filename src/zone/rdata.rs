@@ -15,7 +15,6 @@ use domain::zonefile::inplace::{Entry, Zonefile};
 use super::entry::{Origin, read_ttl};
 use super::rtype;
 use super::tokens::{Fault, Token};
-use crate::model::Name;
 
 /// Types whose data has no name in it, so that `@` is text there.
 const WITHOUT_NAMES: [Rtype; 5] = [Rtype::TXT, Rtype::HINFO, Rtype::CAA, Rtype::SPF, Rtype::OPENPGPKEY];
@@ -86,9 +85,17 @@ fn push_octet(line: &mut Vec<u8>, octet: u8) {
     }
 }
 
+/// The origin as an absolute name, in its own case.
 fn absolute(origin: &Origin) -> String {
-    let name = Name::from_wire(origin.as_slice()).expect("domain makes whole names");
-    if name.is_root() { ".".to_owned() } else { format!("{name}.") }
+    let mut text = String::new();
+    for label in origin.iter().filter(|label| !label.is_root()) {
+        for &octet in label.as_slice() {
+            let plain = octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+            if plain { text.push(octet.into()) } else { text += &format!("\\{octet:03}") }
+        }
+        text.push('.');
+    }
+    if text.is_empty() { ".".to_owned() } else { text }
 }
 
 /// Does the wire form read back as data of its type, with nothing left over? It does not where a

@@ -7,7 +7,7 @@ use super::data::downwards;
 use super::hash::{Tag, tag};
 use super::rrset::{RRset, take};
 use super::rtype;
-use crate::model::{Name, ServiceId};
+use crate::model::{Name, ServiceId, prefetch};
 
 /// A zone, immutable, with its services at their names; a clone is the same zone.
 ///
@@ -17,13 +17,15 @@ use crate::model::{Name, ServiceId};
 /// down from the apex: a step for each label until a name does not exist.
 ///
 /// All of it lies in one piece of memory, so that a zone costs one allocation and a look-up few cache
-/// lines, all integers big-endian:
+/// lines. What is long lies behind what is short: names are close to each other. Integers are
+/// big-endian, places are octets of the arena:
 ///
 /// ```text
-/// arena: slot… node…          the apex is the first node
-/// slot:  tag 4, place 4       place of a node in the arena; 0: empty; open addressing
-/// node:  length 1, name, mark 1, [service 4], [place of its wildcard 4], RRsets 2, RRset…
-/// RRset: type 2, records 2, TTL 4, length 2, (RDLENGTH 2, RDATA)…          sorted by type
+/// arena: slot… node… rrsets…   the apex is the first node
+/// slot:  tag 4, place 4        of a node; 0: empty; open addressing
+/// node:  length 1, name, mark 1, [service 4], [place of its wildcard 4], rrsets or their place 4
+/// rrsets: how many 2, RRset…   sorted by type
+/// RRset: type 2, records 2, TTL 4, length 2, (RDLENGTH 2, RDATA)…
 /// ```
 #[derive(Clone)]
 pub struct ZoneTree {
@@ -38,15 +40,20 @@ pub(super) const SLOT: usize = 8;
 /// In a node's mark, beside its standing.
 pub(super) const HAS_SERVICE: u8 = 4;
 pub(super) const HAS_WILDCARD: u8 = 8;
+pub(super) const IS_LONG: u8 = 16;
+/// Octets of the RRsets of a node that stand in it.
+pub(super) const SHORT: usize = 64;
+/// Of a zone with so many slots a look-up is likely to touch the first octets only.
+const FEW_SLOTS: u32 = 32;
+const FIRST: usize = 512;
 
 /// A name that exists: a view of its zone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Node<'z> {
-    standing: Standing,
-    service: Option<ServiceId>,
-    /// The place of `*` below this name.
-    wildcard: Option<u32>,
-    rrsets: RRsets<'z>,
+    mark: u8,
+    /// What stands behind the mark.
+    rest: &'z [u8],
+    arena: &'z [u8],
 }
 
 /// The RRsets of a node, sorted by type.
@@ -149,7 +156,7 @@ impl ZoneTree {
     #[must_use]
     pub fn find<'z, 'n>(&'z self, qname: &'n [u8], qtype: u16) -> Found<'z, 'n> {
         match self.node(qname) {
-            Some(node) if node.standing != Standing::Occluded => node.answer(qname, qtype, false),
+            Some(node) if node.standing() != Standing::Occluded => node.answer(qname, qtype, false),
             _ => self.find_above(qname, qtype),
         }
     }
@@ -157,7 +164,7 @@ impl ZoneTree {
     /// The A and AAAA RRsets that the zone holds at a lower-cased wire name, glue below cuts
     /// included, for ADDITIONAL. A steered name has none.
     pub fn addresses<'z>(&'z self, name: &[u8]) -> impl Iterator<Item = RRset<'z>> + use<'z> {
-        let rrsets = self.node(name).map_or(RRsets { left: 0, rest: &[] }, |node| node.rrsets);
+        let rrsets = self.node(name).map_or(RRsets { left: 0, rest: &[] }, |node| node.rrsets());
         rrsets.filter(|rrset| rtype::is_address(rrset.rtype))
     }
 
@@ -186,18 +193,27 @@ impl ZoneTree {
 
     /// For a name that is not there, or is occluded: what its closest encloser says, or the cut above.
     fn find_above<'z, 'n>(&'z self, qname: &'n [u8], qtype: u16) -> Found<'z, 'n> {
-        let mut encloser = None;
+        let mut encloser = None::<Node<'_>>;
         for owner in downwards(qname, self.apex().len()).filter(|owner| owner.len() < qname.len()) {
             let Some(node) = self.node(owner) else { break };
-            match node.standing {
+            match node.standing() {
                 Standing::Cut => return Found::Referral { owner, ns: node.expect(rtype::NS) },
                 Standing::Dname => return Found::Dname { owner, rrset: node.expect(rtype::DNAME) },
                 Standing::Plain | Standing::Occluded => encloser = Some(node),
             }
         }
         // The source of synthesis is `*` at the closest encloser and no other (RFC 4592 §3.3.1).
-        let wildcard = encloser.and_then(|node| node.wildcard);
+        let wildcard = encloser.and_then(Node::wildcard);
         wildcard.map_or(Found::NxDomain, |place| self.node_at(place as usize).answer(qname, qtype, true))
+    }
+
+    /// Begins to bring near what a look-up will touch: with many zones it is far away, and all of it
+    /// comes in the time of one part.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        if let Some(first) = self.arena.first_chunk::<FIRST>().filter(|_| self.slots <= FEW_SLOTS) {
+            first.iter().step_by(64).for_each(prefetch);
+        }
     }
 
     #[inline]
@@ -218,32 +234,24 @@ impl ZoneTree {
 
     #[inline]
     fn node_at(&self, place: usize) -> Node<'_> {
-        let mut rest = &self.arena[place + 1 + usize::from(self.arena[place])..];
-        let [mark] = take(&mut rest);
-        let service = (mark & HAS_SERVICE != 0).then(|| ServiceId(u32::from_be_bytes(take(&mut rest))));
-        let wildcard = (mark & HAS_WILDCARD != 0).then(|| u32::from_be_bytes(take(&mut rest)));
-        let left = u16::from_be_bytes(take(&mut rest));
-        Node { standing: Standing::of(mark), service, wildcard, rrsets: RRsets { left, rest } }
-    }
-}
-
-impl Standing {
-    #[inline]
-    fn of(mark: u8) -> Self {
-        match mark & 3 {
-            0 => Self::Plain,
-            1 => Self::Cut,
-            2 => Self::Dname,
-            _ => Self::Occluded,
-        }
+        let [mark, rest @ ..] = &self.arena[place + 1 + usize::from(self.arena[place])..] else {
+            unreachable!("a mark stands behind each name");
+        };
+        Node { mark: *mark, rest, arena: &self.arena }
     }
 }
 
 impl<'z> Node<'z> {
     /// Its RRsets, sorted by type. Addresses of services are not among them.
+    #[inline]
     #[must_use]
     pub fn rrsets(&self) -> RRsets<'z> {
-        self.rrsets
+        let optional = (self.mark & (HAS_SERVICE | HAS_WILDCARD)).count_ones() as usize;
+        let mut rest = &self.rest[4 * optional..];
+        if self.mark & IS_LONG != 0 {
+            rest = &self.arena[u32::from_be_bytes(take(&mut rest)) as usize..];
+        }
+        RRsets { left: u16::from_be_bytes(take(&mut rest)), rest }
     }
 
     /// Its RRset of that type.
@@ -254,9 +262,26 @@ impl<'z> Node<'z> {
     }
 
     /// The service at this name.
+    #[inline]
     #[must_use]
     pub fn service(&self) -> Option<ServiceId> {
-        self.service
+        (self.mark & HAS_SERVICE != 0).then(|| ServiceId(u32::from_be_bytes(take(&mut &*self.rest))))
+    }
+
+    /// The place of `*` below this name.
+    fn wildcard(self) -> Option<u32> {
+        let mut rest = &self.rest[if self.mark & HAS_SERVICE == 0 { 0 } else { 4 }..];
+        (self.mark & HAS_WILDCARD != 0).then(|| u32::from_be_bytes(take(&mut rest)))
+    }
+
+    #[inline]
+    fn standing(self) -> Standing {
+        match self.mark & 3 {
+            0 => Standing::Plain,
+            1 => Standing::Cut,
+            2 => Standing::Dname,
+            _ => Standing::Occluded,
+        }
     }
 
     fn expect(&self, rtype: u16) -> RRset<'z> {
@@ -266,10 +291,10 @@ impl<'z> Node<'z> {
     /// What this node, not occluded, has for a question that it answers.
     fn answer<'n>(&self, qname: &'n [u8], qtype: u16, wildcard: bool) -> Found<'z, 'n> {
         // The parent's side of a cut answers for DS (RFC 4035 §3.1.4.1).
-        if self.standing == Standing::Cut && qtype != rtype::DS {
+        if self.standing() == Standing::Cut && qtype != rtype::DS {
             return Found::Referral { owner: qname, ns: self.expect(rtype::NS) };
         }
-        if let Some(service) = self.service.filter(|_| rtype::is_address(qtype) || qtype == rtype::ANY) {
+        if let Some(service) = self.service().filter(|_| rtype::is_address(qtype) || qtype == rtype::ANY) {
             return Found::Steered { service, wildcard };
         }
         let found = if qtype == rtype::ANY { self.rrsets().next() } else { self.rrset(qtype) };
@@ -278,7 +303,7 @@ impl<'z> Node<'z> {
         }
         match self.rrset(rtype::CNAME) {
             Some(rrset) => Found::Cname { rrset, wildcard },
-            None => Found::NoData { service: self.service },
+            None => Found::NoData { service: self.service() },
         }
     }
 }
@@ -298,6 +323,12 @@ impl<'z> Iterator for RRsets<'z> {
 }
 
 impl ExactSizeIterator for RRsets<'_> {}
+
+impl fmt::Debug for Node<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?} {:?}", self.standing(), self.service(), self.rrsets())
+    }
+}
 
 impl fmt::Debug for RRsets<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! The zones that a server is authoritative for.
 
 use super::data::suffixes;
-use super::hash::{Index, tag};
+use super::hash::{Tag, tag};
 use super::tree::ZoneTree;
 use crate::model::ZoneId;
 
@@ -9,23 +9,40 @@ use crate::model::ZoneId;
 /// tree in the next set.
 #[derive(Clone, Debug, Default)]
 pub struct Zones {
-    zones: Box<[ZoneTree]>,
-    index: Index,
+    /// Open addressing by the apex's tag; a power of two, or none. Each slot has all that leads into
+    /// its zone, so that finding one costs one cache line.
+    slots: Box<[Option<Slot>]>,
+    /// Where each zone stands, by its id.
+    places: Box<[u32]>,
     /// Bit *n* is set where an apex has *n* labels: names of other depths are not probed.
     depths: u128,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    tree: ZoneTree,
+    tag: Tag,
+    id: ZoneId,
 }
 
 impl Zones {
     /// The set of these zones; `ZoneId` indexes into them. Their apexes differ.
     #[must_use]
     pub fn new(zones: Vec<ZoneTree>) -> Self {
-        let mut index = Index::with_room(zones.len());
+        let mut slots: Box<[Option<Slot>]> = vec![None; (zones.len() + zones.len() / 4 + 1).next_power_of_two()].into();
+        let mut places = Vec::with_capacity(zones.len());
         let mut depths = 0;
-        for (at, zone) in zones.iter().enumerate() {
-            index.add(tag(zone.apex()), ZoneId::at(at).0);
-            depths |= 1 << (suffixes(zone.apex()).count() - 1);
+        for (at, tree) in zones.into_iter().enumerate() {
+            depths |= 1 << (suffixes(tree.apex()).count() - 1);
+            let tag = tag(tree.apex());
+            let mut place = tag as usize & (slots.len() - 1);
+            while slots[place].is_some() {
+                place = (place + 1) & (slots.len() - 1);
+            }
+            slots[place] = Some(Slot { tree, tag, id: ZoneId::at(at) });
+            places.push(u32::try_from(place).expect("ids bound the number of zones"));
         }
-        Self { zones: zones.into(), index, depths }
+        Self { slots, places: places.into(), depths }
     }
 
     /// The zone with the longest apex that `qname` is at or below (RFC 1034 §4.3.2 step 2).
@@ -33,37 +50,58 @@ impl Zones {
     #[must_use]
     pub fn find_zone(&self, qname: &[u8]) -> Option<(ZoneId, &ZoneTree)> {
         let mut depth = suffixes(qname).count();
-        suffixes(qname).find_map(|suffix| {
+        let mut above = suffixes(qname);
+        loop {
+            let suffix = above.next()?;
             depth -= 1;
             // Only octets that are no name have more than 127 labels.
-            if self.depths.checked_shr(u32::try_from(depth).ok()?)? & 1 == 0 {
-                return None;
+            let slot = if depth < 128 && self.depths >> depth & 1 != 0 { self.probe(suffix) } else { None };
+            if let Some(slot) = slot {
+                return Some((slot.id, &slot.tree));
             }
-            let id = self.index.find(tag(suffix), |id| self.zones[id as usize].apex() == suffix)?;
-            Some((ZoneId(id), &self.zones[id as usize]))
-        })
+        }
+    }
+
+    #[inline]
+    fn probe(&self, apex: &[u8]) -> Option<&Slot> {
+        let (tag, mask) = (tag(apex), self.slots.len() - 1);
+        let mut place = tag as usize & mask;
+        while let Some(slot) = &self.slots[place] {
+            if slot.tag == tag {
+                slot.tree.prefetch();
+                if slot.tree.apex() == apex {
+                    return Some(slot);
+                }
+            }
+            place = (place + 1) & mask;
+        }
+        None
     }
 
     /// The tree of a zone.
     #[must_use]
     pub fn get(&self, id: ZoneId) -> &ZoneTree {
-        &self.zones[id.index()]
+        self.at(self.places[id.index()])
     }
 
     /// All trees, in the order of their ids.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &ZoneTree> {
-        self.zones.iter()
+        self.places.iter().map(|&place| self.at(place))
+    }
+
+    fn at(&self, place: u32) -> &ZoneTree {
+        &self.slots[place as usize].as_ref().expect("a zone's place is taken").tree
     }
 
     /// How many zones.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.zones.len()
+        self.places.len()
     }
 
     /// Is there none?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.zones.is_empty()
+        self.places.is_empty()
     }
 }

@@ -1,93 +1,145 @@
-//! What the standard library lacks, and all of this tool's `unsafe`.
+//! The system calls that std lacks: packets by the batch, the real-time class, a processor of one's own.
+#![expect(unsafe_code, reason = "recvmmsg, sendmmsg and the scheduler have no safe interface in std")]
 
 use std::io;
-use std::mem::zeroed;
-use std::net::UdpSocket;
+use std::mem::{size_of, zeroed};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr::null_mut;
 
-/// Datagrams of one system call.
+/// Packets a system call.
 pub const BATCH: usize = 64;
-/// Octets of a slot; no power of two, so that slots do not share cache sets.
-pub const SLOT: usize = 2112;
+/// Octets of a packet's place. An odd number of cache lines, so that the places' heads do not meet in
+/// the same few sets of the first cache.
+pub const SLOT: usize = 25 * 64;
 
-/// Up to [`BATCH`] datagrams with their addresses.
-pub struct Messages {
-    pub slots: Box<[[u8; SLOT]; BATCH]>,
-    pub lengths: [usize; BATCH],
-    names: Box<[libc::sockaddr_storage; BATCH]>,
-    iovecs: Box<[libc::iovec; BATCH]>,
-    headers: Box<[libc::mmsghdr; BATCH]>,
+/// Packets that are sent or received together; they stay where they are, so an echo copies nothing.
+///
+/// Invariant: the pointers in `headers` and `vectors` lead into this batch's own boxes, which are made
+/// once and live as long as it does; outside of `send` every vector has the whole length of its slot.
+pub struct Batch {
+    pub slots: Box<[[u8; SLOT]]>,
+    vectors: Box<[libc::iovec]>,
+    headers: Box<[libc::mmsghdr]>,
+    /// Only pointed to.
+    _names: Box<[libc::sockaddr_in]>,
 }
 
-impl Messages {
-    pub fn new() -> Self {
-        // SAFETY: all of these are plain C structures for which zero octets are a value.
-        let (names, iovecs, headers) = unsafe { (Box::new(zeroed()), Box::new(zeroed()), Box::new(zeroed())) };
-        Self { slots: Box::new([[0; SLOT]; BATCH]), lengths: [0; BATCH], names, iovecs, headers }
+impl Batch {
+    /// With `peer`, packets are sent there; else to where the one in the same place came from.
+    pub fn new(peer: Option<SocketAddrV4>) -> Self {
+        let mut slots = vec![[0; SLOT]; BATCH].into_boxed_slice();
+        let name = socket_name(peer.unwrap_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
+        let mut names = vec![name; BATCH].into_boxed_slice();
+        let vector = |slot: &mut [u8; SLOT]| libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT };
+        let mut vectors: Box<[_]> = slots.iter_mut().map(vector).collect();
+        let headers = vectors.iter_mut().zip(&mut names).map(|(vector, name)| {
+            // SAFETY: all bits zero is a value of this plain C structure.
+            let mut header: libc::mmsghdr = unsafe { zeroed() };
+            header.msg_hdr.msg_name = (&raw mut *name).cast();
+            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            header.msg_hdr.msg_iov = vector;
+            header.msg_hdr.msg_iovlen = 1;
+            header
+        });
+        let headers = headers.collect();
+        Self { slots, vectors, headers, _names: names }
     }
 
-    /// Waits for one datagram (or not, with MSG_DONTWAIT in `flags`) and takes those behind it; how many.
-    pub fn receive(&mut self, socket: &UdpSocket, flags: i32) -> io::Result<usize> {
-        for at in 0..BATCH {
-            self.iovecs[at] = libc::iovec { iov_base: self.slots[at].as_mut_ptr().cast(), iov_len: SLOT - 64 };
-            let header = &mut self.headers[at].msg_hdr;
-            header.msg_name = (&raw mut self.names[at]).cast();
-            header.msg_namelen = size_of::<libc::sockaddr_storage>() as u32;
-            header.msg_iov = &raw mut self.iovecs[at];
-            header.msg_iovlen = 1;
-        }
-        let flags = flags | libc::MSG_WAITFORONE;
-        // SAFETY: the headers point into boxes of `self`, which outlive the call.
-        let got = unsafe { libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), BATCH as u32, flags, null_mut()) };
-        if got < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        for at in 0..got as usize {
-            self.lengths[at] = self.headers[at].msg_len as usize;
-        }
-        Ok(got as usize)
+    /// Waits for a packet and takes all that have come by then.
+    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        self.receive_with(socket, libc::MSG_WAITFORONE)
     }
 
-    /// Sends the first `count` back to where they came from, or to the peer of a connected socket.
-    pub fn send(&mut self, socket: &UdpSocket, count: usize, connected: bool) -> io::Result<usize> {
-        for at in 0..count {
-            self.iovecs[at] = libc::iovec { iov_base: self.slots[at].as_mut_ptr().cast(), iov_len: self.lengths[at] };
-            let header = &mut self.headers[at].msg_hdr;
-            header.msg_iov = &raw mut self.iovecs[at];
-            header.msg_iovlen = 1;
-            if connected {
-                (header.msg_name, header.msg_namelen) = (null_mut(), 0);
+    /// What has come by now: often nothing.
+    pub fn poll(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        match self.receive_with(socket, libc::MSG_DONTWAIT) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+            other => other,
+        }
+    }
+
+    fn receive_with(&mut self, socket: &UdpSocket, flags: i32) -> io::Result<usize> {
+        // SAFETY: by the type's invariant the headers name memory of this batch, borrowed for the call.
+        let count = unsafe {
+            libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), BATCH as u32, flags as _, null_mut())
+        };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    }
+
+    pub fn length(&self, index: usize) -> usize {
+        self.headers[index].msg_len as usize
+    }
+
+    pub fn set_length(&mut self, index: usize, length: usize) {
+        self.headers[index].msg_len = length.min(SLOT) as u32;
+    }
+
+    /// Sends the first `count`.
+    pub fn send(&mut self, socket: &UdpSocket, count: usize) -> io::Result<()> {
+        let count = count.min(BATCH);
+        for (vector, header) in self.vectors[..count].iter_mut().zip(&self.headers) {
+            vector.iov_len = (header.msg_len as usize).min(SLOT);
+        }
+        let mut result = Ok(());
+        let mut sent = 0;
+        while sent < count && result.is_ok() {
+            let rest = &mut self.headers[sent..count];
+            // SAFETY: by the type's invariant the headers name memory of this batch, borrowed for the call,
+            // and no vector is longer than its slot.
+            let done = unsafe { libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0) };
+            match usize::try_from(done) {
+                Ok(done) => sent += done,
+                Err(_) => result = Err(io::Error::last_os_error()),
             }
         }
-        // SAFETY: as in `receive`.
-        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), count as u32, 0) };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
+        for vector in &mut self.vectors[..count] {
+            vector.iov_len = SLOT;
+        }
+        result
     }
 }
 
-/// Binds a task (0: this thread) to one core.
-pub fn pin(task: i32, core: usize) -> io::Result<()> {
-    // SAFETY: a set is plain bits, and the call reads it alone.
+fn socket_name(address: SocketAddrV4) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+        sin_zero: [0; 8],
+    }
+}
+
+/// Makes the receive buffer `octets` long; as root beyond the system's limit.
+pub fn set_receive_buffer(socket: &UdpSocket, octets: i32) {
+    for option in [libc::SO_RCVBUFFORCE, libc::SO_RCVBUF] {
+        // SAFETY: the option's value is an int, read during the call.
+        let done = unsafe {
+            let value: *const i32 = &octets;
+            let length = size_of::<i32>() as libc::socklen_t;
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value.cast(), length)
+        };
+        if done == 0 {
+            return;
+        }
+    }
+}
+
+/// Runs this thread on one processor only.
+pub fn pin(core: usize) -> io::Result<()> {
+    // SAFETY: a set of processors is plain bits; CPU_SET checks the index against its size; the
+    // structure is read during the call.
     let done = unsafe {
         let mut set: libc::cpu_set_t = zeroed();
         libc::CPU_SET(core, &mut set);
-        libc::sched_setaffinity(task, size_of::<libc::cpu_set_t>(), &set)
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// This thread goes before all that is not as urgent.
-pub fn urgent() -> io::Result<()> {
-    let param = libc::sched_param { sched_priority: 10 };
-    // SAFETY: the structure lives through the call.
-    let done = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) };
+/// From here on this thread runs before every ordinary one.
+pub fn become_real_time() -> io::Result<()> {
+    let parameter = libc::sched_param { sched_priority: 10 };
+    // SAFETY: the structure is read during the call.
+    let done = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameter) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Sleeps by the clock of high resolution.
-pub fn sleep_ns(ns: u64) {
-    let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
-    // SAFETY: both pointers are valid for the call; waking early does no harm.
-    unsafe { libc::nanosleep(&time, null_mut()) };
 }

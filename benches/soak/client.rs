@@ -1,0 +1,189 @@
+//! A client that sends at a fixed rate, whatever comes back, and misses nothing that does not.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::figures::Figures;
+
+/// A query without a reply after so long is lost.
+const LOST_AFTER: Duration = Duration::from_secs(1);
+/// The kernel is asked for so much room a socket; it may grant less.
+const BUFFER: usize = 4 << 20;
+/// Queries a second that one socket may send, so that no id is used twice within `LOST_AFTER`.
+const SOCKET_RATE: f64 = 30_000.0;
+/// The fewest sockets: workers share clients by address and port.
+const SOCKETS: usize = 8;
+/// How far the client may fall behind its rate before it gives up the rest: a flood that makes up for
+/// a pause of ours would say nothing about the server.
+const BEHIND: Duration = Duration::from_micros(200);
+/// In flight while capacity is measured.
+const WINDOW: usize = 128;
+
+/// A socket on loopback with buffers that hold what comes while a thread waits for its core.
+pub(crate) fn bind() -> UdpSocket {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    socket.set_recv_buffer_size(BUFFER).unwrap();
+    socket.set_send_buffer_size(BUFFER).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.into()
+}
+
+/// Judges a reply to the query of this kind, sent then; none: it is right.
+pub(crate) type Judge<'j> = dyn Fn(usize, &[u8], &[u8], Instant) -> Option<String> + 'j;
+
+/// One server that is asked.
+pub(crate) struct Target {
+    sockets: Vec<Asking>,
+    queries: Vec<Vec<u8>>,
+    turn: usize,
+    random: u64,
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
+    pub(crate) wrong: u64,
+    /// What was wrong, the first few.
+    pub(crate) complaints: Vec<String>,
+    pub(crate) latencies: Figures,
+}
+
+/// A socket and what it waits for.
+struct Asking {
+    socket: UdpSocket,
+    next_id: u16,
+    /// Index: the query's id.
+    flights: Vec<Option<Flight>>,
+}
+
+/// A query on its way.
+#[derive(Clone, Copy)]
+struct Flight {
+    kind: usize,
+    sent: Instant,
+    subnet: [u8; 3],
+}
+
+impl Target {
+    /// Which is asked these queries in turn, at no more than this rate.
+    pub(crate) fn new(server: SocketAddr, queries: Vec<Vec<u8>>, rate: f64) -> Self {
+        let count = SOCKETS.max((rate / SOCKET_RATE).ceil() as usize);
+        let ask = |_| {
+            let socket = bind();
+            socket.connect(server).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            Asking { socket, next_id: 0, flights: vec![None; 1 << 16] }
+        };
+        let sockets = (0..count).map(ask).collect();
+        let (complaints, latencies) = (Vec::new(), Figures::default());
+        Self { sockets, queries, turn: 0, random: 1, sent: 0, lost: 0, wrong: 0, complaints, latencies }
+    }
+
+    /// Queries on their way.
+    fn in_flight(&self) -> usize {
+        let answered = self.latencies.count() as u64 + self.wrong + self.lost;
+        (self.sent - answered) as usize
+    }
+
+    fn send(&mut self) {
+        // xorshift64*
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        let octets = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d).to_be_bytes();
+        let subnet = [octets[0], octets[1], octets[2]];
+        self.turn += 1;
+        let (at, kind) = (self.turn % self.sockets.len(), self.turn / self.sockets.len() % self.queries.len());
+        let (asking, query) = (&mut self.sockets[at], &mut self.queries[kind]);
+        let id = asking.next_id;
+        asking.next_id = id.wrapping_add(1);
+        fill(query, id, subnet);
+        let sent = Instant::now();
+        if asking.flights[usize::from(id)].replace(Flight { kind, sent, subnet }).is_some() {
+            self.lost += 1;
+        }
+        self.sent += 1;
+        let _ = asking.socket.send(query); // what did not leave is lost like any other
+    }
+
+    /// Takes in what has come; was there anything?
+    fn receive(&mut self, judge: &Judge<'_>) -> bool {
+        let (mut any, mut octets) = (false, [0; 2048]);
+        for asking in &mut self.sockets {
+            loop {
+                let length = match asking.socket.recv(&mut octets) {
+                    Ok(length) => length,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => panic!("receiving: {error}"),
+                };
+                any = true;
+                let id = u16::from_be_bytes([octets[0], octets[1]]);
+                let Some(Flight { kind, sent, subnet }) = asking.flights[usize::from(id)].take() else { continue };
+                let took = sent.elapsed();
+                fill(&mut self.queries[kind], id, subnet);
+                if took >= LOST_AFTER {
+                    self.lost += 1;
+                } else if let Some(complaint) = judge(kind, &self.queries[kind], &octets[..length], sent) {
+                    self.wrong += 1;
+                    if self.complaints.len() < 5 {
+                        self.complaints.push(complaint);
+                    }
+                } else {
+                    self.latencies.add(took);
+                }
+            }
+        }
+        any
+    }
+
+    /// Waits for what is still on its way, and counts as lost what does not come.
+    pub(crate) fn finish(&mut self, judge: &Judge<'_>) {
+        let end = Instant::now() + LOST_AFTER;
+        while Instant::now() < end && self.in_flight() > 0 {
+            self.receive(judge);
+        }
+        for asking in &mut self.sockets {
+            self.lost += asking.flights.iter_mut().filter_map(Option::take).count() as u64;
+        }
+    }
+
+    /// Replies a second where the client waits for nothing but room in a window.
+    pub(crate) fn capacity(&mut self, length: Duration, judge: &Judge<'_>) -> f64 {
+        let (start, before) = (Instant::now(), self.latencies.count());
+        while start.elapsed() < length {
+            while self.in_flight() < WINDOW {
+                self.send();
+            }
+            self.receive(judge);
+        }
+        (self.latencies.count() - before) as f64 / start.elapsed().as_secs_f64()
+    }
+}
+
+fn fill(query: &mut [u8], id: u16, subnet: [u8; 3]) {
+    query[..2].copy_from_slice(&id.to_be_bytes());
+    let at = query.len() - 3;
+    query[at..].copy_from_slice(&subnet);
+}
+
+/// Asks one of the targets at this rate until the time is over; takes in what comes from any.
+pub(crate) fn ask(targets: &mut [(Target, &Judge<'_>)], one: usize, rate: f64, until: Instant) {
+    let gap = Duration::from_secs_f64(1.0 / rate);
+    let mut due = Instant::now();
+    loop {
+        let now = Instant::now();
+        if now >= until {
+            return;
+        }
+        if now > due + BEHIND {
+            due = now - BEHIND;
+        }
+        while due <= now {
+            targets[one].0.send();
+            due += gap;
+        }
+        for (target, judge) in targets.iter_mut() {
+            target.receive(*judge);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Two questions that only a running server answers, asked over real sockets on loopback.
+//!
+//! `soak`: is anything lost or wrong while the published snapshot is swapped a hundred times a second
+//! and the files are reloaded? A plain echo server in the same process, asked in turn at the same
+//! rate, is the yardstick of latency. `freshness`: how long from a verdict to the first changed
+//! answer? `--help` says more.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a bench ends where its machine refuses")]
+
+mod client;
+mod echo;
+mod figures;
+mod freshness;
+mod kernel;
+mod reply;
+mod soak;
+mod swaps;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+const HELP: &str = "\
+usage: cargo bench --bench soak -- [soak] [freshness] [--seconds N] [--smoke]
+
+  soak         swaps and reloads under load; lost and wrong answers, latency beside an echo server
+  freshness    from a verdict to the first changed answer, idle and half loaded; a cloud's at once
+  --seconds N  how long soak asks each of the two servers (30)
+  --smoke      two seconds at an eighth of the echo's capacity and few verdicts: does the bench itself work?
+
+Without soak or freshness, both. Exit code 1: something was lost or wrong.";
+
+/// What is to be done.
+struct Arguments {
+    soak: bool,
+    freshness: bool,
+    seconds: u32,
+    smoke: bool,
+}
+
+impl Arguments {
+    /// # Errors
+    /// What is to be said instead: the help, or what is wrong.
+    fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut read = Self { soak: false, freshness: false, seconds: 30, smoke: false };
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "soak" => read.soak = true,
+                "freshness" => read.freshness = true,
+                "--smoke" => (read.smoke, read.seconds) = (true, 2),
+                "--seconds" => {
+                    let seconds = words.next().and_then(|seconds| seconds.parse().ok()).filter(|seconds| *seconds > 0);
+                    read.seconds = seconds.ok_or("--seconds takes a whole number from 1")?;
+                }
+                "--bench" => {} // cargo's own
+                "--help" | "-h" => return Err(HELP.to_owned()),
+                other => return Err(format!("{other}: unknown\n{HELP}")),
+            }
+        }
+        if !read.soak && !read.freshness {
+            (read.soak, read.freshness) = (true, true);
+        }
+        Ok(read)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::read(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(text) => {
+            println!("{text}");
+            return if text == HELP { ExitCode::SUCCESS } else { ExitCode::from(2) };
+        }
+    };
+    let mut good = true;
+    if arguments.soak {
+        good &= soak::run(Duration::from_secs(arguments.seconds.into()), arguments.smoke);
+    }
+    if arguments.freshness {
+        good &= freshness::run(arguments.smoke);
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

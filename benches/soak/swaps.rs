@@ -1,0 +1,164 @@
+//! What is published while the soak asks: a generation every ten milliseconds, which is in every A,
+//! AAAA and TXT record of the name, and now and then a reloaded set.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use meridian::answer::with_hot;
+use meridian::control::{Freeing, Loaded, Shared, load, reload, run_soon};
+use meridian::model::{EndpointId, State};
+use meridian::table::{Snapshot, Standing};
+
+use crate::world::{Folder, in_memory};
+
+/// From one swap to the next.
+const EVERY: Duration = Duration::from_millis(10);
+/// An answer may be as old as what was replaced this long before the query was sent.
+const GRACE: Duration = Duration::from_millis(5);
+
+/// The generations, and when each was acknowledged: when its publication had returned.
+pub(crate) struct Generations {
+    origin: Instant,
+    /// The newest that may show.
+    begun: AtomicU64,
+    /// Microseconds from `origin`, from 1 on; index: the generation.
+    acknowledged: Vec<AtomicU64>,
+}
+
+impl Generations {
+    pub(crate) fn new(length: Duration) -> Arc<Self> {
+        let most = (length.as_millis() / EVERY.as_millis()) as usize * 2 + 10_000;
+        let acknowledged = (0..most).map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Self { origin: Instant::now(), begun: AtomicU64::new(0), acknowledged })
+    }
+
+    /// What is wrong about a reply of this generation to a query sent then.
+    pub(crate) fn complaint(&self, shown: u64, sent: Instant) -> Option<String> {
+        let begun = self.begun.load(Ordering::SeqCst);
+        if shown == 0 || shown > begun {
+            return Some(format!("generation {shown}, but {begun} is the newest"));
+        }
+        let next = self.acknowledged[shown as usize + 1].load(Ordering::SeqCst);
+        let sent = sent.duration_since(self.origin);
+        let too_old = next != 0 && Duration::from_micros(next) + GRACE < sent;
+        too_old
+            .then(|| format!("generation {shown}, replaced {:?} before the query", sent - Duration::from_micros(next)))
+    }
+
+    fn acknowledge(&self, generation: u64) {
+        let micros = self.origin.elapsed().as_micros() as u64;
+        self.acknowledged[generation as usize].store(micros.max(1), Ordering::SeqCst);
+    }
+
+    pub(crate) fn made(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+}
+
+/// Publishes one generation after the other.
+pub(crate) struct Swapper {
+    shared: Arc<Shared>,
+    generations: Arc<Generations>,
+    freeing: Freeing<Snapshot>,
+    /// A reloaded set, of this edition, to be published with the next generation.
+    pub(crate) reloaded: Arc<Mutex<Option<(u32, Snapshot)>>>,
+    edition: u32,
+    zones: Loaded,
+}
+
+impl Swapper {
+    pub(crate) fn new(shared: Arc<Shared>, generations: Arc<Generations>) -> Self {
+        let zones = load(&mut in_memory(0, 0), Path::new("config.toml"), None).unwrap();
+        let (freeing, reloaded) = (Freeing::start(), Arc::default());
+        Self { shared, generations, freeing, reloaded, edition: 0, zones }
+    }
+
+    /// Publishes the next generation.
+    pub(crate) fn swap(&mut self) {
+        let generation = self.generations.made() + 1;
+        let reloaded = self.reloaded.lock().unwrap().take();
+        let base = match reloaded {
+            Some((edition, snapshot)) => {
+                self.edition = edition;
+                Arc::new(snapshot.steering())
+            }
+            None => self.shared.published.load_full(),
+        };
+        self.zones =
+            load(&mut in_memory(self.edition, generation), Path::new("config.toml"), Some(&self.zones)).unwrap();
+        let standings = (0..3).map(|index| (EndpointId::at(index), standing(index, generation)));
+        let mut next = base.with_standings(standings.collect());
+        next.parts.zones = self.zones.parts.zones.clone();
+        let mut next = with_hot(next); // the names that are answered at once are copies of the zones'
+        next.generation = generation;
+        next.steering = true;
+        self.generations.begun.store(generation, Ordering::SeqCst);
+        let before = self.shared.published.publish(next);
+        self.generations.acknowledge(generation);
+        self.freeing.retire(before);
+        self.freeing.free(base);
+    }
+
+    /// Swaps until told to stop; how many a second, and the latest that one has been.
+    pub(crate) fn run(mut self, stop: &AtomicBool) -> (f64, Duration) {
+        let (start, before) = (Instant::now(), self.generations.made());
+        let (mut due, mut latest) = (start, Duration::ZERO);
+        while !stop.load(Ordering::Relaxed) {
+            self.swap();
+            due += EVERY;
+            let now = Instant::now();
+            latest = latest.max(now.saturating_duration_since(due));
+            thread::sleep(due.saturating_duration_since(now));
+        }
+        ((self.generations.made() - before) as f64 / start.elapsed().as_secs_f64(), latest)
+    }
+}
+
+/// An endpoint in this generation: two addresses of each family, all of which write it. One of the
+/// three is always down.
+fn standing(index: usize, generation: u64) -> Standing {
+    let state = if generation as usize % 3 == index { State::Down } else { State::Up };
+    let [_, a, b, c] = (generation as u32).to_be_bytes();
+    let v4 = |first| ([first, a, b, c].into(), state);
+    let v6 = |third| {
+        let [high, low] = [(generation >> 16) as u16, generation as u16];
+        ([0x2001, 0xdb8, third, 0, 0, 0, high, low].into(), state)
+    };
+    Standing { addresses: vec![v4(10), v4(11), v6(0), v6(1)], ttl: u32::MAX }
+}
+
+/// Edits files and reloads them, as an operator and control would.
+pub(crate) struct Reloader {
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) reloaded: Arc<Mutex<Option<(u32, Snapshot)>>>,
+    pub(crate) done: Arc<AtomicU32>,
+}
+
+impl Reloader {
+    /// One reload at each of `count` equal steps of the time, the database replaced in two of them; how
+    /// long they took.
+    pub(crate) async fn run(self, count: u32, length: Duration) -> Vec<Duration> {
+        let config: PathBuf = self.folder.path("config.toml");
+        let first = load(&mut meridian::control::DiskFiles::default(), &config, None).unwrap();
+        let (mut before, mut took, start) = (Arc::new(first), Vec::new(), Instant::now());
+        for edition in 1..=count {
+            tokio::time::sleep_until((start + length * edition / (count + 1)).into()).await;
+            self.folder.write_edition(edition);
+            if [count / 3, count * 2 / 3].contains(&edition) {
+                self.folder.write_database(edition as u8);
+            }
+            let began = Instant::now();
+            let (config, last, shared) = (config.clone(), before.clone(), self.shared.clone());
+            let (loaded, snapshot) = run_soon(move || reload(&config, &last, &shared)).await.unwrap().unwrap();
+            took.push(began.elapsed());
+            before = Arc::new(loaded);
+            *self.reloaded.lock().unwrap() = Some((edition, snapshot));
+            self.done.fetch_add(1, Ordering::SeqCst);
+        }
+        took
+    }
+}
