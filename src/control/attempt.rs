@@ -67,7 +67,7 @@ pub fn trial(files: &mut dyn Files, path: &Path) -> Result<(Loaded, Snapshot), V
 /// # Errors
 /// Every problem found.
 pub fn reload(path: &Path, before: &Loaded, shared: &Shared) -> Result<(Loaded, Snapshot), Vec<Problem>> {
-    let Compiled { loaded, snapshot, .. } = Attempt::make(path, before, shared).result?;
+    let Compiled { loaded, snapshot, .. } = Attempt::make(path, before, Sight::default(), shared).result?;
     Ok((loaded, snapshot))
 }
 
