@@ -208,7 +208,7 @@ fn write_files<'c>(
     let mut next = || newest.as_mut().and_then(|set| set.next().ok().flatten());
     let mut kept = next();
     for (path, &digest) in digests.iter() {
-        while kept.as_ref().is_some_and(|kept| *kept.path < *path) {
+        while kept.as_ref().is_some_and(|kept| kept.path.as_os_str() < path.as_os_str()) {
             kept = next();
         }
         let large = head.large.contains(&digest.to_string());
@@ -318,7 +318,7 @@ mod tests {
 
     fn digests(set: &Set) -> Digests {
         let digests = set.iter().map(|(path, content)| (Arc::from(&**path), Digest::of(content)));
-        digests.collect::<BTreeMap<_, _>>().into()
+        digests.collect()
     }
 
     fn keep(kept: &LastGood, set: &Set, read: impl Fn(&Path) -> bool) -> io::Result<()> {

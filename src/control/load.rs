@@ -1,6 +1,5 @@
 //! From a set of files to the parts of a snapshot: all that `check` does before it is happy.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,7 +70,7 @@ impl Loaded {
 /// # Errors
 /// Every problem found; a stage that needs what an earlier one refused is left out.
 pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Result<Loaded, Vec<Problem>> {
-    let mut files = Recorder { files, digests: BTreeMap::new() };
+    let mut files = Recorder { files, digests: Vec::new() };
     let read = config::read(&mut files, path)?;
     let mut problems = Vec::new();
     let mut warnings = read.warnings;
@@ -86,7 +85,7 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     let parts = Parts { config: Arc::new(read.config), zones: Arc::new(trees), geo, file: path.into() };
     let reusable = Reusable { zones: sources.into(), geo: source };
     let trust = Arc::new(trust);
-    Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests.into()), reusable })
+    Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests.into_iter().collect()), reusable })
 }
 
 /// The value, or none and its problems to the others.
@@ -195,28 +194,20 @@ fn unreadable(path: &Path, error: &io::Error) -> Problem {
 /// Notes the digest of whatever is read.
 struct Recorder<'f> {
     files: &'f mut dyn Files,
-    digests: BTreeMap<Arc<Path>, Digest>,
-}
-
-impl Recorder<'_> {
-    fn note(&mut self, path: &Path, digest: Digest) {
-        if !self.digests.contains_key(path) {
-            self.digests.insert(self.files.shared(path), digest);
-        }
-    }
+    digests: Vec<(Arc<Path>, Digest)>,
 }
 
 impl Files for Recorder<'_> {
     fn read(&mut self, path: &Path) -> io::Result<Arc<[u8]>> {
         let content = self.files.read(path)?;
         let digest = self.files.digest(path)?;
-        self.note(path, digest);
+        self.digests.push((self.files.shared(path), digest));
         Ok(content)
     }
 
     fn digest(&mut self, path: &Path) -> io::Result<Digest> {
         let digest = self.files.digest(path)?;
-        self.note(path, digest);
+        self.digests.push((self.files.shared(path), digest));
         Ok(digest)
     }
 
@@ -235,6 +226,8 @@ impl Files for Recorder<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     const CONFIG: &str = "geoip.databases = []
