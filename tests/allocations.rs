@@ -22,12 +22,14 @@ thread_local! {
 
 // SAFETY: every call is handed on as it came to the system's allocator, which keeps the contract.
 unsafe impl GlobalAlloc for Counting {
+    // SAFETY: the caller keeps the trait's contract, and so does this.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.with(|count| count.set(count.get() + 1));
         // SAFETY: as the caller promised.
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: the caller keeps the trait's contract, and so does this.
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         COUNT.with(|count| count.set(count.get() + 1));
         // SAFETY: as the caller promised.

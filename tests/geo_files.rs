@@ -173,7 +173,7 @@ fn merged_plans_say_what_locations_say() {
     let mapped: IpNet = "::ffff:0:0/96".parse().unwrap();
     let ids = 0..u32::try_from(GEO.locations().len()).unwrap();
     // Few values, many and large ones, one.
-    for values in [three_sites(), ids.clone().map(|id| id % 900 << 12).collect(), ids.map(|_| 3).collect()] {
+    for values in [three_sites(), ids.clone().map(|id| (id % 900) << 12).collect(), ids.map(|_| 3).collect()] {
         let merged = GEO.merged(&values);
         let mut leaves: Vec<(IpNet, u32)> = Vec::new();
         for (leaf, id) in GEO.leaves().filter(|&(leaf, _)| leaf != mapped) {

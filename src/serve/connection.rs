@@ -20,6 +20,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Faults, Respond, Transport, respond};
 use crate::wire::HEADER_LENGTH;
 
+/// A connection that shall end waits so long for what is on its way to be read.
+const LAST_READ: Duration = Duration::from_millis(100);
 /// A client that has not taken its answers in this time is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers are written when they have this many octets.
@@ -89,9 +91,12 @@ impl<R: Respond> Connection<R> {
         self.received.reserve(missing(&self.received).max(READ_ROOM));
         tokio::select! {
             biased;
-            length = stream.read_buf(&mut self.received) => Ok(length? > 0),
-            _ = self.stop.changed() => Ok(false),
+            length = stream.read_buf(&mut self.received) => return Ok(length? > 0),
+            _ = self.stop.changed() => {}
         }
+        // What has arrived may be news to the runtime yet: it hears of it by events, as of the stop.
+        let last = timeout(LAST_READ, stream.read_buf(&mut self.received)).await;
+        last.map_or(Ok(false), |length| Ok(length? > 0))
     }
 
     /// Answers every whole query received. False where the connection shall end.

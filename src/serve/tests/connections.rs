@@ -137,5 +137,5 @@ async fn stopping_answers_what_has_arrived() {
     assert_eq!(read_answer(&mut stream).await, "the second oneT");
     assert_ended_without_more(stream).await;
     ended.await.unwrap().unwrap();
-    assert_eq!(started.elapsed(), Duration::ZERO, "nobody waited");
+    assert!(started.elapsed() < Duration::from_millis(200), "nobody waited but for what is on its way");
 }
