@@ -178,7 +178,7 @@ impl Static {
         let text = format!(
             "$TTL 3600\n@ SOA ns1.dns{d}.example. hostmaster.dns{d}.example. {serial} 7200 900 1209600 300\n\
              @ NS ns1.dns{d}.example.\n@ NS ns2.dns{d}.example.\n@ A 10.{a}.{b}.{c}\n@ MX 10 mail\n\
-             @ TXT \"v=spf1 mx -all\"\nwww A 10.{a}.{b}.{c}\nwww AAAA 2001:db8::{zone:x}\n\
+             @ TXT \"v=spf1 mx -all\"\nwww A 10.{a}.{b}.{c}\nwww AAAA 2001:db8:{a:x}::{b:x}:{c:x}\n\
              api A 10.{a}.{b}.{c}\nmail A 10.{a}.{b}.{c}\n",
             d = zone % 10,
         );
