@@ -284,9 +284,9 @@ impl Resolved {
             resolver: typed.settings.resolver,
             first_round: typed.settings.first_round,
             probes: typed.probes.into_iter().map(|spec| spec.probe).collect::<Option<_>>()?,
-            endpoints: self.endpoints.into_iter().collect::<Option<_>>()?,
+            endpoints: trimmed(self.endpoints.into_iter().collect::<Option<_>>()?),
             zones: zones::resolve(typed.zones, files),
-            services: self.services.into_iter().map(|service| service.meaning.ok()).collect::<Option<_>>()?,
+            services: trimmed(self.services.into_iter().map(|service| service.meaning.ok()).collect::<Option<_>>()?),
             plans: self.plans,
             fence_places: self.fence_places,
             fence_combinations: self.combinations,
@@ -296,6 +296,13 @@ impl Resolved {
         (config.labels, config.asns) = named_of_clients(&config);
         Some(config)
     }
+}
+
+/// What a list was made from may have been larger, and its memory is used again: only as much as is
+/// needed stays.
+fn trimmed<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
 }
 
 /// Names of services are unique, and no hostname of an endpoint leads back to us.

@@ -171,5 +171,5 @@ fn check_file(spec: &ZoneSpec, files: &mut dyn Files, report: &Report<'_>) {
 /// What zones mean; only to be asked for when nothing is wrong.
 pub(super) fn resolve(specs: Vec<ZoneSpec>, files: &mut dyn Files) -> Vec<Zone> {
     let zone = |spec: ZoneSpec| Some(Zone { name: spec.name?.value, file: files.shared(&spec.file?.value) });
-    specs.into_iter().filter_map(zone).collect()
+    super::trimmed(specs.into_iter().filter_map(zone).collect())
 }

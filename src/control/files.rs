@@ -112,12 +112,12 @@ impl Sight {
     #[must_use]
     pub fn folders(&self) -> BTreeSet<PathBuf> {
         let files = || self.files.iter().map(|file| &*file.path);
-        let named: BTreeSet<PathBuf> = files().filter_map(folder_of).chain(self.folders.keys().cloned()).collect();
+        let named: BTreeSet<PathBuf> = self.folders.keys().cloned().chain(folders_of(files())).collect();
         let above: BTreeSet<&Path> = named.iter().flat_map(|folder| folder.ancestors()).collect();
-        let links = above.into_iter().chain(files()).filter(|path| path.is_symlink()).filter_map(folder_of);
-        let real = files().filter(|path| path.is_symlink());
-        let real = real.filter_map(|path| folder_of(&fs::canonicalize(path).ok()?));
-        let found: BTreeSet<PathBuf> = links.chain(real).collect();
+        let linked: Vec<&Path> = files().filter(|path| path.is_symlink()).collect();
+        let real: Vec<PathBuf> = linked.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
+        let links = above.into_iter().filter(|path| path.is_symlink()).chain(linked);
+        let found: BTreeSet<PathBuf> = folders_of(links).chain(folders_of(real.iter().map(PathBuf::as_path))).collect();
         found.into_iter().chain(named).collect()
     }
 
@@ -163,9 +163,11 @@ impl Digests {
     }
 }
 
-fn folder_of(path: &Path) -> Option<PathBuf> {
-    let folder = path.parent()?;
-    Some(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.to_owned())
+/// The folders of files; of those that lie in one folder, one after the other, that once.
+fn folders_of<'p>(paths: impl Iterator<Item = &'p Path>) -> impl Iterator<Item = PathBuf> {
+    let mut last = None;
+    let folders = paths.filter_map(Path::parent).filter(move |folder| last.replace(*folder) != Some(*folder));
+    folders.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.to_owned())
 }
 
 /// Files on disk. One set is seen as one: a second read gives the same content, or an error.

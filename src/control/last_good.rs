@@ -9,7 +9,7 @@
 //! Everything is written beside its place, synced and renamed in, large content before the set that
 //! names it, so that a set that can be read is whole. A damaged one is passed over with a warning.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ use crate::model::Digest;
 
 /// How many sets are kept.
 const DEPTH: usize = 5;
-/// Content of at least so many octets has a file of its own.
-const LARGE: u64 = 64 << 10;
+/// Content of at least so many octets gets a file of its own when it was read.
+const LARGE: usize = 64 << 10;
 /// The longest line of a set.
 const LONGEST_LINE: u64 = 1 << 20;
 
@@ -91,12 +91,19 @@ impl LastGood {
             return Ok(());
         }
         let large = self.keep_large(digests, &content)?;
-        let head = Head { at, config: config.to_owned(), absolute, digest, files: digests.iter().len(), large };
+        let head = Head {
+            at,
+            config: config.to_owned(),
+            absolute,
+            digest,
+            files: digests.iter().len(),
+            large: large.iter().map(Digest::to_string).collect(),
+        };
         let next = sets.last().map_or(1, |(number, _)| number + 1);
         write_whole(&self.folder.join(format!("{next:08}.set")), |file| {
             let mut file = BufWriter::new(file);
             writeln!(file, "{}", serde_json::to_string(&head)?)?;
-            write_files(&mut file, &head, digests, &content, newest)?;
+            write_files(&mut file, &large, digests, &content, newest)?;
             file.flush()
         })?;
         self.prune()
@@ -130,26 +137,29 @@ impl LastGood {
         Ok(Some(KeptSet { at: reader.head.at, config: reader.head.config, files }))
     }
 
-    /// Writes large content that is not there yet; the digests of all.
+    /// Writes large content that was read and is not there yet; the digests of all that has, or has
+    /// got, a file of its own.
     fn keep_large<'c>(
         &self,
         digests: &Digests,
         content: &impl Fn(&Path) -> Option<&'c [u8]>,
-    ) -> io::Result<BTreeSet<String>> {
-        let mut large = BTreeSet::new();
+    ) -> io::Result<HashSet<Digest>> {
+        let there =
+            fs::read_dir(self.folder.join("files"))?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let there: HashSet<Digest> = there.filter_map(|name| Digest::from_hex(&name)).collect();
+        let mut large = HashSet::new();
         for (path, &digest) in digests.iter() {
-            let (held, place) = (content(path), self.large(digest));
-            let length = held.map_or_else(|| fs::metadata(path).map(|file| file.len()), |held| Ok(held.len() as u64));
-            let there = fs::metadata(&place).map(|file| file.len()).ok();
-            if there.is_none() && length.as_ref().map_or(true, |&length| length < LARGE) {
-                continue;
+            match content(path) {
+                Some(held) if held.len() >= LARGE => {
+                    let place = self.large(digest);
+                    if fs::metadata(&place).map(|file| file.len()).ok() != Some(held.len() as u64) {
+                        write_whole(&place, |file| file.write_all(held))?;
+                    }
+                    large.insert(digest);
+                }
+                None if there.contains(&digest) => _ = large.insert(digest),
+                _ => {}
             }
-            if there.is_none() || held.is_some() && there != length.ok() {
-                let again = held.is_none().then(|| read_again(path, digest)).transpose()?;
-                let octets = held.or(again.as_deref()).unwrap_or_default();
-                write_whole(&place, |file| file.write_all(octets))?;
-            }
-            large.insert(digest.to_string());
         }
         Ok(large)
     }
@@ -200,7 +210,7 @@ fn digest_of_all(digests: &Digests) -> String {
 /// The files of a set: what was read, what the newest set has, what is still on disk.
 fn write_files<'c>(
     file: &mut impl Write,
-    head: &Head,
+    large: &HashSet<Digest>,
     digests: &Digests,
     content: &impl Fn(&Path) -> Option<&'c [u8]>,
     mut newest: Option<SetReader>,
@@ -211,7 +221,7 @@ fn write_files<'c>(
         while kept.as_ref().is_some_and(|kept| kept.path.as_os_str() < path.as_os_str()) {
             kept = next();
         }
-        let large = head.large.contains(&digest.to_string());
+        let large = large.contains(&digest);
         let again = match &kept {
             _ if large || content(path).is_some() => None,
             Some(KeptFile { path: same, digest: known, content: Some(_) }) if same == path && *known == digest => None,
@@ -266,7 +276,7 @@ impl SetReader {
         }
         let length: u64 = kind.parse().map_err(damaged)?;
         let mut content = Vec::new();
-        self.rest.by_ref().take(length.min(LARGE)).read_to_end(&mut content)?;
+        self.rest.by_ref().take(length).read_to_end(&mut content)?;
         read_line(&mut self.rest)?;
         Ok(Some(KeptFile { content: Some(whole(&path, digest, content)?), path, digest }))
     }
@@ -311,7 +321,7 @@ mod tests {
     type Set = BTreeMap<PathBuf, Arc<[u8]>>;
 
     fn set(text: &str) -> Set {
-        let large = format!("{text} {}", "x".repeat(LARGE as usize));
+        let large = format!("{text} {}", "x".repeat(LARGE));
         let files = [("config.toml", text), ("large", &large), ("zone", "same")];
         files.map(|(path, text)| (path.into(), text.as_bytes().into())).into()
     }
@@ -357,7 +367,7 @@ mod tests {
         assert_eq!(texts(), [b"2"]);
         // What is damaged is written anew where its length tells, and the next set is whole.
         keep(&kept, &set("4"), |_| true).unwrap();
-        assert_eq!(texts(), [b"4", b"4", b"2"]);
+        assert_eq!(texts(), [b"4", b"4"]);
     }
 
     #[test]
