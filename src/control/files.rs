@@ -221,9 +221,9 @@ enum Content {
     /// It was not read.
     Unread,
     Small {
-        chunk: usize,
-        start: usize,
-        length: usize,
+        chunk: u32,
+        start: u32,
+        length: u32,
     },
     Large(Arc<[u8]>),
 }
@@ -253,7 +253,9 @@ impl DiskFiles {
     pub fn content(&self, path: &Path) -> Option<&[u8]> {
         match &self.files.get(path.as_os_str())?.content {
             Content::Unread => None,
-            &Content::Small { chunk, start, length } => Some(&self.chunks[chunk][start..start + length]),
+            &Content::Small { chunk, start, length } => {
+                Some(&self.chunks[chunk as usize][start as usize..][..length as usize])
+            }
             Content::Large(content) => Some(content),
         }
     }
@@ -266,8 +268,10 @@ impl DiskFiles {
             let known = seen.settled || seen.digest.is_none();
             known || fs::read(&seen.path).is_ok_and(|now| Some(Digest::of(&now)) == seen.digest)
         };
-        let sight = self.sight();
-        sight.again() == sight && self.files.values().all(same)
+        let looks = |seen: &Seen| Stamp::of(&seen.path) == seen.stamp;
+        let folders =
+            || self.folders.iter().all(|(folder, &known)| list(folder).ok().map(|list| names(&list)) == known);
+        self.files.values().all(|seen| looks(seen) && same(seen)) && folders()
     }
 
     /// What is known of a file.
@@ -301,7 +305,7 @@ impl DiskFiles {
         let chunk = self.chunks.len() - 1;
         let start = self.chunks[chunk].len();
         self.chunks[chunk].extend_from_slice(content);
-        Content::Small { chunk, start, length: content.len() }
+        Content::Small { chunk: chunk as u32, start: start as u32, length: content.len() as u32 } // below CHUNK
     }
 }
 
