@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 /// How often a thread that is waited for is looked at: has it run?
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The kernel's unit of processor time in `/proc`.
 const TICK: Duration = Duration::from_millis(10);
 
