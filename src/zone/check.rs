@@ -50,7 +50,7 @@ fn check_owner(data: &ZoneData, owner: &Owner, problems: &mut Problems) {
         let found = match draft.rtype {
             rtype::SOA if !is_apex => Some(Breach::SoaBelow),
             rtype::CNAME if is_apex => Some(Breach::CnameAtApex),
-            rtype::CNAME => other().map(|other| Breach::CnameAndOther(other)),
+            rtype::CNAME => other().map(Breach::CnameAndOther),
             rtype::DNAME if !is_apex && has_ns() => Some(Breach::DnameAndNs),
             rtype::NS | rtype::DNAME if data.name(owner).starts_with(b"\x01*") => Some(Breach::WildcardCut),
             rtype::DS if is_apex => Some(Breach::DsAtApex),
