@@ -143,6 +143,7 @@ fn build_per_record(bencher: Bencher<'_, '_>) {
 
 /// All zones of the large set, read once.
 static ZONES: LazyLock<Zones> = LazyLock::new(|| load(&mut sources(large())));
+static TENTH: LazyLock<Zones> = LazyLock::new(|| load(&mut sources(large() / 10)));
 static FEW: LazyLock<Zones> = LazyLock::new(|| load(&mut sources(large() / 100)));
 
 /// xorshift64*: a different figure at each call, the same ones in each run.
@@ -157,7 +158,9 @@ impl Draw {
     }
 }
 
-fn look_up(bencher: Bencher<'_, '_>, zones: &Zones, labels: &[&str], is: fn(&Found<'_, '_>) -> bool) {
+/// `batch` names at a time: what they will ask for is brought near first; a batch of one is asked
+/// straight away.
+fn look_up(bencher: Bencher<'_, '_>, zones: &Zones, labels: &[&str], batch: usize, is: fn(&Found<'_, '_>) -> bool) {
     let mut draw = Draw(7);
     // One behind the other, so that the names themselves are at hand when they are asked for.
     let (mut wires, mut ends) = (Vec::new(), Vec::new());
@@ -166,13 +169,19 @@ fn look_up(bencher: Bencher<'_, '_>, zones: &Zones, labels: &[&str], is: fn(&Fou
         wires.extend(name.parse::<Name>().expect("it is a name").as_wire());
         ends.push(wires.len());
     }
-    let mut names = ends.iter().zip(ends.iter().skip(1)).cycle();
+    let mut first = 0;
     bencher.counter(ItemsCount::new(LOOKUPS)).bench_local(|| {
-        for (&begin, &end) in names.by_ref().take(LOOKUPS) {
-            let name = black_box(&wires[begin..end]);
-            let (_, zone) = zones.find_zone(name).expect("it is in a zone");
-            assert!(is(&zone.find(name, 1)));
+        for begin in (first..first + LOOKUPS).step_by(batch) {
+            let names = || ends[begin..=begin + batch].windows(2).map(|ends| black_box(&wires[ends[0]..ends[1]]));
+            if batch > 1 {
+                names().for_each(|name| zones.prefetch(name));
+            }
+            for name in names() {
+                let (_, zone) = zones.find_zone(name).expect("it is in a zone");
+                assert!(is(&zone.find(name, 1)));
+            }
         }
+        first = (first + LOOKUPS) % (NAMES - LOOKUPS);
     });
 }
 
@@ -182,17 +191,31 @@ fn is_answer(found: &Found<'_, '_>) -> bool {
     matches!(found, Found::Answer { rrset, .. } if rrset.octets().len() == 6)
 }
 
+fn is_nxdomain(found: &Found<'_, '_>) -> bool {
+    matches!(found, Found::NxDomain)
+}
+
 #[divan::bench(sample_count = 1000, sample_size = 1)]
 fn look_up_in_few(bencher: Bencher<'_, '_>) {
-    look_up(bencher, &FEW, &HELD, is_answer);
+    look_up(bencher, &FEW, &HELD, 1, is_answer);
+}
+
+#[divan::bench(sample_count = 1000, sample_size = 1)]
+fn look_up_in_tenth(bencher: Bencher<'_, '_>) {
+    look_up(bencher, &TENTH, &HELD, 1, is_answer);
 }
 
 #[divan::bench(sample_count = 1000, sample_size = 1)]
 fn look_up_in_all(bencher: Bencher<'_, '_>) {
-    look_up(bencher, &ZONES, &HELD, is_answer);
+    look_up(bencher, &ZONES, &HELD, 1, is_answer);
 }
 
 #[divan::bench(sample_count = 1000, sample_size = 1)]
-fn look_up_in_all_nxdomain(bencher: Bencher<'_, '_>) {
-    look_up(bencher, &ZONES, &["ftp.", "a.b.c.", "x.www."], |found| matches!(found, Found::NxDomain));
+fn look_up_in_all_by_64(bencher: Bencher<'_, '_>) {
+    look_up(bencher, &ZONES, &HELD, 64, is_answer);
+}
+
+#[divan::bench(sample_count = 1000, sample_size = 1)]
+fn look_up_nxdomain_in_all(bencher: Bencher<'_, '_>) {
+    look_up(bencher, &ZONES, &["ftp.", "a.b.c.", "x.www."], 1, is_nxdomain);
 }

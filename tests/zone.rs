@@ -222,7 +222,7 @@ sub.kid DS 1 13 2 00000000000000000000000000000000000000000000000000000000000000
     );
     assert!(ask(&zone, "sub.kid.test", DS).starts_with("answer 60 DS"));
     assert_eq!(zone.addresses(name("ns.deep.sub.kid.test").as_wire()).count(), 2);
-    assert!(zone.nodes().any(|(wire, _)| wire == name("ns.deep.sub.kid.test").as_wire()));
+    assert!(zone.nodes().any(|(wire, _)| *wire == *name("ns.deep.sub.kid.test").as_wire()));
 }
 
 #[test]

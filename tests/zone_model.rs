@@ -222,7 +222,7 @@ proptest! {
         let tree = tree(&model);
         let mut seen = BTreeMap::new();
         for (wire, node) in tree.nodes() {
-            let name = Name::from_wire(wire).unwrap();
+            let name = Name::from_wire(&wire).unwrap();
             let types: Vec<u16> = node.rrsets().map(|rrset| rrset.rtype).collect();
             prop_assert_eq!(types.len(), node.rrsets().len());
             let labels: Labels = name.to_string().split('.').rev().map(str::to_owned).collect();

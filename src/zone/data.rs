@@ -336,8 +336,10 @@ pub(super) fn downwards(name: &[u8], shortest: usize) -> impl Iterator<Item = &[
 /// the walk early.
 #[inline]
 pub(super) fn suffixes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::successors((!name.is_empty()).then_some(name), |name| {
-        let length = usize::from(*name.first()?);
-        name.get(length + 1..).filter(|rest| length != 0 && !rest.is_empty())
+    let mut rest = name;
+    std::iter::from_fn(move || {
+        let (suffix, &length) = (rest, rest.first()?);
+        rest = rest.get(usize::from(length) + 1..).filter(|_| length != 0).unwrap_or(&[]);
+        Some(suffix)
     })
 }

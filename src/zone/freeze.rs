@@ -20,7 +20,8 @@ pub(super) struct Builder<'d> {
 
 /// A node to be written.
 struct Node<'d> {
-    name: &'d [u8],
+    /// Its name without the apex.
+    below_apex: &'d [u8],
     tag: Tag,
     standing: Standing,
     service: Option<ServiceId>,
@@ -79,14 +80,26 @@ impl<'d> Builder<'d> {
 
     fn node(&mut self, name: &'d [u8]) -> (u32, bool) {
         let tag = tag(name);
-        if let Some(node) = self.index.find(tag, |node| self.nodes[node as usize].name == name) {
+        let below_apex = &name[..name.len() - self.data.apex().as_wire().len()];
+        if let Some(node) = self.index.find(tag, |node| self.nodes[node as usize].below_apex == below_apex) {
             return (node, false);
         }
         let node = u32::try_from(self.nodes.len()).expect("memory ends before");
         let standing = standing(self.data, name);
         let (service, wildcard) = (None, None);
         let (first, count, rrsets, place, rrsets_place) = (0, 0, 0, 0, 0);
-        self.nodes.push(Node { name, tag, standing, service, wildcard, first, count, rrsets, place, rrsets_place });
+        self.nodes.push(Node {
+            below_apex,
+            tag,
+            standing,
+            service,
+            wildcard,
+            first,
+            count,
+            rrsets,
+            place,
+            rrsets_place,
+        });
         self.index.add(tag, node);
         (node, true)
     }
@@ -94,9 +107,11 @@ impl<'d> Builder<'d> {
     /// The zone; none where places in it would not fit their integers.
     pub(super) fn finish(mut self) -> Option<ZoneTree> {
         let slots = slots_for(self.nodes.len());
-        let end = self.lay_out(slots * SLOT)?;
+        let apex = self.data.apex().as_wire();
+        let end = self.lay_out(slots * SLOT + 1 + apex.len())?;
         let mut arena = Vec::with_capacity(end);
         self.write_slots(&mut arena, slots);
+        write_name(&mut arena, apex);
         for node in &self.nodes {
             self.write_node(&mut arena, node);
         }
@@ -141,8 +156,7 @@ impl<'d> Builder<'d> {
     }
 
     fn write_node(&self, arena: &mut Vec<u8>, node: &Node<'d>) {
-        arena.push(u8::try_from(node.name.len()).expect("a name has 255 octets at the most"));
-        arena.extend(node.name);
+        write_name(arena, node.below_apex);
         let service = if node.service.is_some() { HAS_SERVICE } else { 0 };
         let wildcard = if node.wildcard.is_some() { HAS_WILDCARD } else { 0 };
         let long = if node.is_long() { IS_LONG } else { 0 };
@@ -168,13 +182,18 @@ impl Node<'_> {
     /// Octets of the node: length, name, mark, service, wildcard, RRsets.
     fn octets(&self) -> usize {
         let optional = usize::from(self.service.is_some()) + usize::from(self.wildcard.is_some());
-        1 + self.name.len() + 1 + 4 * optional + if self.is_long() { 4 } else { self.rrsets }
+        1 + self.below_apex.len() + 1 + 4 * optional + if self.is_long() { 4 } else { self.rrsets }
     }
 
     /// Do its RRsets stand behind all nodes?
     fn is_long(&self) -> bool {
         self.rrsets > SHORT
     }
+}
+
+fn write_name(arena: &mut Vec<u8>, name: &[u8]) {
+    arena.push(u8::try_from(name.len()).expect("a name has 255 octets at the most"));
+    arena.extend(name);
 }
 
 fn negative_ttl(data: &ZoneData) -> u32 {

@@ -57,10 +57,10 @@ fn fold(one: u64, other: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// Slots of a table that is to hold so many entries: at most two thirds are taken, so that a look-up
+/// Slots of a table that is to hold so many entries: at most four fifths are taken, so that a look-up
 /// ends soon.
 pub(super) fn slots_for(entries: usize) -> usize {
-    (entries + entries / 2 + 1).next_power_of_two()
+    (entries + entries / 4 + 1).next_power_of_two()
 }
 
 /// An open-addressing table: tags → numbers that the owner of the table gives a meaning.

@@ -8,8 +8,10 @@
 //! name in one zone; following aliases and asking services is the answer's work. [`Zones`] finds the
 //! zone.
 //!
-//! Record data is read by crate `domain`, one entry a time: its reader cannot go on after an error,
-//! and we want all of them, with the place of each token.
+//! Usual records are read straight away (`quick`), so that a million take a second; all others, and
+//! whatever seems wrong, by crate `domain`, one entry a time: its reader cannot go on after an error,
+//! and we want all of them, with the place of each token. The look-up form of a zone is one piece of
+//! memory ([`ZoneTree`] draws it, `freeze` writes it).
 
 mod build;
 mod check;

@@ -21,9 +21,10 @@ use crate::model::{Name, ServiceId, prefetch};
 /// big-endian, places are octets of the arena:
 ///
 /// ```text
-/// arena: slot… node… rrsets…   the apex is the first node
+/// arena: slot… apex node… rrsets…     the first node is the apex's
 /// slot:  tag 4, place 4        of a node; 0: empty; open addressing
-/// node:  length 1, name, mark 1, [service 4], [place of its wildcard 4], rrsets or their place 4
+/// apex:  length 1, name
+/// node:  length 1, name without the apex, mark 1, [service 4], [place of its wildcard 4], rrsets or their place 4
 /// rrsets: how many 2, RRset…   sorted by type
 /// RRset: type 2, records 2, TTL 4, length 2, (RDLENGTH 2, RDATA)…
 /// ```
@@ -45,7 +46,7 @@ pub(super) const IS_LONG: u8 = 16;
 pub(super) const SHORT: usize = 64;
 /// Of a zone with so many slots a look-up is likely to touch the first octets only.
 const FEW_SLOTS: u32 = 32;
-const FIRST: usize = 512;
+const FIRST: usize = 320;
 
 /// A name that exists: a view of its zone.
 #[derive(Clone, Copy)]
@@ -129,19 +130,19 @@ impl ZoneTree {
     #[inline]
     #[must_use]
     pub fn apex(&self) -> &[u8] {
-        self.name_at(self.apex_place())
+        self.name_at(self.slots as usize * SLOT)
     }
 
     /// The SOA RRset: one record.
     #[must_use]
     pub fn soa(&self) -> RRset<'_> {
-        self.node_at(self.apex_place()).rrset(rtype::SOA).expect("reading asked for a SOA")
+        self.apex_node().rrset(rtype::SOA).expect("reading asked for a SOA")
     }
 
     /// The NS RRset of the apex.
     #[must_use]
     pub fn ns(&self) -> RRset<'_> {
-        self.node_at(self.apex_place()).rrset(rtype::NS).expect("reading asked for NS")
+        self.apex_node().rrset(rtype::NS).expect("reading asked for NS")
     }
 
     /// Seconds that a negative answer may be kept, and the TTL of the SOA in it: the smaller of the
@@ -169,9 +170,9 @@ impl ZoneTree {
     }
 
     /// Every node with its lower-cased wire name, in no order.
-    pub fn nodes(&self) -> impl Iterator<Item = (&[u8], Node<'_>)> {
-        let places = (0..self.slots).map(|slot| self.slot(slot).1).filter(|&place| place != 0);
-        places.map(|place| (self.name_at(place as usize), self.node_at(place as usize)))
+    pub fn nodes(&self) -> impl Iterator<Item = (Box<[u8]>, Node<'_>)> {
+        let places = (0..self.slots).map(|slot| self.slot(slot).1 as usize).filter(|&place| place != 0);
+        places.map(|place| ([self.name_at(place), self.apex()].concat().into(), self.node_at(place)))
     }
 
     /// The node of exactly that lower-cased wire name.
@@ -179,11 +180,12 @@ impl ZoneTree {
     #[must_use]
     pub fn node(&self, name: &[u8]) -> Option<Node<'_>> {
         let (tag, mask) = (tag(name), self.slots - 1);
+        let below_apex = name.strip_suffix(self.apex())?;
         let mut slot = tag & mask;
         loop {
             match self.slot(slot) {
                 (_, 0) => return None,
-                (other, place) if other == tag && self.name_at(place as usize) == name => {
+                (other, place) if other == tag && self.name_at(place as usize) == below_apex => {
                     return Some(self.node_at(place as usize));
                 }
                 _ => slot = (slot + 1) & mask,
@@ -222,9 +224,8 @@ impl ZoneTree {
         (Tag::from_be_bytes(take(&mut slot)), u32::from_be_bytes(take(&mut slot)))
     }
 
-    #[inline]
-    fn apex_place(&self) -> usize {
-        self.slots as usize * SLOT
+    fn apex_node(&self) -> Node<'_> {
+        self.node_at(self.slots as usize * SLOT + 1 + self.apex().len())
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! The zones that a server is authoritative for.
 
 use super::data::suffixes;
-use super::hash::{Tag, tag};
+use super::hash::{Tag, slots_for, tag};
 use super::tree::ZoneTree;
 use crate::model::ZoneId;
 
@@ -15,7 +15,7 @@ pub struct Zones {
     /// Where each zone stands, by its id.
     places: Box<[u32]>,
     /// Bit *n* is set where an apex has *n* labels: names of other depths are not probed.
-    depths: u128,
+    depths: [u64; 2],
 }
 
 #[derive(Clone, Debug)]
@@ -29,11 +29,12 @@ impl Zones {
     /// The set of these zones; `ZoneId` indexes into them. Their apexes differ.
     #[must_use]
     pub fn new(zones: Vec<ZoneTree>) -> Self {
-        let mut slots: Box<[Option<Slot>]> = vec![None; (zones.len() + zones.len() / 4 + 1).next_power_of_two()].into();
+        let mut slots: Box<[Option<Slot>]> = vec![None; slots_for(zones.len())].into();
         let mut places = Vec::with_capacity(zones.len());
-        let mut depths = 0;
+        let mut depths = [0; 2];
         for (at, tree) in zones.into_iter().enumerate() {
-            depths |= 1 << (suffixes(tree.apex()).count() - 1);
+            let depth = suffixes(tree.apex()).count() - 1;
+            depths[depth / 64] |= 1 << (depth % 64);
             let tag = tag(tree.apex());
             let mut place = tag as usize & (slots.len() - 1);
             while slots[place].is_some() {
@@ -49,31 +50,38 @@ impl Zones {
     /// `qname` is in lower-cased, uncompressed wire form.
     #[must_use]
     pub fn find_zone(&self, qname: &[u8]) -> Option<(ZoneId, &ZoneTree)> {
-        let mut depth = suffixes(qname).count();
-        let mut above = suffixes(qname);
-        loop {
-            let suffix = above.next()?;
-            depth -= 1;
-            // Only octets that are no name have more than 127 labels.
-            let slot = if depth < 128 && self.depths >> depth & 1 != 0 { self.probe(suffix) } else { None };
-            if let Some(slot) = slot {
-                return Some((slot.id, &slot.tree));
-            }
-        }
+        let slot = self.probe(qname, |slot, suffix| slot.tree.apex() == suffix)?;
+        Some((slot.id, &slot.tree))
     }
 
+    /// Begins to bring near what [`Zones::find_zone`] and [`ZoneTree::find`] will ask for. For each
+    /// query of a batch before the first is looked up, their waits for memory are one.
+    pub fn prefetch(&self, qname: &[u8]) {
+        let _ = self.probe(qname, |_, _| true); // the first candidate is nearly always the one
+    }
+
+    /// The zone with the longest apex that has the tag of a suffix of the name and `is` the one, by
+    /// that suffix. Candidates are being brought near.
     #[inline]
-    fn probe(&self, apex: &[u8]) -> Option<&Slot> {
-        let (tag, mask) = (tag(apex), self.slots.len() - 1);
-        let mut place = tag as usize & mask;
-        while let Some(slot) = &self.slots[place] {
-            if slot.tag == tag {
-                slot.tree.prefetch();
-                if slot.tree.apex() == apex {
-                    return Some(slot);
-                }
+    fn probe(&self, qname: &[u8], is: impl Fn(&Slot, &[u8]) -> bool) -> Option<&Slot> {
+        let mut depth = suffixes(qname).count();
+        for suffix in suffixes(qname) {
+            depth -= 1;
+            // Only octets that are no name have more than 127 labels.
+            if self.depths.get(depth / 64).is_none_or(|depths| depths >> (depth % 64) & 1 == 0) {
+                continue;
             }
-            place = (place + 1) & mask;
+            let (tag, mask) = (tag(suffix), self.slots.len() - 1);
+            let mut place = tag as usize & mask;
+            while let Some(slot) = &self.slots[place] {
+                if slot.tag == tag {
+                    slot.tree.prefetch();
+                    if is(slot, suffix) {
+                        return Some(slot);
+                    }
+                }
+                place = (place + 1) & mask;
+            }
         }
         None
     }
