@@ -59,8 +59,8 @@ pub fn decide(
     let facts = Here { plan, endpoints, location, estimate_ms };
     let mut ranker = Ranker::new(plan, endpoints, family, plan.policy.preferences.len());
     let order = ranker.rank(location, &facts);
-    let (choice, preference) = Settler::new(plan, states.iter().copied()).settle_by(order);
-    let settled = Settled::of(choice, plan, endpoints);
+    let outcome = Settler::new(plan, states.iter().copied()).settle(order);
+    let settled = Settled::of(outcome.choice, plan, endpoints);
     let fenced = allowed(plan, endpoints, family, location);
     let candidate = |member: Member| {
         let endpoint = &endpoints[plan.members[member.index()].index()];
@@ -79,6 +79,7 @@ pub fn decide(
         }
     };
     let candidates = (0..plan.members.len()).map(Member::at).map(candidate).collect();
+    let preference = outcome.preference.map(usize::from);
     Decision { order: order.into(), settled, preference, candidates }
 }
 
@@ -299,9 +300,13 @@ mod tests {
             states in prop::collection::vec(prop::option::of(
                 prop_oneof![Just(State::Up), Just(State::Degraded), Just(State::Unknown), Just(State::Down)]), 8),
             client: u32,
+            near in 1f32..20.0,
         ) {
             let (plan, endpoints) = plan(8, policy);
+            let ms: Vec<f32> = ms.into_iter().map(|ms| ms / near).collect();
             let decision = decide(&plan, &endpoints, Family::V4, &location, &ms, &states);
+            let merged = Settler::new(&plan, states.iter().copied()).settle(decision.order.merged(&plan).view());
+            prop_assert_eq!(&Settled::of(merged.choice, &plan, &endpoints), &decision.settled);
             let fenced = allowed(&plan, &endpoints, Family::V4, &location);
             for member in answering(&decision.settled) {
                 prop_assert!(fenced.contains(&member));

@@ -19,6 +19,7 @@
 //! reaches; then every set of failures is answered exactly, and still without a number.
 
 mod decide;
+mod merge;
 mod order;
 mod rank;
 mod settle;
@@ -27,5 +28,5 @@ mod spread;
 pub use decide::{Candidate, Decision, decide};
 pub use order::{Order, OrderBuf, Shape};
 pub use rank::{Facts, FenceClass, Ranker, allowed};
-pub use settle::{Choice, Few, Settled, Settler};
+pub use settle::{Choice, Few, Outcome, Settled, Settler};
 pub use spread::{Client, ClientKey, MAX_SHARES, Share, Split, client_key, pick, pick_share, salt};

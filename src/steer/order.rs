@@ -1,6 +1,7 @@
 //! What ranking leaves: an order, flat, so that a plan's thousands of them lie in one piece of memory.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::model::Member;
 
@@ -24,6 +25,11 @@ impl Shape {
         Self { members: octet(members), by_cost, preferences: octet(preferences) }
     }
 
+    /// Does cost play a part?
+    pub(super) fn by_cost(self) -> bool {
+        self.by_cost
+    }
+
     /// Octets an order.
     #[must_use]
     pub fn stride(self) -> usize {
@@ -37,6 +43,11 @@ impl Shape {
     /// Where the `index`-th list by rank begins: ranked, tie, budget, cost.
     fn list_at(self, index: usize) -> usize {
         1 + index * usize::from(self.members)
+    }
+
+    /// Where the `place`-th preference begins: its index, then its reaches.
+    fn preference_at(self, place: usize) -> usize {
+        self.preferences_at() + 1 + place * self.entry()
     }
 
     fn preferences_at(self) -> usize {
@@ -168,6 +179,25 @@ impl<'a> Writer<'a> {
         Self { shape, count, octets }
     }
 
+    /// The order in `octets`, to be changed.
+    pub(super) fn of(shape: Shape, octets: &'a mut [u8]) -> Self {
+        Self { shape, count: octets[0].into(), octets }
+    }
+
+    /// Puts these ranks into the order of members.
+    pub(super) fn sort(&mut self, range: Range<usize>) {
+        for rank in range.clone() {
+            let mut at = rank;
+            while at > range.start && self.ranks()[at - 1] > self.ranks()[at] {
+                self.ranks().swap(at - 1, at);
+                if self.shape.by_cost {
+                    self.cost().swap(at - 1, at);
+                }
+                at -= 1;
+            }
+        }
+    }
+
     pub(super) fn ranks(&mut self) -> &mut [u8] {
         self.list(0)
     }
@@ -187,10 +217,22 @@ impl<'a> Writer<'a> {
     /// Adds a preference: the list of its reaches.
     pub(super) fn preference(&mut self, index: usize) -> &mut [u8] {
         let at = self.shape.preferences_at();
-        let start = at + 1 + usize::from(self.octets[at]) * self.shape.entry();
+        let place = self.preferences();
         self.octets[at] += 1;
-        self.octets[start] = u8::try_from(index).expect("the configuration bounds preferences");
-        &mut self.octets[start + 1..=start + self.count]
+        self.octets[self.shape.preference_at(place)] =
+            u8::try_from(index).expect("the configuration bounds preferences");
+        self.reach(place)
+    }
+
+    /// How many preferences it has.
+    pub(super) fn preferences(&self) -> usize {
+        if self.shape.preferences == 0 { 0 } else { self.octets[self.shape.preferences_at()].into() }
+    }
+
+    /// The reaches of the `place`-th of them.
+    pub(super) fn reach(&mut self, place: usize) -> &mut [u8] {
+        let start = self.shape.preference_at(place) + 1;
+        &mut self.octets[start..start + self.count]
     }
 
     fn list(&mut self, index: usize) -> &mut [u8] {
@@ -202,8 +244,8 @@ impl<'a> Writer<'a> {
 /// An order of its own.
 #[derive(Clone)]
 pub struct OrderBuf {
-    shape: Shape,
-    octets: Box<[u8]>,
+    pub(super) shape: Shape,
+    pub(super) octets: Box<[u8]>,
 }
 
 impl OrderBuf {

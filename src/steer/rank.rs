@@ -1,5 +1,6 @@
 //! Fence and rank: what of a decision does not depend on health.
 
+use super::merge::merge;
 use super::order::{Order, Shape, Writer};
 use crate::model::{Endpoint, Family, FenceMask, FenceUnknown, Location, Member, Plan, Within};
 
@@ -105,6 +106,19 @@ impl<'a> Ranker<'a> {
     /// The order of the plan for clients at `location`, of which the rest is in `facts`.
     #[must_use]
     pub fn rank(&mut self, location: &Location, facts: &impl Facts) -> Order<'_> {
+        self.write(location, facts);
+        Order::new(self.shape, &self.octets)
+    }
+
+    /// The one that stands for all that settle alike.
+    #[must_use]
+    pub fn rank_merged(&mut self, location: &Location, facts: &impl Facts) -> Order<'_> {
+        self.write(location, facts);
+        merge(self.plan, self.shape, &mut self.octets);
+        Order::new(self.shape, &self.octets)
+    }
+
+    fn write(&mut self, location: &Location, facts: &impl Facts) {
         let class = self.class(location);
         let members = &mut self.classes[class].1;
         self.keys.clear();
@@ -137,7 +151,6 @@ impl<'a> Ranker<'a> {
                 reach(&self.ms, budget_ms, order.preference(index));
             }
         }
-        Order::new(self.shape, &self.octets)
     }
 
     fn class(&mut self, location: &Location) -> usize {

@@ -86,6 +86,25 @@ impl Settled {
     }
 }
 
+/// What an order comes to, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Who answers now.
+    pub choice: Choice,
+    /// Has it members, but none that is better than down?
+    pub exhausted: bool,
+    /// The preference that decided, as an index into `Policy::preferences`.
+    pub preference: Option<u8>,
+}
+
+/// So many members may answer at once.
+pub(super) fn room(plan: &Plan) -> usize {
+    match plan.policy.spread {
+        Spread::Multivalue(count) => usize::from(count),
+        Spread::Sticky | Spread::Random => MAX_SHARES,
+    }
+}
+
 /// The level of members that have no address.
 const NOWHERE: u8 = State::Down as u8 + 1;
 
@@ -117,16 +136,12 @@ impl<'a> Settler<'a> {
             members.iter().for_each(|member| bits[member.index() / 64] |= 1 << (member.index() % 64));
             bits
         };
-        let room = match plan.policy.spread {
-            Spread::Multivalue(count) => usize::from(count),
-            Spread::Sticky | Spread::Random => MAX_SHARES,
-        };
         Self {
             plan,
             levels,
             best: levels.into_iter().min().unwrap_or(NOWHERE),
             preferred: plan.policy.preferences.iter().map(|preference| bits(&preference.members)).collect(),
-            room,
+            room: room(plan),
         }
     }
 
@@ -140,32 +155,21 @@ impl<'a> Settler<'a> {
     /// which the configuration has checked to lie inside every fence.
     #[inline]
     #[must_use]
-    pub fn settle(&self, order: Order<'_>) -> Choice {
-        self.settle_by(order).0
-    }
-
-    /// Has the order members, but none that is better than down?
-    #[inline]
-    #[must_use]
-    pub fn is_exhausted(&self, order: Order<'_>) -> bool {
-        self.best_of(order).0 >= State::Down as u8 && !order.is_empty()
-    }
-
-    /// The same as [`Self::settle`], with the preference that decided: an index into
-    /// `Policy::preferences`.
-    #[inline]
-    pub(super) fn settle_by(&self, order: Order<'_>) -> (Choice, Option<usize>) {
+    pub fn settle(&self, order: Order<'_>) -> Outcome {
         let (best, fastest) = self.best_of(order);
         if best < State::Down as u8 {
             // Up, or degraded where none is up, and so on: only members in the best state there is.
             return self.choose(order, best, fastest);
         }
+        let without = |choice| Outcome { choice, exhausted: !order.is_empty(), preference: None };
         match self.plan.policy.when_none {
             // Who has an address is down: as if all of those were up.
-            WhenNone::IgnoreHealth if best == State::Down as u8 => self.choose(order, best, fastest),
-            WhenNone::Endpoint(member) if self.levels[member.index()] < NOWHERE => (Choice::One(member), None),
-            WhenNone::Nodata => (Choice::Nodata, None),
-            WhenNone::IgnoreHealth | WhenNone::Endpoint(_) | WhenNone::Servfail => (Choice::Servfail, None),
+            WhenNone::IgnoreHealth if best == State::Down as u8 => {
+                Outcome { exhausted: true, ..self.choose(order, best, fastest) }
+            }
+            WhenNone::Endpoint(member) if self.levels[member.index()] < NOWHERE => without(Choice::One(member)),
+            WhenNone::Nodata => without(Choice::Nodata),
+            WhenNone::IgnoreHealth | WhenNone::Endpoint(_) | WhenNone::Servfail => without(Choice::Servfail),
         }
     }
 
@@ -185,14 +189,15 @@ impl<'a> Settler<'a> {
         (best, first)
     }
 
-    /// Chooses among the ranks of this level, the first of which is `fastest`; and by which preference.
+    /// Chooses among the ranks of this level, the first of which is `fastest`.
     #[inline]
-    fn choose(&self, order: Order<'_>, level: u8, fastest: usize) -> (Choice, Option<usize>) {
-        let ranks = order.ranks();
-        if order.is_plain() && usize::from(order.tie()[fastest]) == fastest {
-            return (Choice::One(Member(ranks[fastest])), None);
+    fn choose(&self, order: Order<'_>, level: u8, fastest: usize) -> Outcome {
+        let (ranks, tie) = (order.ranks(), order.tie());
+        if order.is_plain() {
+            let few = self.tied(ranks, fastest, tie[fastest].into(), |rank| self.is_at(ranks[rank], level));
+            return Outcome { choice: few.into(), exhausted: false, preference: None };
         }
-        let usable = |rank: usize| self.levels[usize::from(ranks[rank])] == level;
+        let usable = |rank: usize| self.is_at(ranks[rank], level);
         let named = |preference: usize, rank: usize| {
             let member = usize::from(ranks[rank]);
             self.preferred[preference][member / 64] & 1 << (member % 64) != 0
@@ -208,21 +213,41 @@ impl<'a> Settler<'a> {
             None => (None, fastest, ranks.len() - 1),
         };
         let in_tier = |rank: usize| usable(rank) && preference.is_none_or(|preference| named(preference, rank));
-        let chosen = match order.costs() {
-            // The cheapest of the tier within the budget of its fastest.
+        let few = match order.costs() {
             Some((budget, cost)) => {
-                let near = first..=last.min(usize::from(budget[first]));
-                near.filter(|&rank| in_tier(rank)).min_by_key(|&rank| (cost[rank], rank)).unwrap_or(first)
+                // The cheapest of the tier within the budget of its fastest; who ties with it at the same cost.
+                let near = (first..=last.min(budget[first].into())).filter(|&rank| in_tier(rank));
+                let chosen = near.min_by_key(|&rank| (cost[rank], rank)).unwrap_or(first);
+                let same = |rank: usize| in_tier(rank) && cost[rank] == cost[chosen];
+                self.tied(ranks, chosen, last.min(tie[chosen].into()), same)
             }
-            None => first,
+            None => self.tied(ranks, first, last.min(tie[first].into()), in_tier),
         };
-        // Those that tie with it share, at the same cost where cost counts.
-        let same_cost = |rank: usize| order.costs().is_none_or(|(_, cost)| cost[rank] == cost[chosen]);
-        let mut few = Few::of(ranks[chosen]);
-        let behind = chosen + 1..=last.min(usize::from(order.tie()[chosen]));
-        let ties = behind.filter(|&rank| in_tier(rank) && same_cost(rank)).take(self.room - 1);
-        ties.for_each(|rank| few.push(ranks[rank]));
-        let choice = if few.count == 1 { Choice::One(Member(ranks[chosen])) } else { Choice::Several(few) };
-        (choice, preference)
+        Outcome { choice: few.into(), exhausted: false, preference: preference.map(|preference| preference as u8) }
+    }
+
+    /// The member at rank `chosen` with those behind it, up to `last`, that may share with it.
+    #[inline]
+    fn tied(&self, ranks: &[u8], chosen: usize, last: usize, shares: impl Fn(usize) -> bool) -> Few {
+        let (mut few, mut rank) = (Few::of(ranks[chosen]), chosen);
+        while rank < last && usize::from(few.count) < self.room {
+            rank += 1;
+            if shares(rank) {
+                few.push(ranks[rank]);
+            }
+        }
+        few
+    }
+
+    #[inline]
+    fn is_at(&self, member: u8, level: u8) -> bool {
+        self.levels[usize::from(member)] == level
+    }
+}
+
+impl From<Few> for Choice {
+    #[inline]
+    fn from(few: Few) -> Self {
+        if few.count == 1 { Self::One(Member(few.octets as u8)) } else { Self::Several(few) }
     }
 }

@@ -1,30 +1,14 @@
 //! A hash of short keys by multiplication. They are of our own making, so none is made to collide.
 
-use std::hash::Hasher;
-
 /// Multiplies and folds.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Fold(u64);
+pub(super) struct Fold(pub(super) u64);
 
-impl Hasher for Fold {
-    fn write(&mut self, octets: &[u8]) {
-        let (words, rest) = octets.as_chunks::<8>();
-        words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));
-        if !rest.is_empty() {
-            let mut word = [0; 8];
-            word[..rest.len()].copy_from_slice(rest);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-
+impl Fold {
     #[inline]
-    fn write_u64(&mut self, word: u64) {
+    pub(super) fn word(&mut self, word: u64) {
         let product = u128::from(self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = product as u64 ^ (product >> 64) as u64 ^ self.0.rotate_left(23);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
@@ -32,6 +16,12 @@ impl Hasher for Fold {
 #[inline]
 pub(super) fn fold(octets: &[u8]) -> u64 {
     let mut fold = Fold::default();
-    fold.write(octets);
-    fold.finish()
+    let (words, rest) = octets.as_chunks::<8>();
+    words.iter().for_each(|word| fold.word(u64::from_le_bytes(*word)));
+    if !rest.is_empty() {
+        let mut word = [0; 8];
+        word[..rest.len()].copy_from_slice(rest);
+        fold.word(u64::from_le_bytes(word));
+    }
+    fold.0
 }

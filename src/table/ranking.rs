@@ -42,7 +42,7 @@ impl Ranking {
         let mut builder = Builder::new(ranker.shape());
         for (index, location) in survey.locations.iter().enumerate() {
             let barred = fences.barred(location)?;
-            let order = ranker.rank(location, &At(&facts, index));
+            let order = ranker.rank_merged(location, &At(&facts, index));
             if let Some(member) = order.members().find(|member| barred[member.index()]) {
                 return Err(fence_crossed(plan, endpoints, location, member, file));
             }

@@ -41,8 +41,9 @@ impl Settling {
         let orders = ranking.orders();
         let count = orders.len();
         let settle = |order| {
-            exhausted = exhausted || settler.is_exhausted(order);
-            known.index(settler.settle(order))
+            let outcome = settler.settle(order);
+            exhausted |= outcome.exhausted;
+            known.index(outcome.choice)
         };
         let by_order = Indices::new(orders.map(settle), count);
         let distinct = known.list.into_iter().map(|choice| Settled::of(choice, plan, endpoints)).collect();

@@ -1,7 +1,6 @@
 //! Plans that rank alike share their orders: within one configuration, and from one to the next.
 
 use std::collections::HashMap;
-use std::hash::Hasher as _;
 
 use super::fold::Fold;
 use super::ranking::Rankings;
@@ -42,14 +41,14 @@ impl InConfig<'_> {
     fn hash(self) -> u64 {
         let mut hash = Fold::default();
         for endpoint in self.members() {
-            hash.write_u64(u64::from(endpoint.site.coordinates.latitude.to_bits()));
-            hash.write_u64(
+            hash.word(u64::from(endpoint.site.coordinates.latitude.to_bits()));
+            hash.word(
                 u64::from(endpoint.bias_ms.to_bits()) << 32 | u64::from(endpoint.site.coordinates.longitude.to_bits()),
             );
         }
-        hash.write_u64(self.plan.policy.fences.len() as u64);
-        hash.write_u64(self.plan.policy.tie_ms.to_bits().into());
-        hash.finish()
+        hash.word(self.plan.policy.fences.len() as u64);
+        hash.word(self.plan.policy.tie_ms.to_bits().into());
+        hash.0
     }
 
     /// Is everything the same that ranking reads?

@@ -6,8 +6,8 @@ use crate::latency;
 use crate::model::{Endpoint, EndpointId, Location, Member, Place, PlaceSet, Plan, Site};
 use crate::steer::Facts;
 
-/// Estimates are kept for at most so many sites at a time (an octet a location times four each): more than
-/// clouds have. Where endpoints stand at more, those of a plan are worked out anew.
+/// Estimates are kept for at most so many sites at a time, four octets a location each: more than the clouds
+/// have regions. Where endpoints stand at more, they are worked out anew from time to time.
 const MAX_SITES: usize = 1024;
 
 /// Estimates by site, and who lies in the places that preferences and costs name.
@@ -131,4 +131,59 @@ impl Facts for At<'_> {
 #[inline]
 fn holds(place: &[u64], location: usize) -> bool {
     place[location / 64] & 1 << (location % 64) != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        Addresses, Coordinates, Cost, FenceUnknown, MAX_MEMBERS, Policy, Spread, WhenNone, built_in_regions,
+    };
+
+    fn endpoint(number: usize) -> Endpoint {
+        let mut site = Site::from(&built_in_regions()[0]);
+        site.region = format!("region-{number}").into();
+        site.coordinates = Coordinates::new(number as f32 / 100.0, 7.0).unwrap();
+        Endpoint {
+            name: "".into(),
+            site,
+            addresses: Addresses::Fixed(Vec::new()),
+            bias_ms: 0.0,
+            weight: 100,
+            cost: Cost::default(),
+            probes: Vec::new(),
+            probe_target: None,
+        }
+    }
+
+    #[test]
+    fn however_many_sites_there_are_each_plan_gets_its_own() {
+        let endpoints: Vec<Endpoint> = (0..MAX_SITES + 2 * MAX_MEMBERS).map(endpoint).collect();
+        let policy = Policy {
+            fences: Vec::new(),
+            fence_unknown: FenceUnknown::Strictest,
+            preferences: Vec::new(),
+            cost_budget_ms: 0.0,
+            tie_ms: 0.0,
+            spread: Spread::Sticky,
+            when_none: WhenNone::IgnoreHealth,
+        };
+        let ids: Vec<EndpointId> = (0..endpoints.len()).map(EndpointId::at).collect();
+        let plan = |members: &[EndpointId]| Plan { members: members.to_vec(), policy: policy.clone() };
+        let plans: Vec<Plan> = ids.chunks(MAX_MEMBERS).chain([&ids[..MAX_MEMBERS]]).map(plan).collect();
+        let at = |latitude| Location { coordinates: Coordinates::new(latitude, 100.0), ..Location::default() };
+        let locations = [at(-30.0), at(50.0)];
+        let mut survey = Survey::new(&locations, &endpoints);
+        for plan in &plans {
+            survey.prepare(plan);
+            assert!(survey.estimates.len() <= MAX_SITES);
+            let facts = survey.of(plan);
+            for (member, id) in plan.members.iter().enumerate() {
+                for (index, location) in locations.iter().enumerate() {
+                    let expected = latency::expected_ms(location, &endpoints[id.index()].site);
+                    assert_eq!(At(&facts, index).estimate_ms(Member::at(member)), expected);
+                }
+            }
+        }
+    }
 }

@@ -236,7 +236,8 @@ fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> {
             let states: Vec<_> = plan.members.iter().map(|&id| snapshot.standing(id).state(family)).collect();
             let decision = steer::decide(plan, &config.endpoints, family, location, &estimates, &states);
             let order = table.order(family, at);
-            prop_assert_eq!(table.ranked(family, order), decision.order.view());
+            let merged = decision.order.merged(plan);
+            prop_assert_eq!(table.ranked(family, order), merged.view());
             let addresses = |shares: &[steer::Share]| -> Vec<Vec<IpAddr>> {
                 let member = |share: &steer::Share| plan.members[share.member.index()];
                 shares.iter().map(|share| snapshot.standing(member(share)).answerable(family)).collect()
