@@ -233,6 +233,14 @@ mod tests {
     }
 
     #[test]
+    fn who_is_faster_of_those_that_tie_does_not_show() {
+        let (plan, endpoints) = plan(3, Policy { tie_ms: 3.0, ..policy() });
+        let settled =
+            |ms: [f32; 3]| decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &[Some(State::Up); 3]).settled;
+        assert_eq!(settled([10.0, 11.0, 12.0]), settled([12.0, 10.0, 11.0]), "not even by the 256th part left over");
+    }
+
+    #[test]
     fn states_are_used_in_order() {
         let (plan, endpoints) = plan(4, policy());
         let ms = [1.0, 2.0, 3.0, 4.0];

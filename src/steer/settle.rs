@@ -51,7 +51,7 @@ impl Few {
     }
 
     /// Them.
-    pub fn members(self) -> impl ExactSizeIterator<Item = Member> + Clone {
+    pub fn members(self) -> impl ExactSizeIterator<Item = Member> {
         self.octets.to_le_bytes().into_iter().take(self.count.into()).map(Member)
     }
 }

@@ -29,23 +29,27 @@ pub struct Split {
 }
 
 impl Split {
-    /// Divides clients over `members` (1..=[`MAX_SHARES`]) by their endpoints' weights.
+    /// Divides clients over `members` (1..=[`MAX_SHARES`]) by their endpoints' weights, whichever is first.
     ///
     /// # Panics
     /// When there are none, or too many: the caller has chosen them.
     #[must_use]
-    pub fn new(plan: &Plan, endpoints: &[Endpoint], members: impl ExactSizeIterator<Item = Member> + Clone) -> Self {
-        assert!((1..=MAX_SHARES).contains(&members.len()), "a split has one to four members");
+    pub fn new(plan: &Plan, endpoints: &[Endpoint], members: impl ExactSizeIterator<Item = Member>) -> Self {
+        let count = members.len();
+        assert!((1..=MAX_SHARES).contains(&count), "a split has one to four members");
+        let mut list = [Member(0); MAX_SHARES];
+        list.iter_mut().zip(members).for_each(|(place, member)| *place = member);
+        let list = &mut list[..count];
+        list.sort_unstable();
         let endpoint = |member: Member| &endpoints[plan.members[member.index()].index()];
         let mut weights = [0; MAX_SHARES];
-        for (weight, member) in weights.iter_mut().zip(members.clone()) {
-            *weight = endpoint(member).weight;
-        }
-        let parts = apportion(&weights[..members.len()]);
-        let share = |(member, parts)| Share { member, parts, salt: salt(&endpoint(member).name) };
-        Self::of(members.zip(parts).map(share))
+        weights.iter_mut().zip(&*list).for_each(|(weight, &member)| *weight = endpoint(member).weight);
+        let parts = apportion(&weights[..count]);
+        let share = |(&member, parts)| Share { member, parts, salt: salt(&endpoint(member).name) };
+        Self::of(list.iter().zip(parts).map(share))
     }
 
+    /// Of shares by member.
     fn of(list: impl Iterator<Item = Share>) -> Self {
         let mut split =
             Self { shares: [Share { member: Member(0), parts: 0, salt: 0 }; MAX_SHARES], count: 0, even: false };
@@ -53,7 +57,6 @@ impl Split {
             *place = share;
             split.count += 1;
         }
-        split.shares[..usize::from(split.count)].sort_unstable_by_key(|share| share.member);
         let parts = split.shares[0].parts;
         split.even = parts.is_power_of_two() && split.shares().iter().all(|share| share.parts == parts);
         split
