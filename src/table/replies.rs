@@ -62,7 +62,7 @@ struct Known {
 
 impl Known {
     fn new() -> Self {
-        Self { single: [0; 256], slots: vec![0; 64], list: Vec::with_capacity(32) }
+        Self { single: [0; 256], slots: vec![0; 64], list: Vec::with_capacity(64) }
     }
 
     #[inline]
@@ -132,9 +132,10 @@ impl Replies {
         entry: impl Fn(Member) -> &'a EndpointEntry + Copy,
     ) -> Self {
         let lines = settling.distinct.iter().map(shares).sum();
+        let splits = settling.distinct.iter().filter(|settled| shares(settled) > 0).count();
         let mut building = Building {
             ready: vec![Ready::SLOW; settling.distinct.len()],
-            splits: Vec::new(),
+            splits: Vec::with_capacity(splits),
             images: Vec::with_capacity(lines),
         };
         building.ready.reserve_exact(lines);
