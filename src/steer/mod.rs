@@ -17,6 +17,8 @@
 //! list can express that, with two or with a cost budget it cannot (taking away the fastest member may
 //! bring a preferred one within its budget). So an order keeps, for each rank, how far down each budget
 //! reaches; then every set of failures is answered exactly, and still without a number.
+//!
+//! The compiler keeps one order for all that settle alike (`merge`).
 
 mod decide;
 mod merge;

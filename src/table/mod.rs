@@ -5,10 +5,16 @@
 //! Health             ──with_standings─────▶ Snapshot'   (shares what did not change)
 //! ```
 //!
-//! A steered answer is a chain of look-ups: name → [`ServiceEntry`] → [`PlanTable`]: location →
-//! `OrderId` → [`Reply`] → [`Image`]. Orders depend on places, estimates and fences alone, so a verdict
-//! leaves them as they are; it only changes what each order of the plans that hold the endpoint comes
-//! to ([`Snapshot::with_standings`]).
+//! A steered answer is a chain of look-ups: name → [`ServiceEntry`] → [`PlanTable`]: address → `OrderId`
+//! (by the plan's own trie, else by location) → [`Ready`], a line to copy, or for what does not fit one
+//! [`Reply`] → [`Image`]. Orders depend on places, estimates and fences alone, so a verdict leaves them as
+//! they are; it only changes what each order of the plans that hold the endpoint comes to
+//! ([`Snapshot::with_standings`]).
+//!
+//! **Compiling.** `survey` works out once what is the same for all plans: estimates by site and location.
+//! `ranking` ranks a plan for every location into one arena; `reuse` finds plans that rank alike, in this
+//! configuration or the one before. `tries` gives the busiest plans tries, within `geo_memory`. `replies`
+//! settles orders.
 
 mod chunks;
 mod compile;
