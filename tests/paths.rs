@@ -242,7 +242,7 @@ fn every_image_is_read_by_hickory() {
         for (name, node) in zone.nodes() {
             for rtype in node.rrsets().map(|rrset| rrset.rtype).chain([1, 28, 65]) {
                 let mut query = vec![0, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-                query.extend_from_slice(name);
+                query.extend_from_slice(&name);
                 query.extend(rtype.to_be_bytes());
                 query.extend([0, 1]);
                 let address = Ipv4Addr::LOCALHOST.into();

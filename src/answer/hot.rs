@@ -53,9 +53,9 @@ struct Fixed {
 fn fixed_answers(snapshot: &Snapshot) -> Vec<Fixed> {
     let (mut fixed, uncounted) = (Vec::new(), Cells::default());
     for (index, zone) in snapshot.parts.zones.iter().enumerate() {
-        let mut names: Vec<&[u8]> = zone.nodes().map(|(name, _)| name).filter(|name| name.len() <= HOT_NAME).collect();
+        let mut names: Vec<_> = zone.nodes().map(|(name, _)| name).filter(|name| name.len() <= HOT_NAME).collect();
         names.sort_unstable(); // so that all nodes keep the same ones
-        for name in names {
+        for name in &names {
             if fixed.len() >= MAX_FIXED {
                 return fixed;
             }
