@@ -3,7 +3,7 @@
 //! ```text
 //! pass 1  read: header, name (folded), type, OPT, client subnet     fetch the name's line
 //! pass 2  find: Steered | Static | Unknown                          fetch the root of the plan's trie
-//! pass 3                                        fetch the trie's node and the service's counter
+//! pass 3  begin the trie's look-up                                  fetch its node and the service's counter
 //! pass 4  finish: copy the image behind the question, then OPT; whatever else: `respond`
 //! ```
 //! Each pass goes over the whole batch, so that what it fetches comes near while the others are worked
@@ -19,9 +19,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Asker, Transport, respond};
-use crate::model::{Family, PlanId, Spread};
+use crate::geo::{Begun, Merged};
+use crate::model::{Family, OrderId, Spread};
 use crate::steer::{self, Client};
-use crate::table::{Cells, FoldedName, HOT_BLOCK, HOT_NAME, Hit, PlanTable, Ready, ReadyKind, Snapshot, fold};
+use crate::table::{
+    Cells, FoldedName, HOT_BLOCK, HOT_NAME, Hit, HotService, PlanTable, Ready, ReadyKind, Snapshot, fold,
+};
 use crate::wire::{ADVERTISED_UDP_SIZE, BATCH, Batch, HEADER_LENGTH, LONGEST, SLOT};
 
 /// Where a location came from; indexes `Snapshot::location_counter`.
@@ -33,7 +36,7 @@ const FROM_NOTHING: usize = 2;
 const OPT_LENGTH: usize = 11;
 /// Octets of the longest client subnet option, its head included.
 const SUBNET_LENGTH: usize = 24;
-const OPTION_CLIENT_SUBNET: [u8; 2] = [0, 8];
+const OPTION_CLIENT_SUBNET: u32 = 8;
 /// QTYPE and QCLASS.
 const QUESTION_TAIL: usize = 4;
 
@@ -50,7 +53,7 @@ struct Other {
     random: u64,
 }
 
-/// A query between the passes.
+/// A query, read.
 #[derive(Clone, Copy)]
 struct Job {
     name: FoldedName,
@@ -58,8 +61,7 @@ struct Job {
     name_length: u8,
     rtype: u16,
     /// Its line in the table of names.
-    place: u32,
-    hit: Hit,
+    place: usize,
     client: Place,
     opt: Opt,
 }
@@ -84,13 +86,29 @@ struct Opt {
     subnet: [u8; SUBNET_LENGTH],
 }
 
+/// What a query asks for, found.
+enum Found<'s> {
+    Steered(Steered<'s>),
+    Static(u32),
+    Unknown,
+}
+
+/// A query for a service.
+struct Steered<'s> {
+    service: &'s HotService,
+    plan: &'s PlanTable,
+    trie: Option<&'s Merged>,
+    begun: Begun,
+    ttl: u32,
+    family: Family,
+}
+
 const NO_OPT: Opt = Opt { is_there: false, flags: 0, subnet_length: 0, subnet: [0; SUBNET_LENGTH] };
 const NO_JOB: Job = Job {
     name: [0; HOT_NAME / 8],
     name_length: 0,
     rtype: 0,
     place: 0,
-    hit: Hit::Unknown,
     client: Place { address: 0, is_v6: false, source: 0 },
     opt: NO_OPT,
 };
@@ -135,27 +153,32 @@ impl Batches {
         let count = batch.count.min(BATCH);
         let Self { jobs, other } = self;
         let jobs = &mut jobs[..count];
+        let mut found = [const { Found::Unknown }; BATCH];
+        let found = &mut found[..count];
         let Batch { slots, lengths, clients, begun, .. } = batch;
         let (slots, lengths, clients) = (&mut slots[..count], &mut lengths[..count], &clients[..count]);
-        for (((job, slot), &length), client) in jobs.iter_mut().zip(slots.iter()).zip(lengths.iter()).zip(clients) {
-            job.read(slot, length.into(), client);
-            let place = snapshot.hot.place(&job.name);
-            job.place = place as u32;
-            snapshot.hot.prefetch(place);
-        }
         // Loops and no `for_each`: a closure would be compiled apart, without the processor's features.
-        for job in jobs.iter_mut() {
-            job.find(snapshot);
+        for (((job, slot), &length), client) in jobs.iter_mut().zip(slots.iter()).zip(lengths.iter()).zip(clients) {
+            if !job.read(slot, length.into(), client) {
+                job.name_length = 0;
+            }
+            job.place = snapshot.hot.place(&job.name);
+            snapshot.hot.prefetch(job.place);
         }
-        for job in jobs.iter() {
-            job.prefetch_node(snapshot, cells);
+        for (job, found) in jobs.iter().zip(found.iter_mut()) {
+            *found = job.find(snapshot);
         }
-        for (((job, slot), length), client) in jobs.iter().zip(slots).zip(lengths).zip(clients) {
+        for (job, found) in jobs.iter().zip(found.iter_mut()) {
+            if let Found::Steered(steered) = found {
+                steered.begin(job.client, cells);
+            }
+        }
+        for ((((job, found), slot), length), client) in jobs.iter().zip(found).zip(slots).zip(lengths).zip(clients) {
             *begun += 1;
-            let answered = match job.hit {
-                Hit::Steered(service, plan, ttl) => job.steered(snapshot, cells, (service, plan, ttl), slot),
-                Hit::Static(answer) => job.fixed(snapshot, cells, answer, slot),
-                Hit::Unknown => None,
+            let answered = match found {
+                Found::Steered(steered) => job.steered(snapshot, cells, steered, slot),
+                Found::Static(answer) => job.fixed(snapshot, cells, *answer, slot),
+                Found::Unknown => None,
             };
             let answered = answered.unwrap_or_else(|| other.respond(snapshot, cells, client, slot, (*length).into()));
             *length = answered as u16; // a slot is shorter than 65,536 octets
@@ -184,54 +207,53 @@ impl Other {
 }
 
 impl Job {
-    /// Pass 1. What is not plain has a name of no octets from here on.
+    /// Pass 1; false: it is not plain.
     #[inline(always)]
-    fn read(&mut self, slot: &[u8; SLOT], length: usize, client: &SocketAddr) {
-        self.name_length = 0;
-        self.hit = Hit::Unknown;
+    fn read(&mut self, slot: &[u8; SLOT], length: usize, client: &SocketAddr) -> bool {
         let window: &[u8; HOT_NAME] = slot[HEADER_LENGTH..].first_chunk().expect("a slot is longer");
         let name_length = 1 + first_zero(window);
         let end = HEADER_LENGTH + name_length + QUESTION_TAIL;
         // Not a response, QUERY; one question; at most one additional record and no other.
-        let is_plain = slot[2] & 0xf8 == 0 && slot[4..11] == [0, 1, 0, 0, 0, 0, 0] && slot[11] <= 1;
+        let is_plain = slot[2] & 0xf8 == 0 && u64_at(slot, 4) & !1 == 1 << 48;
         if !is_plain || name_length > HOT_NAME || length < end {
-            return;
+            return false;
         }
-        let tail: &[u8; QUESTION_TAIL] = slot[end - QUESTION_TAIL..].first_chunk().expect("it ends inside");
-        if tail[2..] != [0, 1] {
-            return;
+        let tail = u32_at(slot, end - QUESTION_TAIL);
+        if tail as u16 != 1 {
+            return false;
         }
         self.client = Place::of(client);
-        self.opt.is_there = slot[11] == 1;
+        self.opt.is_there = slot[HEADER_LENGTH - 1] == 1;
+        self.opt.subnet_length = 0;
         let is_read = if self.opt.is_there { self.read_opt(slot, end, length) } else { end == length };
         // IPv4-mapped addresses are looked up as IPv4, with lengths of IPv6.
         if !is_read || self.client.is_mapped() {
-            return;
+            return false;
         }
-        self.rtype = u16::from_be_bytes([tail[0], tail[1]]);
+        self.rtype = (tail >> 16) as u16;
         self.name = fold(window, name_length);
         self.name_length = name_length as u8;
+        true
     }
 
     /// The record at `at`, which ends with the message; false: it is not plain.
     #[inline(always)]
     fn read_opt(&mut self, slot: &[u8; SLOT], at: usize, length: usize) -> bool {
-        let Some(fixed) = slot[at..].first_chunk::<OPT_LENGTH>() else { return false };
-        let options = usize::from(u16::from_be_bytes([fixed[9], fixed[10]]));
-        // The root's, OPT, version 0.
-        if fixed[..3] != [0, 0, 41] || fixed[6] != 0 || at + OPT_LENGTH + options != length || length > LONGEST {
+        let (mut at, fixed) = (at + OPT_LENGTH, u64_at(slot, at));
+        let options = u32_at(slot, at - 4) as u16;
+        // The root's, OPT, of any size and response code, version 0, of any flags.
+        let is_plain = fixed & 0xffff_ff00_0000_ff00 == 41 << 40;
+        if !is_plain || at + usize::from(options) != length || length > LONGEST {
             return false;
         }
-        self.opt.flags = fixed[7] & 0x80;
-        self.opt.subnet_length = 0;
-        let mut at = at + OPT_LENGTH;
+        self.opt.flags = fixed as u8 & 0x80;
         while at < length {
-            let head: &[u8; 4] = slot[at..].first_chunk().expect("a slot goes on behind the longest message");
-            let end = at + 4 + usize::from(u16::from_be_bytes([head[2], head[3]]));
+            let head = u32_at(slot, at);
+            let end = at + 4 + usize::from(head as u16);
             if end > length {
                 return false;
             }
-            if head[..2] == OPTION_CLIENT_SUBNET && !self.read_subnet(slot, at, end) {
+            if head >> 16 == OPTION_CLIENT_SUBNET && !self.read_subnet(slot, at, end) {
                 return false;
             }
             at = end;
@@ -243,63 +265,55 @@ impl Job {
     #[inline(always)]
     fn read_subnet(&mut self, slot: &[u8; SLOT], at: usize, end: usize) -> bool {
         let option: &[u8; SUBNET_LENGTH] = slot[at..].first_chunk().expect("a slot goes on behind the longest message");
-        let (family, source) = (u16::from_be_bytes([option[4], option[5]]), option[6]);
-        let octets = source.div_ceil(8);
-        let is_plain = option[7] == 0 && end - at == 8 + usize::from(octets) && self.opt.subnet_length == 0;
-        self.opt.subnet = *option;
-        self.opt.subnet_length = (end - at) as u8;
+        // Its family, source and scope.
+        let (prefix, source) = (u32_at(option, 4), option[6]);
+        let octets = usize::from(source.div_ceil(8));
+        if prefix as u8 != 0 || end - at != 8 + octets || self.opt.subnet_length != 0 {
+            return false;
+        }
         // What the octets given hold, and the part of it within the source, must be the same.
-        let (address, is_clean) = match family {
+        let (is_v6, address, is_clean) = match prefix >> 16 {
             1 if (1..=32).contains(&source) => {
-                let given = u32::from_be_bytes(*option[8..].first_chunk().expect("sixteen octets"));
-                let known = given & u32::MAX << (32 - source);
-                (known.into(), given & u32::MAX << (32 - 8 * octets) == known)
+                let given = u32_at(option, 8);
+                let beyond = (u64::from(u32::MAX) << 32 >> (8 * octets)) as u32 & u32::MAX >> (source - 1) >> 1;
+                (false, u128::from(given & u32::MAX << (32 - source)), given & beyond == 0)
             }
             2 if (1..=128).contains(&source) => {
                 let given = u128::from_be_bytes(*option[8..].first_chunk().expect("sixteen octets"));
                 let known = given & u128::MAX << (128 - u32::from(source));
-                (known, given & u128::MAX << (128 - 8 * u32::from(octets)) == known)
+                (true, known, given & u128::MAX << (128 - 8 * octets) == known)
             }
             _ => return false,
         };
-        self.client = Place { address, is_v6: family == 2, source };
-        is_plain && is_clean
+        self.opt.subnet = *option;
+        self.opt.subnet_length = (end - at) as u8;
+        self.client = Place { address, is_v6, source };
+        is_clean
     }
 
     /// Pass 2.
     #[inline(always)]
-    fn find(&mut self, snapshot: &Snapshot) {
+    fn find<'s>(&self, snapshot: &'s Snapshot) -> Found<'s> {
         if self.name_length == 0 {
-            return;
+            return Found::Unknown;
         }
-        self.hit = snapshot.hot.find(self.place as usize, &self.name, self.name_length.into(), self.rtype);
-        if let Hit::Steered(service, plan, _) = self.hit {
-            crate::model::prefetch(snapshot.hot.service(service));
-            if let Some(trie) = snapshot.plan_table(plan).trie(self.family()) {
-                match self.client.is_v6 {
-                    false => trie.prefetch_root_v4(self.client.address as u32),
-                    true => trie.prefetch_root_v6(self.client.address),
+        match snapshot.hot.find(self.place, &self.name, self.name_length.into(), self.rtype) {
+            Hit::Steered(service, plan, ttl) if snapshot.steering => {
+                let (service, plan) = (snapshot.hot.service(service), snapshot.plan_table(plan));
+                let family = if self.rtype == 1 { Family::V4 } else { Family::V6 };
+                let trie = plan.trie(family);
+                crate::model::prefetch(service);
+                if let Some(trie) = trie {
+                    match self.client.is_v6 {
+                        false => trie.prefetch_v4(self.client.address as u32),
+                        true => trie.prefetch_v6(self.client.address),
+                    }
                 }
+                Found::Steered(Steered { service, plan, trie, begun: Begun::default(), ttl, family })
             }
+            Hit::Static(answer) => Found::Static(answer),
+            Hit::Steered(..) | Hit::Unknown => Found::Unknown,
         }
-    }
-
-    /// Pass 3.
-    #[inline(always)]
-    fn prefetch_node(&self, snapshot: &Snapshot, cells: &Cells) {
-        let Hit::Steered(service, plan, _) = self.hit else { return };
-        cells.prefetch(snapshot.hot.service(service).counter);
-        if let Some(trie) = snapshot.plan_table(plan).trie(self.family()) {
-            match self.client.is_v6 {
-                false => trie.prefetch_node_v4(self.client.address as u32),
-                true => trie.prefetch_node_v6(self.client.address),
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn family(&self) -> Family {
-        if self.rtype == 1 { Family::V4 } else { Family::V6 }
     }
 
     /// Pass 4, a service's answer; none: the other path gives it.
@@ -308,19 +322,15 @@ impl Job {
         &self,
         snapshot: &Snapshot,
         cells: &Cells,
-        (service, plan, ttl): (u32, PlanId, u32),
+        steered: &Steered<'_>,
         slot: &mut [u8; SLOT],
     ) -> Option<usize> {
-        if !snapshot.steering {
-            return None;
-        }
-        let plan = snapshot.plan_table(plan);
-        let (family, by_subnet) = (self.family(), self.opt.subnet_length > 0);
-        let (order, mut scope, located) = self.locate(snapshot, plan, family);
+        let &Steered { service, plan, family, .. } = steered;
+        let by_subnet = self.opt.subnet_length > 0;
+        let (order, mut scope, located) = steered.locate(snapshot, self.client);
         if scope > self.client.source {
             return None; // a prefix that several leaves share
         }
-        let service = snapshot.hot.service(service);
         let mut ready = plan.ready(family, order);
         if ready.kind == ReadyKind::Split {
             ready = self.pick(plan, family, ready, service.salt)?;
@@ -331,7 +341,7 @@ impl Job {
         }
         let at = HEADER_LENGTH + usize::from(self.name_length) + QUESTION_TAIL;
         slot[at..at + ready.octets.len()].copy_from_slice(&ready.octets);
-        let ttl = ttl.min(ready.ttl).to_be_bytes();
+        let ttl = steered.ttl.min(ready.ttl).to_be_bytes();
         let (mut record, size) = (at, if family == Family::V4 { 16 } else { 28 });
         for _ in 0..ready.records {
             slot[record + 6..record + 10].copy_from_slice(&ttl);
@@ -349,25 +359,6 @@ impl Job {
         Some(self.put_opt(slot, at + usize::from(ready.length), scope))
     }
 
-    /// The order, the length of its leaf, and whether the place is known.
-    #[inline(always)]
-    fn locate(&self, snapshot: &Snapshot, plan: &PlanTable, family: Family) -> (crate::model::OrderId, u8, bool) {
-        match plan.trie(family) {
-            Some(trie) => {
-                let (value, length) = match self.client.is_v6 {
-                    false => trie.get_v4(self.client.address as u32),
-                    true => trie.get_v6(self.client.address),
-                };
-                let (order, located) = PlanTable::decode(value);
-                (order, length, located)
-            }
-            None => {
-                let placed = plan.place(&snapshot.parts.geo, family, self.client.ip(), self.client.source);
-                (placed.order, placed.length, placed.located)
-            }
-        }
-    }
-
     /// Whom of those that share this client gets.
     #[inline(always)]
     fn pick<'s>(&self, plan: &'s PlanTable, family: Family, ready: &Ready, salt: u64) -> Option<&'s Ready> {
@@ -376,8 +367,7 @@ impl Job {
         }
         let (split, first) = plan.split(family, ready.index);
         let client = if self.opt.subnet_length > 0 { Client::Subnet } else { Client::Resolver };
-        let member = steer::pick(split, steer::client_key(salt, client(self.client.ip())));
-        let share = split.shares().iter().position(|share| share.member == member)?;
+        let share = steer::pick_share(split, steer::client_key(salt, client(self.client.ip())));
         Some(plan.ready_at(family, first + share as u32))
     }
 
@@ -403,10 +393,9 @@ impl Job {
     fn head(&self, slot: &mut [u8; SLOT], flags: [u8; 2], counts: [u16; 3]) {
         slot[2] = flags[0] | slot[2] & 1;
         slot[3] = flags[1];
-        let additional = counts[2] + u16::from(self.opt.is_there);
-        for (at, count) in [(6, counts[0]), (8, counts[1]), (10, additional)] {
-            slot[at..at + 2].copy_from_slice(&count.to_be_bytes());
-        }
+        let [answers, authority, additional] = counts.map(u64::from);
+        let counts = 1 << 48 | answers << 32 | authority << 16 | (additional + u64::from(self.opt.is_there));
+        slot[4..HEADER_LENGTH].copy_from_slice(&counts.to_be_bytes());
     }
 
     /// The OPT record where the query had one, with its client subnet (RFC 7871 §7.2.1); the length of the whole.
@@ -415,14 +404,46 @@ impl Job {
         if !self.opt.is_there {
             return at;
         }
-        let [high, low] = ADVERTISED_UDP_SIZE.to_be_bytes();
-        let fixed = [0, 0, 41, high, low, 0, 0, self.opt.flags, 0, 0, self.opt.subnet_length];
-        slot[at..at + OPT_LENGTH].copy_from_slice(&fixed);
+        let fixed = 41 << 40 | u64::from(ADVERTISED_UDP_SIZE) << 24 | u64::from(self.opt.flags);
+        slot[at..at + 8].copy_from_slice(&fixed.to_be_bytes());
         let at = at + OPT_LENGTH;
-        let mut subnet = self.opt.subnet;
-        subnet[7] = scope;
-        slot[at..at + SUBNET_LENGTH].copy_from_slice(&subnet);
+        slot[at - 3..at].copy_from_slice(&[0, 0, self.opt.subnet_length]);
+        slot[at..at + SUBNET_LENGTH].copy_from_slice(&self.opt.subnet);
+        slot[at + 7] = scope; // behind the message's end where there is no subnet
         at + usize::from(self.opt.subnet_length)
+    }
+}
+
+impl Steered<'_> {
+    /// Pass 3.
+    #[inline(always)]
+    fn begin(&mut self, client: Place, cells: &Cells) {
+        cells.prefetch(self.service.counter);
+        if let Some(trie) = self.trie {
+            self.begun = match client.is_v6 {
+                false => trie.begin_v4(client.address as u32),
+                true => trie.begin_v6(client.address),
+            };
+        }
+    }
+
+    /// The order, the length of its leaf, and whether the place is known.
+    #[inline(always)]
+    fn locate(&self, snapshot: &Snapshot, client: Place) -> (OrderId, u8, bool) {
+        match self.trie {
+            Some(trie) => {
+                let (value, length) = match client.is_v6 {
+                    false => trie.finish_v4(self.begun, client.address as u32),
+                    true => trie.finish_v6(self.begun, client.address),
+                };
+                let (order, located) = PlanTable::decode(value);
+                (order, length, located)
+            }
+            None => {
+                let placed = self.plan.place(&snapshot.parts.geo, self.family, client.ip(), client.source);
+                (placed.order, placed.length, placed.located)
+            }
+        }
     }
 }
 
@@ -444,6 +465,18 @@ impl Place {
     fn ip(&self) -> IpAddr {
         if self.is_v6 { Ipv6Addr::from(self.address).into() } else { Ipv4Addr::from(self.address as u32).into() }
     }
+}
+
+/// The big-endian number at `at`, all of which is inside.
+#[inline(always)]
+fn u64_at(octets: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(*octets[at..].first_chunk().expect("a slot goes on behind the longest message"))
+}
+
+/// As [`u64_at`].
+#[inline(always)]
+fn u32_at(octets: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(*octets[at..].first_chunk().expect("a slot goes on behind the longest message"))
 }
 
 /// Where the first zero octet lies; the length where there is none.

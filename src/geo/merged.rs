@@ -13,6 +13,10 @@ pub struct Merged {
     v6: Trie<u128>,
 }
 
+/// A look-up whose first step is done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Begun(u32);
+
 impl Merged {
     /// `mapped` is the location of the leaf whose space is looked up as IPv4: it gets a value that nothing else
     /// has, so that no scope reaches over it.
@@ -55,28 +59,44 @@ impl Merged {
         }
     }
 
-    /// Begins to fetch what the first step of a look-up reads.
+    /// Begins to fetch what [`Self::begin_v4`] reads.
     #[inline(always)]
-    pub fn prefetch_root_v4(&self, address: u32) {
+    pub fn prefetch_v4(&self, address: u32) {
         self.v4.prefetch_root(address);
     }
 
-    /// Begins to fetch what the second step reads; the first step's is read for it.
-    #[inline(always)]
-    pub fn prefetch_node_v4(&self, address: u32) {
-        self.v4.prefetch_node(address);
-    }
-
     /// As for IPv4.
     #[inline(always)]
-    pub fn prefetch_root_v6(&self, address: u128) {
+    pub fn prefetch_v6(&self, address: u128) {
         self.v6.prefetch_root(address);
     }
 
+    /// The first step of a look-up, which begins to fetch what the others read.
+    #[inline(always)]
+    #[must_use]
+    pub fn begin_v4(&self, address: u32) -> Begun {
+        Begun(self.v4.begin(address))
+    }
+
     /// As for IPv4.
     #[inline(always)]
-    pub fn prefetch_node_v6(&self, address: u128) {
-        self.v6.prefetch_node(address);
+    #[must_use]
+    pub fn begin_v6(&self, address: u128) -> Begun {
+        Begun(self.v6.begin(address))
+    }
+
+    /// What [`Self::get_v4`] says of the same address, from the first step on.
+    #[inline(always)]
+    #[must_use]
+    pub fn finish_v4(&self, begun: Begun, address: u32) -> (u32, u8) {
+        self.v4.finish(begun.0, address)
+    }
+
+    /// As for IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub fn finish_v6(&self, begun: Begun, address: u128) -> (u32, u8) {
+        self.v6.finish(begun.0, address)
     }
 
     /// Memory, in octets.

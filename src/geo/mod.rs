@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use database::{Database, TraceStep, trace};
-pub use merged::Merged;
+pub use merged::{Begun, Merged};
 pub use record::{Point, Record};
 
 use crate::model::{Location, LocationId, PlaceSet, Problem};

@@ -75,13 +75,14 @@ impl<A: Address> Trie<A> {
         }
     }
 
-    /// Begins to fetch the node below that.
+    /// The first step of a look-up: its table's entry. Begins to fetch the node below it.
     #[inline(always)]
-    pub(super) fn prefetch_node(&self, address: A) {
+    pub(super) fn begin(&self, address: A) -> u32 {
         let entry = self.table_entry(address);
         if entry & DOWN != 0 {
             self.lines.prefetch((entry & !DOWN) as usize);
         }
+        entry
     }
 
     /// Memory, in octets.
@@ -92,7 +93,12 @@ impl<A: Address> Trie<A> {
     /// The value and length of the leaf around an address.
     #[inline(always)]
     pub(super) fn get(&self, address: A) -> (u32, u8) {
-        let entry = self.table_entry(address);
+        self.finish(self.table_entry(address), address)
+    }
+
+    /// The same, from the entry that [`Self::begin`] found.
+    #[inline(always)]
+    pub(super) fn finish(&self, entry: u32, address: A) -> (u32, u8) {
         if entry & DOWN == 0 {
             return (entry & MAX_VALUE, (entry >> LENGTH_SHIFT) as u8);
         }

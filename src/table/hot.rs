@@ -1,6 +1,7 @@
 //! Names that are answered at once: what the batched path looks up, in one cache line a name.
 //!
-//! Open addressing over the folded name, half full at most. Who asks cannot choose what lies in the
+//! Open addressing over the folded name, half full at most, services first: they are found in one
+//! line nearly always. Who asks cannot choose what lies in the
 //! table, only the operator can, so the hash needs no seed; an entry that would lie more than
 //! [`FARTHEST`] lines from its place is left out, and its name is answered the slow way. So is every
 //! name that is not here: the table is a copy of what the zones say, never a source.
@@ -99,21 +100,20 @@ impl Hot {
     #[inline(always)]
     #[must_use]
     pub fn place(&self, name: &FoldedName) -> usize {
-        hash(name) as usize & (self.lines.len() - 1)
+        place(name, self.lines.len())
     }
 
     /// Begins to fetch the line at a place.
     #[inline(always)]
     pub fn prefetch(&self, place: usize) {
-        crate::model::prefetch(&self.lines[place & (self.lines.len() - 1)]);
+        crate::model::prefetch(&self.lines[place]);
     }
 
     /// What there is for a folded name of `length` octets, at its place, and a type.
     #[inline(always)]
     #[must_use]
     pub fn find(&self, place: usize, name: &FoldedName, length: usize, rtype: u16) -> Hit {
-        for step in 0..FARTHEST {
-            let line = &self.lines[(place + step) & (self.lines.len() - 1)];
+        for line in &self.lines[place..place + FARTHEST] {
             if line.length == 0 {
                 return Hit::Unknown;
             }
@@ -167,7 +167,7 @@ impl HotBuilder {
     /// Room for so many entries.
     #[must_use]
     pub fn with_room(entries: usize) -> Self {
-        let lines = vec![FREE; (entries * 2).next_power_of_two()].into_boxed_slice();
+        let lines = vec![FREE; entries * 2 + FARTHEST].into_boxed_slice();
         let known = std::collections::HashMap::new();
         Self { lines, services: Vec::new(), answers: Vec::new(), octets: Vec::new(), known }
     }
@@ -204,13 +204,12 @@ impl HotBuilder {
         let mut octets = [0; HOT_NAME];
         octets[..name.len()].copy_from_slice(name);
         let folded = fold(&octets, name.len());
-        let place = hash(&folded) as usize;
-        let mask = self.lines.len() - 1;
-        let free = (0..FARTHEST).map(|step| (place + step) & mask).find(|&at| self.lines[at].length == 0);
-        // One line stays free at the least, so that every search ends.
-        let Some(at) = free.filter(|_| mask > 0) else { return false };
-        self.lines[at] = Line { name: folded, length: name.len() as u8, ..line };
-        true
+        let place = place(&folded, self.lines.len());
+        let free = self.lines[place..place + FARTHEST].iter_mut().find(|line| line.length == 0);
+        free.is_some_and(|free| {
+            *free = Line { name: folded, length: name.len() as u8, ..line };
+            true
+        })
     }
 
     /// The table.
@@ -260,18 +259,22 @@ static MASKS: [FoldedName; HOT_NAME + 1] = {
     masks
 };
 
-/// Multiplies and folds, six words at once.
+/// The first of the [`FARTHEST`] lines, of `lines`, that may hold a name: multiply-shift hashing of its words
+/// (Dietzfelbinger 1996), the highest bits of the sum brought into the range.
 #[inline(always)]
-fn hash(name: &FoldedName) -> u64 {
-    let fold = |a: u64, b: u64| {
-        let product = u128::from(a) * u128::from(b);
-        product as u64 ^ (product >> 64) as u64
-    };
-    // Odd words of 2⁶⁴ over the roots of 2, 3, 5, …: no structure of their own.
-    let first = fold(name[0] ^ 0x9e37_79b9_7f4a_7c15, name[1] ^ 0xb504_f333_f9de_6485);
-    let second = fold(name[2] ^ 0x93cd_3a2c_8198_e269, name[3] ^ 0x727c_9716_ffb7_64d5);
-    let third = fold(name[4] ^ 0x60c2_9ad4_0d1b_1b0b, name[5] ^ 0x5eaf_0cb8_61d8_8f2d);
-    fold(first ^ second.rotate_left(23) ^ third.rotate_left(41), 0x9e37_79b9_7f4a_7c15)
+fn place(name: &FoldedName, lines: usize) -> usize {
+    // Odd words of 2⁶⁴ over the golden ratio and the roots of 2, 3, 5, …: no structure of their own.
+    const WORDS: FoldedName = [
+        0x9e37_79b9_7f4a_7c15,
+        0xb504_f333_f9de_6485,
+        0x93cd_3a2c_8198_e269,
+        0x727c_9716_ffb7_64d5,
+        0x60c2_9ad4_0d1b_1b0b,
+        0x5eaf_0cb8_61d8_8f2d,
+    ];
+    let sum = (0..HOT_NAME / 8).fold(0u64, |sum, at| sum.wrapping_add(name[at].wrapping_mul(WORDS[at])));
+    let homes = lines - (FARTHEST - 1);
+    (u128::from(sum) * homes as u128 >> 64) as usize
 }
 
 #[cfg(test)]
