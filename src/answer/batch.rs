@@ -18,6 +18,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use arrayvec::ArrayVec;
+
 use super::{Asker, Transport, respond};
 use crate::geo::{Begun, Merged};
 use crate::model::{Family, OrderId, Spread};
@@ -36,7 +38,10 @@ const FROM_NOTHING: usize = 2;
 const OPT_LENGTH: usize = 11;
 /// Octets of the longest client subnet option, its head included.
 const SUBNET_LENGTH: usize = 24;
-const OPTION_CLIENT_SUBNET: u32 = 8;
+const OPTION_CLIENT_SUBNET: u64 = 8;
+/// The second half of a client subnet's head, its source left out.
+const V4_SCOPE_0: u32 = 1 << 16;
+const V6_SCOPE_0: u32 = 2 << 16;
 /// QTYPE and QCLASS.
 const QUESTION_TAIL: usize = 4;
 
@@ -153,8 +158,7 @@ impl Batches {
         let count = batch.count.min(BATCH);
         let Self { jobs, other } = self;
         let jobs = &mut jobs[..count];
-        let mut found = [const { Found::Unknown }; BATCH];
-        let found = &mut found[..count];
+        let mut found = ArrayVec::<Found<'_>, BATCH>::new();
         let Batch { slots, lengths, clients, begun, .. } = batch;
         let (slots, lengths, clients) = (&mut slots[..count], &mut lengths[..count], &clients[..count]);
         // Loops and no `for_each`: a closure would be compiled apart, without the processor's features.
@@ -165,15 +169,15 @@ impl Batches {
             job.place = snapshot.hot.place(&job.name);
             snapshot.hot.prefetch(job.place);
         }
-        for (job, found) in jobs.iter().zip(found.iter_mut()) {
-            *found = job.find(snapshot);
+        for job in jobs.iter() {
+            found.push(job.find(snapshot));
         }
-        for (job, found) in jobs.iter().zip(found.iter_mut()) {
+        for (job, found) in jobs.iter().zip(&mut found) {
             if let Found::Steered(steered) = found {
-                steered.begin(job.client, cells);
+                steered.begin(&job.client, cells);
             }
         }
-        for ((((job, found), slot), length), client) in jobs.iter().zip(found).zip(slots).zip(lengths).zip(clients) {
+        for ((((job, found), slot), length), client) in jobs.iter().zip(&found).zip(slots).zip(lengths).zip(clients) {
             *begun += 1;
             let answered = match found {
                 Found::Steered(steered) => job.steered(snapshot, cells, steered, slot),
@@ -248,12 +252,13 @@ impl Job {
         }
         self.opt.flags = fixed as u8 & 0x80;
         while at < length {
-            let head = u32_at(slot, at);
-            let end = at + 4 + usize::from(head as u16);
+            // Code and length; of a client subnet its family, source and scope, too.
+            let head = u64_at(slot, at);
+            let end = at + 4 + usize::from((head >> 32) as u16);
             if end > length {
                 return false;
             }
-            if head >> 16 == OPTION_CLIENT_SUBNET && !self.read_subnet(slot, at, end) {
+            if head >> 48 == OPTION_CLIENT_SUBNET && !self.read_subnet(slot, head, at, end) {
                 return false;
             }
             at = end;
@@ -263,31 +268,30 @@ impl Job {
 
     /// The client subnet option from `at` to `end` (RFC 7871 §6); false: the other path judges it.
     #[inline(always)]
-    fn read_subnet(&mut self, slot: &[u8; SLOT], at: usize, end: usize) -> bool {
-        let option: &[u8; SUBNET_LENGTH] = slot[at..].first_chunk().expect("a slot goes on behind the longest message");
-        // Its family, source and scope.
-        let (prefix, source) = (u32_at(option, 4), option[6]);
+    fn read_subnet(&mut self, slot: &[u8; SLOT], head: u64, at: usize, end: usize) -> bool {
+        let source = (head >> 8) as u8;
         let octets = usize::from(source.div_ceil(8));
-        if prefix as u8 != 0 || end - at != 8 + octets || self.opt.subnet_length != 0 {
+        if self.opt.subnet_length != 0 || end - at != 8 + octets {
             return false;
         }
-        // What the octets given hold, and the part of it within the source, must be the same.
-        let (is_v6, address, is_clean) = match prefix >> 16 {
-            1 if (1..=32).contains(&source) => {
-                let given = u32_at(option, 8);
-                let beyond = (u64::from(u32::MAX) << 32 >> (8 * octets)) as u32 & u32::MAX >> (source - 1) >> 1;
-                (false, u128::from(given & u32::MAX << (32 - source)), given & beyond == 0)
+        // The octets given, read from their end, zeros behind them; those before them are shifted out. What
+        // they hold beyond the source must be zero.
+        let is_clean = match head as u32 & 0xffff_00ff {
+            V4_SCOPE_0 if (1..=32).contains(&source) => {
+                let address = u32_at(slot, end - 4) << (32 - 8 * octets);
+                self.client = Place { address: address.into(), is_v6: false, source };
+                (u64::from(address) << source) as u32 == 0
             }
-            2 if (1..=128).contains(&source) => {
-                let given = u128::from_be_bytes(*option[8..].first_chunk().expect("sixteen octets"));
-                let known = given & u128::MAX << (128 - u32::from(source));
-                (true, known, given & u128::MAX << (128 - 8 * octets) == known)
+            V6_SCOPE_0 if (1..=128).contains(&source) => {
+                let octets_before = slot[end - 16..].first_chunk().expect("an option stands behind the header");
+                let address = u128::from_be_bytes(*octets_before) << (128 - 8 * octets);
+                self.client = Place { address, is_v6: true, source };
+                address << (source - 1) << 1 == 0
             }
             _ => return false,
         };
-        self.opt.subnet = *option;
+        self.opt.subnet = *slot[at..].first_chunk().expect("a slot goes on behind the longest message");
         self.opt.subnet_length = (end - at) as u8;
-        self.client = Place { address, is_v6, source };
         is_clean
     }
 
@@ -327,17 +331,14 @@ impl Job {
     ) -> Option<usize> {
         let &Steered { service, plan, family, .. } = steered;
         let by_subnet = self.opt.subnet_length > 0;
-        let (order, mut scope, located) = steered.locate(snapshot, self.client);
+        let (order, mut scope, located) = steered.locate(snapshot, &self.client);
         if scope > self.client.source {
             return None; // a prefix that several leaves share
         }
         let mut ready = plan.ready(family, order);
-        if ready.kind == ReadyKind::Split {
+        if ready.kind != ReadyKind::Whole {
             ready = self.pick(plan, family, ready, service.salt)?;
             scope = scope.max(if self.client.is_v6 { 48 } else { 24 });
-        }
-        if ready.kind != ReadyKind::Whole {
-            return None;
         }
         let at = HEADER_LENGTH + usize::from(self.name_length) + QUESTION_TAIL;
         slot[at..at + ready.octets.len()].copy_from_slice(&ready.octets);
@@ -359,16 +360,16 @@ impl Job {
         Some(self.put_opt(slot, at + usize::from(ready.length), scope))
     }
 
-    /// Whom of those that share this client gets.
-    #[inline(always)]
+    /// Whom of those that share this client gets. Apart, as above.
+    #[inline(never)]
     fn pick<'s>(&self, plan: &'s PlanTable, family: Family, ready: &Ready, salt: u64) -> Option<&'s Ready> {
-        if plan.plan.policy.spread == Spread::Random {
+        if ready.kind != ReadyKind::Split || plan.plan.policy.spread == Spread::Random {
             return None;
         }
         let (split, first) = plan.split(family, ready.index);
         let client = if self.opt.subnet_length > 0 { Client::Subnet } else { Client::Resolver };
         let share = steer::pick_share(split, steer::client_key(salt, client(self.client.ip())));
-        Some(plan.ready_at(family, first + share as u32))
+        Some(plan.ready_at(family, first + share as u32)).filter(|ready| ready.kind == ReadyKind::Whole)
     }
 
     /// Pass 4, an answer that depends on the question alone.
@@ -417,7 +418,7 @@ impl Job {
 impl Steered<'_> {
     /// Pass 3.
     #[inline(always)]
-    fn begin(&mut self, client: Place, cells: &Cells) {
+    fn begin(&mut self, client: &Place, cells: &Cells) {
         cells.prefetch(self.service.counter);
         if let Some(trie) = self.trie {
             self.begun = match client.is_v6 {
@@ -429,7 +430,7 @@ impl Steered<'_> {
 
     /// The order, the length of its leaf, and whether the place is known.
     #[inline(always)]
-    fn locate(&self, snapshot: &Snapshot, client: Place) -> (OrderId, u8, bool) {
+    fn locate(&self, snapshot: &Snapshot, client: &Place) -> (OrderId, u8, bool) {
         match self.trie {
             Some(trie) => {
                 let (value, length) = match client.is_v6 {
@@ -439,11 +440,15 @@ impl Steered<'_> {
                 let (order, located) = PlanTable::decode(value);
                 (order, length, located)
             }
-            None => {
-                let placed = self.plan.place(&snapshot.parts.geo, self.family, client.ip(), client.source);
-                (placed.order, placed.length, placed.located)
-            }
+            None => self.locate_by_location(snapshot, client),
         }
+    }
+
+    /// Of a plan that has no trie of its own. Apart, so that the other way keeps its registers.
+    #[inline(never)]
+    fn locate_by_location(&self, snapshot: &Snapshot, client: &Place) -> (OrderId, u8, bool) {
+        let placed = self.plan.place(&snapshot.parts.geo, self.family, client.ip(), client.source);
+        (placed.order, placed.length, placed.located)
     }
 }
 

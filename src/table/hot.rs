@@ -16,7 +16,7 @@ pub const HOT_ANSWER: usize = 384;
 /// Answers are copied by blocks of so many octets.
 pub const HOT_BLOCK: usize = 64;
 /// Lines from its place that an entry may lie.
-const FARTHEST: usize = 16;
+const FARTHEST: usize = 64;
 
 /// A name, lower-cased, padded with zeros, in little-endian words.
 pub type FoldedName = [u64; HOT_NAME / 8];
@@ -259,12 +259,12 @@ static MASKS: [FoldedName; HOT_NAME + 1] = {
     masks
 };
 
-/// The first of the [`FARTHEST`] lines, of `lines`, that may hold a name: multiply-shift hashing of its words
-/// (Dietzfelbinger 1996), the highest bits of the sum brought into the range.
+/// The first of the [`FARTHEST`] lines, of `lines`, that may hold a name: NH (RFC 4418 §5.2.2), which is a sum
+/// of products of half words, then a product whose highest bits, that depend on all, are brought into the range.
 #[inline(always)]
 fn place(name: &FoldedName, lines: usize) -> usize {
-    // Odd words of 2⁶⁴ over the golden ratio and the roots of 2, 3, 5, …: no structure of their own.
-    const WORDS: FoldedName = [
+    // Words of 2⁶⁴ over the golden ratio and the roots of 2, 3, 5, …: no structure of their own.
+    const KEY: FoldedName = [
         0x9e37_79b9_7f4a_7c15,
         0xb504_f333_f9de_6485,
         0x93cd_3a2c_8198_e269,
@@ -272,7 +272,12 @@ fn place(name: &FoldedName, lines: usize) -> usize {
         0x60c2_9ad4_0d1b_1b0b,
         0x5eaf_0cb8_61d8_8f2d,
     ];
-    let sum = (0..HOT_NAME / 8).fold(0u64, |sum, at| sum.wrapping_add(name[at].wrapping_mul(WORDS[at])));
+    let product = |at: usize| {
+        let low = (name[at] as u32).wrapping_add(KEY[at] as u32);
+        let high = ((name[at] >> 32) as u32).wrapping_add((KEY[at] >> 32) as u32);
+        u64::from(low) * u64::from(high)
+    };
+    let sum = (0..HOT_NAME / 8).fold(0u64, |sum, at| sum.wrapping_add(product(at))).wrapping_mul(KEY[0]);
     let homes = lines - (FARTHEST - 1);
     (u128::from(sum) * homes as u128 >> 64) as usize
 }
