@@ -36,7 +36,7 @@ pub(crate) fn run(smoke: bool) -> bool {
     let folder = Folder::shipped();
     let running = runtime.block_on(Running::start(folder.options())).unwrap();
     let (shared, reporter, server) = (running.shared(), running.reporter(), running.addresses()[0]);
-    let name = shared.published.load().services[0].service.name.to_string();
+    let name = shared.published.load().parts.config.services[0].name.to_string();
     let (stop, stopped) = oneshot::channel::<()>();
     let served = runtime.spawn(running.run(async { drop(stopped.await) }));
     let flips = if smoke { 10 } else { 300 };

@@ -85,7 +85,7 @@ impl Metrics {
         let endpoints: HashSet<&str> = config.endpoints.iter().map(|endpoint| &*endpoint.name).collect();
         for (key, id) in counters.iter() {
             let figure = shared.count(id);
-            match key {
+            match &key {
                 CounterKey::Endpoint(name) if !endpoints.contains(&**name) => {}
                 CounterKey::Queries(zone, _) if !zones.contains(&**zone) => {}
                 CounterKey::Queries(zone, slot) if figure > 0 => {

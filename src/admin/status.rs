@@ -151,9 +151,9 @@ impl Status {
         let endpoints = config.endpoints.iter().zip(board.endpoints());
         let endpoints = endpoints.map(|(endpoint, health)| EndpointStatus::of(endpoint, health)).collect();
         drop(board);
-        let named = |entry: &&ServiceEntry| service.is_none_or(|name| *entry.service.label == *name);
+        let named = |entry: &&ServiceEntry| service.is_none_or(|name| *snapshot.service(entry).label == *name);
         let services = snapshot.services.iter().filter(named).take(limit).map(|entry| ServiceStatus {
-            name: entry.service.label.to_string(),
+            name: snapshot.service(entry).label.to_string(),
             endpoints: snapshot
                 .plan(entry)
                 .plan

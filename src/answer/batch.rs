@@ -366,10 +366,10 @@ impl Job {
         if ready.kind != ReadyKind::Split || plan.plan.policy.spread == Spread::Random {
             return None;
         }
-        let (split, first) = plan.split(family, ready.index);
+        let split = plan.split(family, ready.index);
         let client = if self.opt.subnet_length > 0 { Client::Subnet } else { Client::Resolver };
-        let share = steer::pick_share(split, steer::client_key(salt, client(self.client.ip())));
-        Some(plan.ready_at(family, first + share as u32)).filter(|ready| ready.kind == ReadyKind::Whole)
+        let member = steer::pick(split, steer::client_key(salt, client(self.client.ip())));
+        Some(plan.ready_of(family, member)).filter(|ready| ready.kind == ReadyKind::Whole)
     }
 
     /// Pass 4, an answer that depends on the question alone.

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Asker, Transport, respond};
-use crate::model::{CounterId, Family, ServiceId, ZoneId};
+use crate::model::{CounterId, Family, ZoneId};
 use crate::table::{Cells, HOT_ANSWER, HOT_NAME, HotAnswer, HotBuilder, HotService, Snapshot, rcode_slot};
 use crate::wire::Rtype;
 use crate::zone::{Found, ZoneTree};
@@ -25,15 +25,15 @@ const ASKED_EVERYWHERE: [u16; 3] = [Rtype::A.0, Rtype::AAAA.0, HTTPS];
 pub fn with_hot(snapshot: Snapshot) -> Snapshot {
     let fixed = fixed_answers(&snapshot.steering());
     let mut builder = HotBuilder::with_room(snapshot.services.len() + fixed.len());
-    for (index, entry) in snapshot.services.iter().enumerate() {
-        let service = HotService {
-            service: ServiceId::at(index),
+    for entry in &*snapshot.services {
+        let service = snapshot.service(entry);
+        let hot = HotService {
             salt: entry.salt,
             counter: entry.counter,
-            zone_counter: snapshot.query_counters(Some(entry.service.zone))[0],
+            zone_counter: snapshot.query_counters(Some(service.zone))[0],
         };
-        if !entry.service.name.is_wildcard() {
-            builder.steered(entry.service.name.as_wire(), entry.offers, entry.service.plan, entry.ttl, service);
+        if !service.name.is_wildcard() {
+            builder.steered(service.name.as_wire(), entry.offers, service.plan, entry.ttl, hot);
         }
     }
     for Fixed { name, rtype, answer, octets } in fixed {

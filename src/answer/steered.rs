@@ -29,9 +29,9 @@ impl Resolution<'_, '_, '_> {
         let place = self.place(plan, family);
         let image = match plan.reply(family, place.order) {
             Reply::Split(index) => {
-                let (split, _) = plan.split(family, *index);
+                let split = plan.split(family, *index);
                 let key = self.client_key(service, plan.plan.policy.spread, place);
-                &plan.images(family, *index)[steer::pick_share(split, key)]
+                plan.image_of(family, steer::pick(split, key))
             }
             Reply::Whole(image) => {
                 self.scope(place.length);

@@ -219,7 +219,7 @@ fn choose(snapshot: &Snapshot, service: &ServiceEntry, location: &Location, fami
         }
     };
     Choice {
-        service: service.service.label.to_string(),
+        service: snapshot.service(service).label.to_string(),
         fences: fences(snapshot, plan, location),
         endpoints: candidates.iter().map(contender).collect(),
         outcome: outcome(offered, plan.policy.spread, &decision),

@@ -262,8 +262,8 @@ impl Control {
 
     /// Says when the clients of a service lose their last living endpoint, and when they have one again.
     fn tell_exhausted(&self, before: &Snapshot) {
-        for (entry, exhausted) in self.shared.published.load().exhaustion_changes(before) {
-            let service = &entry.service.label;
+        for (service, exhausted) in self.shared.published.load().exhaustion_changes(before) {
+            let service = &service.label;
             if exhausted {
                 error!(%service, "some of its clients have no endpoint up: when_none acts for them");
             } else {

@@ -31,4 +31,4 @@ pub use decide::{Candidate, Decision, decide};
 pub use order::{Order, OrderBuf, Shape};
 pub use rank::{Facts, FenceClass, Ranker, allowed};
 pub use settle::{Choice, Few, Outcome, Settled, Settler};
-pub use spread::{Client, ClientKey, MAX_SHARES, Share, Split, client_key, pick, pick_share, salt};
+pub use spread::{Client, ClientKey, MAX_SHARES, Share, Split, client_key, pick, salt};

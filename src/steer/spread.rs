@@ -121,24 +121,17 @@ pub fn client_key(service: u64, client: Client) -> ClientKey {
 #[inline]
 #[must_use]
 pub fn pick(split: &Split, key: ClientKey) -> Member {
-    split.shares()[pick_share(split, key)].member
-}
-
-/// The same, as an index into [`Split::shares`].
-#[inline]
-#[must_use]
-pub fn pick_share(split: &Split, key: ClientKey) -> usize {
     match split.shares() {
-        [_] => 0,
+        [only] => only.member,
         // The logarithm keeps the order of hashes, and all are divided alike: the least cost is that of the
         // largest hash.
         shares if split.even => {
             let hash = |share: &Share| mix(key.0 ^ share.salt) >> 11;
-            let (mut best, mut most) = (0, hash(&shares[0]));
-            for (index, share) in shares.iter().enumerate().skip(1) {
+            let (mut best, mut most) = (shares[0].member, hash(&shares[0]));
+            for share in &shares[1..] {
                 let hash = hash(share);
                 if hash > most {
-                    (best, most) = (index, hash);
+                    (best, most) = (share.member, hash);
                 }
             }
             best
@@ -147,10 +140,10 @@ pub fn pick_share(split: &Split, key: ClientKey) -> usize {
     }
 }
 
-fn least_cost(shares: &[Share], key: ClientKey) -> usize {
+fn least_cost(shares: &[Share], key: ClientKey) -> Member {
     let cost = |share: &Share| -unit(mix(key.0 ^ share.salt)).ln() / f64::from(share.parts);
-    let least = shares.iter().map(cost).enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b));
-    least.expect("a split is not empty").0
+    let least = shares.iter().map(|share| (cost(share), share.member)).min_by(|(a, _), (b, _)| a.total_cmp(b));
+    least.expect("a split is not empty").1
 }
 
 /// A name's salt: FNV-1a, then mixed. Seeds a service's spread and tells endpoints apart, alike on
@@ -223,7 +216,7 @@ mod tests {
     fn even_shares_pick_as_costs_do() {
         for split in [split(&[128, 128]), split(&[64, 64, 64, 64])] {
             assert!(split.even);
-            assert!(clients().all(|key| pick_share(&split, key) == least_cost(split.shares(), key)));
+            assert!(clients().all(|key| pick(&split, key) == least_cost(split.shares(), key)));
         }
     }
 

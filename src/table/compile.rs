@@ -89,8 +89,8 @@ fn rank<'a>(plan: &'a Plan, endpoints: &[Endpoint], survey: &Survey<'a>, file: &
 /// How much each plan is asked for.
 fn demands(config: &Config, services: &[ServiceEntry], before: Option<Before<'_>>) -> Vec<Demand> {
     let mut demands = vec![Demand::default(); config.plans.len()];
-    for entry in services {
-        let demand = &mut demands[entry.service.plan.index()];
+    for (service, entry) in config.services.iter().zip(services) {
+        let demand = &mut demands[service.plan.index()];
         demand.services += 1;
         demand.queries += before.map_or(0, |before| (before.count)(entry.counter));
     }

@@ -54,41 +54,59 @@ const NAMELESS: CounterId = CounterId(CELLS as u32 - 1);
 /// The names of all counters there have been. Grows over reloads, up to its bounds.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
+    /// All but those of zones.
     ids: HashMap<CounterKey, CounterId>,
-    /// Zones with counters of their own.
-    zones: usize,
+    /// The first of a zone's, which follow each other.
+    zones: HashMap<Arc<str>, CounterId>,
+    next: u32,
 }
 
 impl Counters {
     /// The id of `key`, a new one where it has none. At the bound (a million) new keys are not kept,
     /// and what they count is not shown.
     pub fn id(&mut self, key: CounterKey) -> CounterId {
-        let next = CounterId::at(self.ids.len());
-        if next == NAMELESS {
-            return self.ids.get(&key).copied().unwrap_or(NAMELESS);
+        if let CounterKey::Queries(zone, slot) = key {
+            return self.queries(&zone)[usize::from(slot)];
         }
-        *self.ids.entry(key).or_insert(next)
+        if let Some(&id) = self.ids.get(&key) {
+            return id;
+        }
+        let id = self.take(1).unwrap_or(NAMELESS);
+        if id != NAMELESS {
+            self.ids.insert(key, id);
+        }
+        id
     }
 
     /// Ids of a zone's answers by response code slot. A zone that comes when a thousand have been
     /// named shares those of [`OTHER_ZONES`].
     pub fn queries(&mut self, zone: &str) -> [CounterId; RCODE_SLOTS.len()] {
-        let named = self.ids.contains_key(&CounterKey::Queries(zone.into(), 0));
-        if !named && self.zones == MAX_ZONES {
-            return self.slots(OTHER_ZONES);
-        }
-        self.zones += usize::from(!named);
-        self.slots(zone)
+        let zone = if self.zones.len() >= MAX_ZONES && !self.zones.contains_key(zone) { OTHER_ZONES } else { zone };
+        let first = self.zones.get(zone).copied().or_else(|| {
+            let first = self.take(RCODE_SLOTS.len())?;
+            self.zones.insert(zone.into(), first);
+            Some(first)
+        });
+        std::array::from_fn(|slot| first.map_or(NAMELESS, |first| CounterId::at(first.index() + slot)))
     }
 
-    fn slots(&mut self, zone: &str) -> [CounterId; RCODE_SLOTS.len()] {
-        let zone: Arc<str> = zone.into();
-        std::array::from_fn(|slot| self.id(CounterKey::Queries(zone.clone(), slot as u8)))
+    /// The first of so many new ones.
+    fn take(&mut self, count: usize) -> Option<CounterId> {
+        let first = CounterId(self.next);
+        (first.index() + count <= NAMELESS.index()).then(|| {
+            self.next += count as u32;
+            first
+        })
     }
 
     /// All names with their ids.
-    pub fn iter(&self) -> impl Iterator<Item = (&CounterKey, CounterId)> {
-        self.ids.iter().map(|(key, &id)| (key, id))
+    pub fn iter(&self) -> impl Iterator<Item = (CounterKey, CounterId)> {
+        let of_zone = |(zone, first): (&Arc<str>, &CounterId)| {
+            let (zone, first) = (zone.clone(), first.index());
+            (0..RCODE_SLOTS.len())
+                .map(move |slot| (CounterKey::Queries(zone.clone(), slot as u8), CounterId::at(first + slot)))
+        };
+        self.ids.iter().map(|(key, &id)| (key.clone(), id)).chain(self.zones.iter().flat_map(of_zone))
     }
 }
 
@@ -151,7 +169,7 @@ mod tests {
         assert_ne!(zones[MAX_ZONES - 2], zones[MAX_ZONES - 1]);
         assert_eq!(zones[MAX_ZONES - 1], zones[MAX_ZONES]);
         let other = CounterKey::Queries(OTHER_ZONES.into(), 3);
-        assert_eq!(counters.iter().find(|(key, _)| **key == other), Some((&other, zones[MAX_ZONES][3])));
+        assert_eq!(counters.iter().find(|(key, _)| *key == other), Some((other, zones[MAX_ZONES][3])));
         let names = counters.iter().count();
         assert_eq!((counters.queries(""), counters.queries("zone7.example")), (none, zones[6]));
         assert_eq!((counters.queries("new.example"), counters.iter().count()), (zones[MAX_ZONES], names));

@@ -6,7 +6,7 @@
 //! [`FARTHEST`] lines from its place is left out, and its name is answered the slow way. So is every
 //! name that is not here: the table is a copy of what the zones say, never a source.
 
-use crate::model::{CounterId, PlanId, ServiceId, in_large_pages};
+use crate::model::{CounterId, PlanId, in_large_pages};
 
 /// Octets of the longest name here, the root's zero included.
 pub const HOT_NAME: usize = 48;
@@ -44,8 +44,6 @@ pub enum Hit {
 /// What the answer of a service counts and is spread by.
 #[derive(Clone, Copy, Debug)]
 pub struct HotService {
-    /// Which.
-    pub service: ServiceId,
     /// Seeds its spread.
     pub salt: u64,
     /// Counts its queries.
@@ -300,7 +298,7 @@ mod tests {
     #[test]
     fn names_are_found_by_type_and_case_does_not_matter() {
         let mut builder = HotBuilder::with_room(4);
-        let service = HotService { service: ServiceId(3), salt: 9, counter: CounterId(1), zone_counter: CounterId(2) };
+        let service = HotService { salt: 9, counter: CounterId(1), zone_counter: CounterId(2) };
         builder.steered(&name("www.shop.example"), [true, false], PlanId(7), 20, service);
         let answer = HotAnswer::new([0x84, 0], [1, 0, 0], false, [None; 2]);
         builder.fixed(&name("www.shop.example"), 65, answer, b"nodata");

@@ -59,7 +59,8 @@ impl PlanTable {
         let alike = Arc::ptr_eq(&rankings[0], &rankings[1]) && settlers[0].is_like(&settlers[1]);
         let v6 = (!alike).then(|| settle(Family::V6));
         let v6 = v6.as_ref().unwrap_or(&v4);
-        let replies = [Replies::new(&v4, Family::V4, entry), Replies::new(v6, Family::V6, entry)];
+        let members = (0..plan.members.len()).map(|member| entry(Member::at(member)));
+        let replies = [Replies::new(&v4, Family::V4, members.clone()), Replies::new(v6, Family::V6, members)];
         Self { tries, replies, rankings, plan }
     }
 
@@ -121,25 +122,30 @@ impl PlanTable {
         self.replies[family as usize].ready(order)
     }
 
-    /// The line of that index: of a share of a split.
+    /// The split that a reply or a line names.
     #[inline]
     #[must_use]
-    pub fn ready_at(&self, family: Family, index: u32) -> &Ready {
-        self.replies[family as usize].ready_at(index)
-    }
-
-    /// The split that a line names, and the index of its first share's line; the others follow in the order
-    /// of [`Split::shares`].
-    #[inline]
-    #[must_use]
-    pub fn split(&self, family: Family, index: u32) -> (&Split, u32) {
+    pub fn split(&self, family: Family, index: u32) -> &Split {
         self.replies[family as usize].split(index)
     }
 
-    /// The images of the shares of a split.
+    /// What a member of a split answers.
+    ///
+    /// # Panics
+    /// Where the member is in no split.
     #[must_use]
-    pub fn images(&self, family: Family, index: u32) -> &[Arc<Image>] {
-        self.replies[family as usize].images(index)
+    pub fn image_of(&self, family: Family, member: Member) -> &Arc<Image> {
+        self.replies[family as usize].image_of(member)
+    }
+
+    /// The same, ready to be copied.
+    ///
+    /// # Panics
+    /// Where the plan has no split.
+    #[inline]
+    #[must_use]
+    pub fn ready_of(&self, family: Family, member: Member) -> &Ready {
+        self.replies[family as usize].ready_of(member)
     }
 
     /// The order of a location.

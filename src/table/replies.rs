@@ -9,7 +9,7 @@ use super::indices::Indices;
 use super::ranking::Ranking;
 use super::ready::Ready;
 use crate::model::{Endpoint, Family, Member, OrderId, Plan};
-use crate::steer::{Choice, Settled, Settler, Split};
+use crate::steer::{Choice, Settled, Settler, Share, Split};
 
 /// What to answer for an order, now.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub enum Reply {
     /// All of it.
     Whole(Arc<Image>),
     /// One of several by client key: the split of that index, as [`PlanTable::split`](super::PlanTable::split)
-    /// and [`PlanTable::images`](super::PlanTable::images) take it.
+    /// takes it.
     Split(u32),
     /// No data.
     Nodata,
@@ -115,39 +115,43 @@ impl Known {
 pub(super) struct Replies {
     /// Index into `distinct`, and into `ready`; by `OrderId`.
     by_order: Indices,
-    /// One for each of `distinct`, then those of the shares of splits.
+    /// One for each of `distinct`; then, where there are splits, one for each member.
     ready: Box<[Ready]>,
-    /// Each with the index of its first share's line.
-    splits: Box<[(Split, u32)]>,
+    splits: Box<[Split]>,
     distinct: Box<[Reply]>,
-    /// Of the shares of splits.
-    images: Box<[Arc<Image>]>,
+    /// By member, where there are splits.
+    images: Box<[Option<Arc<Image>>]>,
     pub(super) exhausted: bool,
 }
 
 impl Replies {
+    /// `entries` are those of the plan's members, in their order.
     pub(super) fn new<'a>(
         settling: &Settling,
         family: Family,
-        entry: impl Fn(Member) -> &'a EndpointEntry + Copy,
+        entries: impl ExactSizeIterator<Item = &'a EndpointEntry> + Clone,
     ) -> Self {
-        let lines = settling.distinct.iter().map(shares).sum();
-        let splits = settling.distinct.iter().filter(|settled| shares(settled) > 0).count();
-        let mut building = Building {
-            ready: vec![Ready::SLOW; settling.distinct.len()],
-            splits: Vec::with_capacity(splits),
-            images: Vec::with_capacity(lines),
-        };
-        building.ready.reserve_exact(lines);
-        let reply = |(index, settled): (usize, &Settled)| {
-            let (reply, line) = building.reply(settled, family, entry);
-            building.ready[index] = line;
+        let entries: Vec<&EndpointEntry> = entries.collect();
+        let is_split = |settled: &&Settled| matches!(settled, Settled::Split(split) if split.shares().len() > 1);
+        let splits = settling.distinct.iter().filter(is_split).count();
+        let members = if splits == 0 { &[][..] } else { &entries };
+        let mut ready = Vec::with_capacity(settling.distinct.len() + members.len());
+        let mut building = Building { entries: &entries, family, splits: Vec::with_capacity(splits) };
+        let reply = |settled: &Settled| {
+            let (reply, line) = building.reply(settled);
+            ready.push(line);
             reply
         };
-        let distinct = settling.distinct.iter().enumerate().map(reply).collect();
-        let Building { ready, splits, images } = building;
-        let (by_order, exhausted) = (settling.by_order.clone(), settling.exhausted);
-        Self { by_order, ready: ready.into(), splits: splits.into(), distinct, images: images.into(), exhausted }
+        let distinct = settling.distinct.iter().map(reply).collect();
+        ready.extend(members.iter().map(|entry| entry.ready[family as usize]));
+        Self {
+            by_order: settling.by_order.clone(),
+            splits: building.splits.into(),
+            ready: ready.into(),
+            distinct,
+            images: members.iter().map(|entry| entry.images[family as usize].clone()).collect(),
+            exhausted: settling.exhausted,
+        }
     }
 
     #[inline]
@@ -161,85 +165,70 @@ impl Replies {
     }
 
     #[inline]
-    pub(super) fn ready_at(&self, index: u32) -> &Ready {
-        &self.ready[index as usize]
+    pub(super) fn split(&self, index: u32) -> &Split {
+        &self.splits[index as usize]
     }
 
+    /// That of a member of a split.
     #[inline]
-    pub(super) fn split(&self, index: u32) -> (&Split, u32) {
-        let (split, first) = &self.splits[index as usize];
-        (split, *first)
+    pub(super) fn ready_of(&self, member: Member) -> &Ready {
+        &self.ready[self.distinct.len() + member.index()]
     }
 
-    /// Those of a split's shares.
-    pub(super) fn images(&self, index: u32) -> &[Arc<Image>] {
-        let (split, first) = self.split(index);
-        let first = first as usize - self.distinct.len();
-        &self.images[first..first + split.shares().len()]
+    /// That of a member of a split.
+    pub(super) fn image_of(&self, member: Member) -> &Arc<Image> {
+        self.images[member.index()].as_ref().expect("members without an address are in no split")
     }
 }
 
-struct Building {
-    ready: Vec<Ready>,
-    splits: Vec<(Split, u32)>,
-    images: Vec<Arc<Image>>,
+struct Building<'a> {
+    /// By member.
+    entries: &'a [&'a EndpointEntry],
+    family: Family,
+    splits: Vec<Split>,
 }
 
-impl Building {
-    fn reply<'a>(
-        &mut self,
-        settled: &Settled,
-        family: Family,
-        entry: impl Fn(Member) -> &'a EndpointEntry,
-    ) -> (Reply, Ready) {
+impl Building<'_> {
+    fn reply(&mut self, settled: &Settled) -> (Reply, Ready) {
         match settled {
             Settled::Split(split) => match split.shares() {
-                [only] => whole(family, entry(only.member)),
+                [only] => self.whole(only.member),
                 shares => {
-                    let entries = shares.iter().map(|share| entry(share.member));
-                    if entries.clone().any(|entry| entry.images[family as usize].is_none()) {
+                    let image = |share: &Share| &self.entries[share.member.index()].images[self.family as usize];
+                    if shares.iter().any(|share| image(share).is_none()) {
                         return (Reply::Servfail, Ready::SLOW);
                     }
-                    let (index, first) = (self.splits.len() as u32, self.ready.len() as u32);
-                    self.images.extend(entries.clone().filter_map(|entry| entry.images[family as usize].clone()));
-                    self.ready.extend(entries.map(|entry| entry.ready[family as usize]));
-                    self.splits.push((*split, first));
+                    let index = self.splits.len() as u32;
+                    self.splits.push(*split);
                     (Reply::Split(index), Ready::split(index))
                 }
             },
-            Settled::Set(members) => (Reply::Whole(set_image(family, members, entry)), Ready::SLOW),
+            Settled::Set(members) => (Reply::Whole(self.set_image(members)), Ready::SLOW),
             Settled::Nodata => (Reply::Nodata, Ready::SLOW),
             Settled::Servfail => (Reply::Servfail, Ready::SLOW),
         }
     }
-}
 
-/// How many members share; one alone has all.
-fn shares(settled: &Settled) -> usize {
-    match settled {
-        Settled::Split(split) if split.shares().len() > 1 => split.shares().len(),
-        _ => 0,
-    }
-}
-
-/// One endpoint answers.
-fn whole(family: Family, entry: &EndpointEntry) -> (Reply, Ready) {
-    match &entry.images[family as usize] {
-        Some(image) => (Reply::Whole(image.clone()), entry.ready[family as usize]),
-        None => (Reply::Servfail, Ready::SLOW),
-    }
-}
-
-/// One image of all the members' addresses.
-fn set_image<'a>(family: Family, members: &[Member], entry: impl Fn(Member) -> &'a EndpointEntry) -> Arc<Image> {
-    let entries: Vec<&EndpointEntry> = members.iter().map(|&member| entry(member)).collect();
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    for address in entries.iter().flat_map(|entry| entry.standing.answerable(family)) {
-        // An RRset holds no record twice (RFC 2181 §5).
-        if !addresses.contains(&address) {
-            addresses.push(address);
+    /// One endpoint answers.
+    fn whole(&self, member: Member) -> (Reply, Ready) {
+        let entry = self.entries[member.index()];
+        match &entry.images[self.family as usize] {
+            Some(image) => (Reply::Whole(image.clone()), entry.ready[self.family as usize]),
+            None => (Reply::Servfail, Ready::SLOW),
         }
     }
-    let ttl = entries.iter().map(|entry| entry.standing.ttl).min().unwrap_or(u32::MAX);
-    Arc::new(Image::new(family, &addresses, ttl, entries.iter().map(|entry| entry.counter).collect()))
+
+    /// One image of all the members' addresses.
+    fn set_image(&self, members: &[Member]) -> Arc<Image> {
+        let entries: Vec<&EndpointEntry> = members.iter().map(|member| self.entries[member.index()]).collect();
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for address in entries.iter().flat_map(|entry| entry.standing.answerable(self.family)) {
+            // An RRset holds no record twice (RFC 2181 §5).
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        let ttl = entries.iter().map(|entry| entry.standing.ttl).min().unwrap_or(u32::MAX);
+        Arc::new(Image::new(self.family, &addresses, ttl, entries.iter().map(|entry| entry.counter).collect()))
+    }
 }

@@ -14,7 +14,7 @@ use super::plan::PlanTable;
 use super::standing::Standing;
 use crate::config::Config;
 use crate::geo::Geo;
-use crate::model::{CounterId, EndpointId, Family, Plan, PlanId, Problem, Service, ZoneId};
+use crate::model::{CounterId, EndpointId, Family, Plan, PlanId, Problem, Service, ServiceId, ZoneId};
 use crate::steer;
 use crate::zone::Zones;
 
@@ -64,8 +64,8 @@ pub struct Snapshot {
 /// A service, ready to be answered.
 #[derive(Clone, Debug)]
 pub struct ServiceEntry {
-    /// What it is.
-    pub service: Service,
+    /// Which.
+    pub id: ServiceId,
     /// Seeds its spread.
     pub salt: u64,
     /// The types that it has, by family.
@@ -107,8 +107,10 @@ impl Snapshot {
             Family::ALL.map(|family| plan.has_family(family, &config.endpoints, &config.fence_combinations))
         };
         let offers: Vec<[bool; 2]> = config.plans.iter().map(families).collect();
-        let entry = |service: &Service| ServiceEntry::new(service, offers[service.plan.index()], counters);
-        let services: Arc<[ServiceEntry]> = config.services.iter().map(entry).collect();
+        let entry = |(index, service): (usize, &Service)| {
+            ServiceEntry::new(ServiceId::at(index), service, offers[service.plan.index()], counters)
+        };
+        let services: Arc<[ServiceEntry]> = config.services.iter().enumerate().map(entry).collect();
         let plans = compile_plans(&parts, &endpoints, &services, before)?;
         let zone_counters = config.zones.iter().map(|zone| counters.queries(&zone.name.to_string())).collect();
         let no_zone = counters.queries("");
@@ -162,37 +164,46 @@ impl Snapshot {
     }
 
     /// The services for some of whose clients no endpoint is better than down.
-    pub fn exhausted(&self) -> impl Iterator<Item = &ServiceEntry> {
-        self.services.iter().filter(|service| self.plan(service).is_exhausted())
+    pub fn exhausted(&self) -> impl Iterator<Item = &Service> {
+        self.services.iter().filter(|service| self.plan(service).is_exhausted()).map(|entry| self.service(entry))
     }
 
     /// The services that have become exhausted, or are so no more, since `before`; each with what it is now.
     #[must_use]
-    pub fn exhaustion_changes<'s>(&'s self, before: &'s Self) -> Vec<(&'s ServiceEntry, bool)> {
+    pub fn exhaustion_changes<'s>(&'s self, before: &'s Self) -> Vec<(&'s Service, bool)> {
         if Arc::ptr_eq(&self.services, &before.services) {
             let plans = self.plans.iter().zip(&before.plans).enumerate();
             let changed =
                 plans.filter(|(_, (now, then))| !Arc::ptr_eq(now, then) && now.is_exhausted() != then.is_exhausted());
             let services = |(plan, (now, _)): (usize, (&Arc<PlanTable>, _))| {
                 let exhausted = now.is_exhausted();
-                self.served.of(plan).iter().map(move |&service| (&self.services[service as usize], exhausted))
+                self.served
+                    .of(plan)
+                    .iter()
+                    .map(move |&service| (&self.parts.config.services[service as usize], exhausted))
             };
             return changed.flat_map(services).collect();
         }
         // Another configuration: by name, those that are no more among them.
-        let names = |snapshot: &'s Self| -> BTreeMap<&'s str, &'s ServiceEntry> {
-            snapshot.exhausted().map(|entry| (&*entry.service.label, entry)).collect()
+        let names = |snapshot: &'s Self| -> BTreeMap<&'s str, &'s Service> {
+            snapshot.exhausted().map(|service| (&*service.label, service)).collect()
         };
         let (now, then) = (names(self), names(before));
-        let begun = now.iter().filter(|(name, _)| !then.contains_key(**name)).map(|(_, entry)| (*entry, true));
-        let ended = then.iter().filter(|(name, _)| !now.contains_key(**name)).map(|(_, entry)| (*entry, false));
+        let begun = now.iter().filter(|(name, _)| !then.contains_key(**name)).map(|(_, service)| (*service, true));
+        let ended = then.iter().filter(|(name, _)| !now.contains_key(**name)).map(|(_, service)| (*service, false));
         begun.chain(ended).collect()
+    }
+
+    /// What a service is.
+    #[must_use]
+    pub fn service(&self, entry: &ServiceEntry) -> &Service {
+        &self.parts.config.services[entry.id.index()]
     }
 
     /// A service's plan.
     #[must_use]
     pub fn plan(&self, service: &ServiceEntry) -> &PlanTable {
-        &self.plans[service.service.plan.index()]
+        &self.plans[self.service(service).plan.index()]
     }
 
     /// The tables of a plan.
@@ -222,13 +233,13 @@ impl Snapshot {
 }
 
 impl ServiceEntry {
-    fn new(service: &Service, offers: [bool; 2], counters: &mut Counters) -> Self {
+    fn new(id: ServiceId, service: &Service, offers: [bool; 2], counters: &mut Counters) -> Self {
         Self {
+            id,
             salt: steer::salt(&service.label),
             offers,
             ttl: u32::try_from(service.ttl.as_secs()).unwrap_or(u32::MAX),
             counter: counters.id(CounterKey::Service(service.label.clone())),
-            service: service.clone(),
         }
     }
 }

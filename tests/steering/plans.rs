@@ -40,12 +40,13 @@ fn ready_agrees(table: &PlanTable, locations: usize) -> [usize; 3] {
             kinds[ready.kind as usize] += 1;
             match table.reply(family, order) {
                 Reply::Split(index) => {
-                    let images = table.images(family, *index);
                     assert_eq!((ready.kind, ready.index), (ReadyKind::Split, *index));
-                    let (split, first) = table.split(family, *index);
-                    assert!(images.len() > 1 && images.len() == split.shares().len());
-                    let line = |(index, image): (u32, &Arc<Image>)| is_of(table.ready_at(family, first + index), image);
-                    assert!((0..).zip(images).all(line));
+                    let shares = table.split(family, *index).shares();
+                    assert!(shares.len() > 1);
+                    let mut members = shares.iter().map(|share| share.member);
+                    assert!(
+                        members.all(|member| is_of(table.ready_of(family, member), table.image_of(family, member)))
+                    );
                 }
                 Reply::Whole(image) => assert!(is_of(ready, image)),
                 Reply::Nodata | Reply::Servfail => assert_eq!(ready.kind, ReadyKind::Slow),
@@ -142,7 +143,7 @@ fn service(name: &str, endpoints: &str, keys: &str) -> String {
 
 fn plan<'s>(snapshot: &'s Snapshot, name: &str) -> &'s PlanTable {
     let label = format!("{name}.shop.example");
-    snapshot.plan(snapshot.services.iter().find(|entry| *entry.service.label == *label).unwrap())
+    snapshot.plan(snapshot.services.iter().find(|entry| *snapshot.service(entry).label == *label).unwrap())
 }
 
 /// Where a plan's orders and its trie lie in memory.
@@ -259,7 +260,7 @@ fn who_loses_the_last_endpoint_is_told_once() {
     };
     let told = |now: &Snapshot, before: &Snapshot| {
         let changes = now.exhaustion_changes(before).into_iter();
-        changes.map(|(entry, now)| format!("{} {now}", entry.service.label)).collect::<Vec<_>>()
+        changes.map(|(service, now)| format!("{} {now}", service.label)).collect::<Vec<_>>()
     };
     let fewer = standing(&snapshot, &["iad"], State::Down);
     assert!(told(&fewer, &snapshot).is_empty());

@@ -229,7 +229,7 @@ fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> {
     let (config, location) = (&snapshot.parts.config, snapshot.parts.geo.location(at));
     for service in &*snapshot.services {
         let table = snapshot.plan(service);
-        let plan = &config.plans[service.service.plan.index()];
+        let plan = &config.plans[snapshot.service(service).plan.index()];
         let site_ms = |id: &EndpointId| latency::expected_ms(location, &config.endpoints[id.index()].site);
         let estimates: Vec<f32> = plan.members.iter().map(site_ms).collect();
         for family in Family::ALL {
@@ -249,12 +249,9 @@ fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> {
                     prop_assert_eq!(&held, &addresses(decided.shares())[0]);
                 }
                 (TableReply::Split(index), Settled::Split(decided)) => {
-                    prop_assert_eq!(table.split(family, *index).0, decided);
-                    let held: Vec<_> = table
-                        .images(family, *index)
-                        .iter()
-                        .map(|image| image.rdatas().map(address).collect::<Vec<_>>())
-                        .collect();
+                    prop_assert_eq!(table.split(family, *index), decided);
+                    let images = decided.shares().iter().map(|share| table.image_of(family, share.member));
+                    let held: Vec<_> = images.map(|image| image.rdatas().map(address).collect::<Vec<_>>()).collect();
                     prop_assert_eq!(held, addresses(decided.shares()));
                 }
                 (TableReply::Whole(image), Settled::Set(members)) => {

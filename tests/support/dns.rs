@@ -338,6 +338,6 @@ impl World {
 
     /// The figure of a counter.
     pub(crate) fn count(&self, key: &CounterKey) -> u64 {
-        self.counters.iter().find(|(known, _)| *known == key).map_or(0, |(_, id)| self.cells.read(id))
+        self.counters.iter().find(|(known, _)| known == key).map_or(0, |(_, id)| self.cells.read(id))
     }
 }
