@@ -34,6 +34,8 @@ pub(super) async fn finished<T>(waiting: &mut Waiting<T>) -> Result<T, String> {
 /// What reading a set of files came to.
 pub(super) struct Reading {
     attempt: Attempt,
+    /// What it looked like.
+    sight: Sight,
     /// What is to be watched for its changes.
     folders: BTreeSet<PathBuf>,
     /// Of a set that passed.
@@ -43,9 +45,10 @@ pub(super) struct Reading {
 impl Reading {
     fn make(config: &Path, before: &Loaded, looks: Sight, shared: &Shared) -> Self {
         let attempt = Attempt::make(config, before, looks, shared);
-        let folders = attempt.files.sight().folders();
+        let sight = attempt.files.sight();
+        let folders = sight.folders();
         let decision_hash = attempt.result.as_ref().ok().map(|compiled| compiled.loaded.decision_hash());
-        Self { attempt, folders, decision_hash }
+        Self { attempt, sight, folders, decision_hash }
     }
 }
 
@@ -113,11 +116,11 @@ impl Control {
     }
 
     pub(super) fn finish_loading(&mut self, reading: Result<Reading, String>) {
-        let Reading { attempt, folders, decision_hash } = match reading {
+        let Reading { attempt, sight, folders, decision_hash } = match reading {
             Ok(reading) => reading,
             Err(why) => return self.refuse(vec![panicked(&self.options.config, &why)]),
         };
-        self.settling.read(attempt.files.sight().clone());
+        self.settling.read(sight);
         self.watch_set(folders);
         if !attempt.still_same {
             info!("files changed while they were read; waiting until they lie still");

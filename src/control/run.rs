@@ -81,7 +81,7 @@ impl Control {
         let mut files = DiskFiles::default();
         let unknown = |endpoint: &Endpoint| Standing::all(endpoint, State::Unknown);
         let first = compile(&mut files, &options.config, None, &Counters::default(), &unknown);
-        let settling = Settling::new(files.sight().clone());
+        let settling = Settling::new(files.sight());
         let (compiled, reload) = match first {
             Ok(compiled) => (compiled, Reload::ok()),
             Err(problems) if options.strict => return Err(problems),

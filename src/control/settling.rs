@@ -80,7 +80,7 @@ mod tests {
         fs::write(&ours, "1").unwrap();
         let mut files = DiskFiles::default();
         files.read(&ours).unwrap();
-        let mut settling = Settling::new(files.sight().clone());
+        let mut settling = Settling::new(files.sight());
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let look = |settling: &mut Settling, ms| {

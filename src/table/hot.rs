@@ -277,7 +277,7 @@ fn place(name: &FoldedName, lines: usize) -> usize {
     };
     let sum = (0..HOT_NAME / 8).fold(0u64, |sum, at| sum.wrapping_add(product(at))).wrapping_mul(KEY[0]);
     let homes = lines - (FARTHEST - 1);
-    (u128::from(sum) * homes as u128 >> 64) as usize
+    ((u128::from(sum) * homes as u128) >> 64) as usize
 }
 
 #[cfg(test)]
