@@ -25,7 +25,7 @@ use crate::geo::{Begun, Merged};
 use crate::model::{Family, OrderId, Spread};
 use crate::steer::{self, Client};
 use crate::table::{
-    Cells, FoldedName, HOT_BLOCK, HOT_NAME, Hit, HotService, PlanTable, Ready, ReadyKind, Snapshot, fold,
+    Cells, FoldedName, HOT_BLOCK, HOT_NAME, Hit, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot, fold,
 };
 use crate::wire::{ADVERTISED_UDP_SIZE, BATCH, Batch, HEADER_LENGTH, LONGEST, SLOT};
 
@@ -102,6 +102,7 @@ enum Found<'s> {
 struct Steered<'s> {
     service: &'s HotService,
     plan: &'s PlanTable,
+    replies: &'s Replies,
     trie: Option<&'s Merged>,
     begun: Begun,
     ttl: u32,
@@ -313,7 +314,8 @@ impl Job {
                         true => trie.prefetch_v6(self.client.address),
                     }
                 }
-                Found::Steered(Steered { service, plan, trie, begun: Begun::default(), ttl, family })
+                let replies = plan.replies(family);
+                Found::Steered(Steered { service, plan, replies, trie, begun: Begun::default(), ttl, family })
             }
             Hit::Static(answer) => Found::Static(answer),
             Hit::Steered(..) | Hit::Unknown => Found::Unknown,
@@ -329,24 +331,27 @@ impl Job {
         steered: &Steered<'_>,
         slot: &mut [u8; SLOT],
     ) -> Option<usize> {
-        let &Steered { service, plan, family, .. } = steered;
+        let &Steered { service, replies, family, .. } = steered;
         let by_subnet = self.opt.subnet_length > 0;
         let (order, mut scope, located) = steered.locate(snapshot, &self.client);
         if scope > self.client.source {
             return None; // a prefix that several leaves share
         }
-        let mut ready = plan.ready(family, order);
+        let mut ready = replies.ready(order);
         if ready.kind != ReadyKind::Whole {
-            ready = self.pick(plan, family, ready, service.salt)?;
+            ready = self.pick(steered, ready)?;
             scope = scope.max(if self.client.is_v6 { 48 } else { 24 });
         }
         let at = HEADER_LENGTH + usize::from(self.name_length) + QUESTION_TAIL;
-        slot[at..at + ready.octets.len()].copy_from_slice(&ready.octets);
+        let image = slot[at..].first_chunk_mut().expect("a slot goes on behind the longest question");
+        *image = ready.octets;
+        // Three records of IPv4 have room there, or one of IPv6. Where there are fewer, the TTLs of the others lie
+        // behind the image, and OPT or the end of the message covers them.
         let ttl = steered.ttl.min(ready.ttl).to_be_bytes();
-        let (mut record, size) = (at, if family == Family::V4 { 16 } else { 28 });
-        for _ in 0..ready.records {
-            slot[record + 6..record + 10].copy_from_slice(&ttl);
-            record += size;
+        image[6..10].copy_from_slice(&ttl);
+        if family == Family::V4 {
+            image[22..26].copy_from_slice(&ttl);
+            image[38..42].copy_from_slice(&ttl);
         }
         self.head(slot, [0x84, 0], [ready.records.into(), 0, 0]);
         let source = match (located, by_subnet) {
@@ -362,14 +367,15 @@ impl Job {
 
     /// Whom of those that share this client gets. Apart, as above.
     #[inline(never)]
-    fn pick<'s>(&self, plan: &'s PlanTable, family: Family, ready: &Ready, salt: u64) -> Option<&'s Ready> {
+    fn pick<'s>(&self, steered: &Steered<'s>, ready: &Ready) -> Option<&'s Ready> {
+        let &Steered { service, plan, replies, .. } = steered;
         if ready.kind != ReadyKind::Split || plan.plan.policy.spread == Spread::Random {
             return None;
         }
-        let split = plan.split(family, ready.index);
+        let split = replies.split(ready.index);
         let client = if self.opt.subnet_length > 0 { Client::Subnet } else { Client::Resolver };
-        let member = steer::pick(split, steer::client_key(salt, client(self.client.ip())));
-        Some(plan.ready_of(family, member)).filter(|ready| ready.kind == ReadyKind::Whole)
+        let member = steer::pick(split, steer::client_key(service.salt, client(self.client.ip())));
+        Some(replies.ready_of(member)).filter(|ready| ready.kind == ReadyKind::Whole)
     }
 
     /// Pass 4, an answer that depends on the question alone.
@@ -392,8 +398,8 @@ impl Job {
     /// The header: the id stays, RD too.
     #[inline(always)]
     fn head(&self, slot: &mut [u8; SLOT], flags: [u8; 2], counts: [u16; 3]) {
-        slot[2] = flags[0] | slot[2] & 1;
-        slot[3] = flags[1];
+        let flags = u16::from_be_bytes(flags) | u16::from(slot[2] & 1) << 8;
+        slot[2..4].copy_from_slice(&flags.to_be_bytes());
         let [answers, authority, additional] = counts.map(u64::from);
         let counts = 1 << 48 | answers << 32 | authority << 16 | (additional + u64::from(self.opt.is_there));
         slot[4..HEADER_LENGTH].copy_from_slice(&counts.to_be_bytes());

@@ -27,11 +27,12 @@ impl Resolution<'_, '_, '_> {
         let Some(family) = self.family(service) else { return self.nodata(zone, service.ttl) };
         let plan = self.snapshot.plan(service);
         let place = self.place(plan, family);
-        let image = match plan.reply(family, place.order) {
+        let replies = plan.replies(family);
+        let image = match replies.reply(place.order) {
             Reply::Split(index) => {
-                let split = plan.split(family, *index);
+                let split = replies.split(*index);
                 let key = self.client_key(service, plan.plan.policy.spread, place);
-                plan.image_of(family, steer::pick(split, key))
+                replies.image_of(steer::pick(split, key))
             }
             Reply::Whole(image) => {
                 self.scope(place.length);

@@ -41,6 +41,6 @@ pub use image::Image;
 pub use plan::{Placed, PlanTable};
 pub use publish::Published;
 pub use ready::{Ready, ReadyKind};
-pub use replies::Reply;
+pub use replies::{Replies, Reply};
 pub use snapshot::{Before, Parts, ServiceEntry, Snapshot};
 pub use standing::Standing;

@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
-use super::image::Image;
 use super::ranking::Rankings;
-use super::ready::Ready;
-use super::replies::{Replies, Reply, Settling};
+use super::replies::{Replies, Settling};
 use crate::geo::{Geo, Merged};
 use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan};
-use crate::steer::{Order, Settler, Split};
+use crate::steer::{Order, Settler};
 
 /// One plan, compiled.
 #[derive(Debug)]
@@ -108,44 +106,11 @@ impl PlanTable {
         (OrderId(value >> 1), value & 1 != 0)
     }
 
-    /// What an order comes to now.
+    /// What the orders of a family come to now.
     #[inline]
     #[must_use]
-    pub fn reply(&self, family: Family, order: OrderId) -> &Reply {
-        self.replies[family as usize].reply(order)
-    }
-
-    /// The same, ready to be copied.
-    #[inline]
-    #[must_use]
-    pub fn ready(&self, family: Family, order: OrderId) -> &Ready {
-        self.replies[family as usize].ready(order)
-    }
-
-    /// The split that a reply or a line names.
-    #[inline]
-    #[must_use]
-    pub fn split(&self, family: Family, index: u32) -> &Split {
-        self.replies[family as usize].split(index)
-    }
-
-    /// What a member of a split answers.
-    ///
-    /// # Panics
-    /// Where the member is in no split.
-    #[must_use]
-    pub fn image_of(&self, family: Family, member: Member) -> &Arc<Image> {
-        self.replies[family as usize].image_of(member)
-    }
-
-    /// The same, ready to be copied.
-    ///
-    /// # Panics
-    /// Where the plan has no split.
-    #[inline]
-    #[must_use]
-    pub fn ready_of(&self, family: Family, member: Member) -> &Ready {
-        self.replies[family as usize].ready_of(member)
+    pub fn replies(&self, family: Family) -> &Replies {
+        &self.replies[family as usize]
     }
 
     /// The order of a location.

@@ -16,8 +16,7 @@ use crate::steer::{Choice, Settled, Settler, Share, Split};
 pub enum Reply {
     /// All of it.
     Whole(Arc<Image>),
-    /// One of several by client key: the split of that index, as [`PlanTable::split`](super::PlanTable::split)
-    /// takes it.
+    /// One of several by client key: the split of that index ([`Replies::split`]).
     Split(u32),
     /// No data.
     Nodata,
@@ -112,7 +111,7 @@ impl Known {
 /// Replies, and the same as lines to copy.
 #[derive(Debug)]
 #[repr(C)] // what an answer reads comes first and together
-pub(super) struct Replies {
+pub struct Replies {
     /// Index into `distinct`, and into `ready`; by `OrderId`.
     by_order: Indices,
     /// One for each of `distinct`; then, where there are splits, one for each member.
@@ -154,29 +153,43 @@ impl Replies {
         }
     }
 
+    /// What an order comes to now.
     #[inline]
-    pub(super) fn reply(&self, order: OrderId) -> &Reply {
+    #[must_use]
+    pub fn reply(&self, order: OrderId) -> &Reply {
         &self.distinct[self.by_order.get(order.index()) as usize]
     }
 
+    /// The same, ready to be copied.
     #[inline]
-    pub(super) fn ready(&self, order: OrderId) -> &Ready {
+    #[must_use]
+    pub fn ready(&self, order: OrderId) -> &Ready {
         &self.ready[self.by_order.get(order.index()) as usize]
     }
 
+    /// The split that a reply or a line names.
     #[inline]
-    pub(super) fn split(&self, index: u32) -> &Split {
+    #[must_use]
+    pub fn split(&self, index: u32) -> &Split {
         &self.splits[index as usize]
     }
 
-    /// That of a member of a split.
+    /// What a member of a split answers, ready to be copied.
+    ///
+    /// # Panics
+    /// Where there is no split.
     #[inline]
-    pub(super) fn ready_of(&self, member: Member) -> &Ready {
+    #[must_use]
+    pub fn ready_of(&self, member: Member) -> &Ready {
         &self.ready[self.distinct.len() + member.index()]
     }
 
-    /// That of a member of a split.
-    pub(super) fn image_of(&self, member: Member) -> &Arc<Image> {
+    /// What a member of a split answers.
+    ///
+    /// # Panics
+    /// Where the member is in no split.
+    #[must_use]
+    pub fn image_of(&self, member: Member) -> &Arc<Image> {
         self.images[member.index()].as_ref().expect("members without an address are in no split")
     }
 }

@@ -36,17 +36,15 @@ fn ready_agrees(table: &PlanTable, locations: usize) -> [usize; 3] {
     for family in Family::ALL {
         for location in 0..locations {
             let order = table.order(family, LocationId::at(location));
-            let ready = table.ready(family, order);
+            let (replies, ready) = (table.replies(family), table.replies(family).ready(order));
             kinds[ready.kind as usize] += 1;
-            match table.reply(family, order) {
+            match replies.reply(order) {
                 Reply::Split(index) => {
                     assert_eq!((ready.kind, ready.index), (ReadyKind::Split, *index));
-                    let shares = table.split(family, *index).shares();
+                    let shares = replies.split(*index).shares();
                     assert!(shares.len() > 1);
                     let mut members = shares.iter().map(|share| share.member);
-                    assert!(
-                        members.all(|member| is_of(table.ready_of(family, member), table.image_of(family, member)))
-                    );
+                    assert!(members.all(|member| is_of(replies.ready_of(member), replies.image_of(member))));
                 }
                 Reply::Whole(image) => assert!(is_of(ready, image)),
                 Reply::Nodata | Reply::Servfail => assert_eq!(ready.kind, ReadyKind::Slow),

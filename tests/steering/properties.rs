@@ -242,15 +242,16 @@ fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> {
                 let member = |share: &steer::Share| plan.members[share.member.index()];
                 shares.iter().map(|share| snapshot.standing(member(share)).answerable(family)).collect()
             };
-            match (table.reply(family, order), &decision.settled) {
+            let replies = table.replies(family);
+            match (replies.reply(order), &decision.settled) {
                 (TableReply::Whole(image), Settled::Split(decided)) => {
                     prop_assert_eq!(decided.shares().len(), 1);
                     let held = image.rdatas().map(address).collect::<Vec<_>>();
                     prop_assert_eq!(&held, &addresses(decided.shares())[0]);
                 }
                 (TableReply::Split(index), Settled::Split(decided)) => {
-                    prop_assert_eq!(table.split(family, *index), decided);
-                    let images = decided.shares().iter().map(|share| table.image_of(family, share.member));
+                    prop_assert_eq!(replies.split(*index), decided);
+                    let images = decided.shares().iter().map(|share| replies.image_of(share.member));
                     let held: Vec<_> = images.map(|image| image.rdatas().map(address).collect::<Vec<_>>()).collect();
                     prop_assert_eq!(held, addresses(decided.shares()));
                 }
