@@ -97,6 +97,7 @@ steer.new   CNAME   www
 away        DNAME   elsewhere.test.
 mirror      DNAME   rorrim
 rorrim      DNAME   mirror
+twice       DNAME   shop.example.
 long        DNAME   aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb.ccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc
 
 *.wild      A       192.0.2.81
@@ -263,8 +264,9 @@ fn aliases_that_lead_nowhere() {
     );
     // Eight are followed; the client asks on from the ninth's target.
     let long = WORLD.ask(&Ask::new("c0.shop.example", "A")).to_string();
-    assert_eq!(long.lines().count(), 1 + 9, "{long}");
-    assert!(long.ends_with("AN c8.shop.example. 3600 IN CNAME c9.shop.example."), "{long}");
+    let is_whole =
+        long.lines().count() == 1 + 9 && long.ends_with("AN c8.shop.example. 3600 IN CNAME c9.shop.example.");
+    assert!(is_whole, "{long}");
 }
 
 #[test]
@@ -295,7 +297,14 @@ fn names_below_a_dname() {
     let label = "d".repeat(60);
     let reply = WORLD.ask(&Ask::new(&format!("{label}.long.shop.example"), "A"));
     assert_eq!((reply.rcode(), reply.message.answers.len()), ("YXDOMAIN", 1));
-    // A loop ends when it is back at the question.
+    exchange(
+        "x.twice.twice.shop.example A",
+        "NXDOMAIN aa
+        AN twice.shop.example. 3600 IN DNAME shop.example.
+        AN x.twice.twice.shop.example. 3600 IN CNAME x.twice.shop.example.
+        AN x.twice.shop.example. 3600 IN CNAME x.shop.example.
+        NS {SOA}",
+    );
     exchange(
         "x.mirror.shop.example A",
         "NOERROR aa

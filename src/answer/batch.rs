@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use arrayvec::ArrayVec;
 
+use super::octets::{first_zero, u32_at, u64_at};
 use super::{Asker, Transport, respond};
 use crate::geo::{Begun, Merged};
 use crate::model::{Family, OrderId, Spread};
@@ -476,31 +477,4 @@ impl Place {
     fn ip(&self) -> IpAddr {
         if self.is_v6 { Ipv6Addr::from(self.address).into() } else { Ipv4Addr::from(self.address as u32).into() }
     }
-}
-
-/// The big-endian number at `at`, all of which is inside.
-#[inline(always)]
-fn u64_at(octets: &[u8], at: usize) -> u64 {
-    u64::from_be_bytes(*octets[at..].first_chunk().expect("a slot goes on behind the longest message"))
-}
-
-/// As [`u64_at`].
-#[inline(always)]
-fn u32_at(octets: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes(*octets[at..].first_chunk().expect("a slot goes on behind the longest message"))
-}
-
-/// Where the first zero octet lies; the length where there is none.
-#[inline(always)]
-fn first_zero(window: &[u8; HOT_NAME]) -> usize {
-    const ONES: u64 = u64::MAX / 0xff;
-    for (at, word) in window.chunks_exact(8).enumerate() {
-        let word = u64::from_le_bytes(*word.first_chunk().expect("eight octets"));
-        // The lowest bit set is that of the first zero; those above it may be wrong.
-        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
-        if zeros != 0 {
-            return at * 8 + zeros.trailing_zeros() as usize / 8;
-        }
-    }
-    HOT_NAME
 }

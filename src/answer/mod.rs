@@ -10,6 +10,7 @@
 
 mod batch;
 mod hot;
+mod octets;
 mod resolve;
 mod steered;
 

@@ -1,5 +1,7 @@
 //! From a question to what the zones say of it: one function per DNS outcome.
 
+use std::hash::{DefaultHasher, Hasher as _};
+
 use super::Asker;
 use crate::model::ZoneId;
 use crate::table::{Cells, Snapshot};
@@ -52,6 +54,13 @@ impl Asked {
     fn folded(&self) -> &[u8] {
         &self.folded[..self.length]
     }
+
+    /// Tells it from the other names of an answer; where it does not, the answer ends early and the client asks on.
+    fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(self.folded());
+        hasher.finish()
+    }
 }
 
 impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
@@ -80,7 +89,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
             return self.refuse(NOT_SUPPORTED, "class IN only");
         }
         let mut asked = Asked::new(question.name);
-        let mut targets: [&'s [u8]; MAX_ALIASES] = [&[]; MAX_ALIASES];
+        let mut names = [0; MAX_ALIASES + 1];
         let mut dnames: [Option<RRset<'s>>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
         let snapshot = self.snapshot;
         for hop in 0..=MAX_ALIASES {
@@ -106,25 +115,16 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
                 Found::NxDomain => return self.nxdomain(zone),
                 Found::Cname { rrset, .. } => self.alias(asked.sent(), rrset),
                 Found::Dname { owner, rrset } => {
-                    // One that is in the answer already leads back, or might: the client asks on.
-                    if dnames.iter().flatten().any(|earlier| std::ptr::eq(earlier.octets(), rrset.octets())) {
-                        return;
-                    }
+                    let same = |earlier: &RRset<'_>| std::ptr::eq(earlier.octets(), rrset.octets());
+                    let is_there = dnames.iter().flatten().any(same);
                     dnames[hop] = Some(rrset);
-                    let next = self.dname(asked.sent(), asked.length - owner.len(), owner, rrset);
-                    let Some(next) = next else { return };
-                    asked = next;
-                    continue;
+                    self.dname(asked.sent(), asked.length - owner.len(), owner, rrset, is_there)
                 }
             };
-            // An alias that leads back ends the answer (RFC 1034 §3.6.2); one of our own zones' data.
-            let Some(target) = next else { return };
-            let back = |earlier: &&[u8]| earlier.eq_ignore_ascii_case(target);
-            if hop == MAX_ALIASES || question.name.eq_ignore_ascii_case(target) || targets.iter().any(back) {
-                return;
-            }
-            targets[hop] = target;
-            asked = Asked::new(target);
+            // An alias that leads back ends the answer (RFC 1034 §3.6.2).
+            names[hop] = asked.hash();
+            let Some(next) = next.filter(|next| !names[..=hop].contains(&next.hash())) else { return };
+            asked = next;
         }
     }
 
@@ -145,18 +145,18 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
     }
 
     /// Adds a CNAME; its target, unless the answer is full.
-    fn alias(&mut self, owner: &[u8], rrset: RRset<'s>) -> Option<&'s [u8]> {
+    fn alias(&mut self, owner: &[u8], rrset: RRset<'_>) -> Option<Asked> {
         if self.put(Section::Answer, owner, rrset, rrset.ttl).is_err() {
             self.ending.truncated = true;
             return None;
         }
-        rrset.rdatas().next()
+        rrset.rdatas().next().map(Asked::new)
     }
 
-    /// Adds a DNAME and the CNAME made from it (RFC 6672 §3.1): the name with its last octets, which
-    /// are `owner`, replaced by the target. None: the answer ends here.
-    fn dname(&mut self, sent: &[u8], prefix: usize, owner: &[u8], rrset: RRset<'_>) -> Option<Asked> {
-        if self.put(Section::Answer, owner, rrset, rrset.ttl).is_err() {
+    /// Adds a DNAME, unless it is there already, and the CNAME made from it (RFC 6672 §3.1): the name with its
+    /// last octets, which are `owner`, replaced by the target. None: the answer ends here.
+    fn dname(&mut self, sent: &[u8], prefix: usize, owner: &[u8], rrset: RRset<'_>, is_there: bool) -> Option<Asked> {
+        if !is_there && self.put(Section::Answer, owner, rrset, rrset.ttl).is_err() {
             self.ending.truncated = true;
             return None;
         }
