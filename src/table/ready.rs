@@ -34,7 +34,7 @@ pub struct Ready {
     pub ttl: u32,
     /// The endpoint's; of `Whole` only.
     pub counter: CounterId,
-    /// Of `Split` only: which, as [`PlanTable::split`](super::PlanTable::split) takes it.
+    /// Of `Split` only: which, as [`Replies::split`](super::Replies::split) takes it.
     pub index: u32,
 }
 
