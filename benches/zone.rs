@@ -158,9 +158,8 @@ impl Draw {
     }
 }
 
-/// `batch` names at a time: what they will ask for is brought near first; a batch of one is asked
-/// straight away.
-fn look_up(bencher: Bencher<'_, '_>, zones: &Zones, labels: &[&str], batch: usize, is: fn(&Found<'_, '_>) -> bool) {
+/// Names at random, one after the other.
+fn look_up(bencher: Bencher<'_, '_>, zones: &Zones, labels: &[&str], is: fn(&Found<'_, '_>) -> bool) {
     let mut draw = Draw(7);
     // One behind the other, so that the names themselves are at hand when they are asked for.
     let (mut wires, mut ends) = (Vec::new(), Vec::new());
@@ -171,15 +170,10 @@ fn look_up(bencher: Bencher<'_, '_>, zones: &Zones, labels: &[&str], batch: usiz
     }
     let mut first = 0;
     bencher.counter(ItemsCount::new(LOOKUPS)).bench_local(|| {
-        for begin in (first..first + LOOKUPS).step_by(batch) {
-            let names = || ends[begin..=begin + batch].windows(2).map(|ends| black_box(&wires[ends[0]..ends[1]]));
-            if batch > 1 {
-                names().for_each(|name| zones.prefetch(name));
-            }
-            for name in names() {
-                let (_, zone) = zones.find_zone(name).expect("it is in a zone");
-                assert!(is(&zone.find(name, 1)));
-            }
+        for ends in ends[first..=first + LOOKUPS].windows(2) {
+            let name = black_box(&wires[ends[0]..ends[1]]);
+            let (_, zone) = zones.find_zone(name).expect("it is in a zone");
+            assert!(is(&zone.find(name, 1)));
         }
         first = (first + LOOKUPS) % (NAMES - LOOKUPS);
     });
@@ -197,25 +191,20 @@ fn is_nxdomain(found: &Found<'_, '_>) -> bool {
 
 #[divan::bench(sample_count = 1000, sample_size = 1)]
 fn look_up_in_few(bencher: Bencher<'_, '_>) {
-    look_up(bencher, &FEW, &HELD, 1, is_answer);
+    look_up(bencher, &FEW, &HELD, is_answer);
 }
 
 #[divan::bench(sample_count = 1000, sample_size = 1)]
 fn look_up_in_tenth(bencher: Bencher<'_, '_>) {
-    look_up(bencher, &TENTH, &HELD, 1, is_answer);
+    look_up(bencher, &TENTH, &HELD, is_answer);
 }
 
 #[divan::bench(sample_count = 1000, sample_size = 1)]
 fn look_up_in_all(bencher: Bencher<'_, '_>) {
-    look_up(bencher, &ZONES, &HELD, 1, is_answer);
-}
-
-#[divan::bench(sample_count = 1000, sample_size = 1)]
-fn look_up_in_all_by_64(bencher: Bencher<'_, '_>) {
-    look_up(bencher, &ZONES, &HELD, 64, is_answer);
+    look_up(bencher, &ZONES, &HELD, is_answer);
 }
 
 #[divan::bench(sample_count = 1000, sample_size = 1)]
 fn look_up_nxdomain_in_all(bencher: Bencher<'_, '_>) {
-    look_up(bencher, &ZONES, &["ftp.", "a.b.c.", "x.www."], 1, is_nxdomain);
+    look_up(bencher, &ZONES, &["ftp.", "a.b.c.", "x.www."], is_nxdomain);
 }

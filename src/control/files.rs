@@ -266,7 +266,8 @@ impl DiskFiles {
     pub fn still_same(&self) -> bool {
         let same = |seen: &Seen| {
             let known = seen.settled || seen.digest.is_none();
-            known || fs::read(&seen.path).is_ok_and(|now| Some(Digest::of(&now)) == seen.digest)
+            let length = seen.stamp.map_or(0, |stamp| stamp.length);
+            known || read(&seen.path, length).is_ok_and(|now| Some(Digest::of(&now)) == seen.digest)
         };
         let looks = |seen: &Seen| Stamp::of(&seen.path) == seen.stamp;
         let folders =

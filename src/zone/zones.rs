@@ -50,20 +50,6 @@ impl Zones {
     /// `qname` is in lower-cased, uncompressed wire form.
     #[must_use]
     pub fn find_zone(&self, qname: &[u8]) -> Option<(ZoneId, &ZoneTree)> {
-        let slot = self.probe(qname, |slot, suffix| slot.tree.apex() == suffix)?;
-        Some((slot.id, &slot.tree))
-    }
-
-    /// Begins to bring near what [`Zones::find_zone`] and [`ZoneTree::find`] will ask for. For each
-    /// query of a batch before the first is looked up, their waits for memory are one.
-    pub fn prefetch(&self, qname: &[u8]) {
-        let _ = self.probe(qname, |_, _| true); // the first candidate is nearly always the one
-    }
-
-    /// The zone with the longest apex that has the tag of a suffix of the name and `is` the one, by
-    /// that suffix. Candidates are being brought near.
-    #[inline]
-    fn probe(&self, qname: &[u8], is: impl Fn(&Slot, &[u8]) -> bool) -> Option<&Slot> {
         let mut depth = suffixes(qname).count();
         for suffix in suffixes(qname) {
             depth -= 1;
@@ -76,8 +62,8 @@ impl Zones {
             while let Some(slot) = &self.slots[place] {
                 if slot.tag == tag {
                     slot.tree.prefetch();
-                    if is(slot, suffix) {
-                        return Some(slot);
+                    if slot.tree.apex() == suffix {
+                        return Some((slot.id, &slot.tree));
                     }
                 }
                 place = (place + 1) & mask;
