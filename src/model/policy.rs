@@ -95,6 +95,22 @@ pub struct Policy {
     pub when_none: WhenNone,
 }
 
+#[cfg(test)]
+impl Policy {
+    /// The nearest that is up, for everybody.
+    pub(crate) fn nearest() -> Self {
+        Self {
+            fences: Vec::new(),
+            fence_unknown: FenceUnknown::Strictest,
+            preferences: Vec::new(),
+            cost_budget_ms: 0.0,
+            tie_ms: 0.0,
+            spread: Spread::Sticky,
+            when_none: WhenNone::IgnoreHealth,
+        }
+    }
+}
+
 /// Endpoints and a policy. Services with the same ones share one plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {

@@ -139,18 +139,6 @@ mod tests {
         }
     }
 
-    fn policy() -> Policy {
-        Policy {
-            fences: Vec::new(),
-            fence_unknown: FenceUnknown::Strictest,
-            preferences: Vec::new(),
-            cost_budget_ms: 0.0,
-            tie_ms: 0.0,
-            spread: Spread::Sticky,
-            when_none: WhenNone::IgnoreHealth,
-        }
-    }
-
     fn members(list: &[u8]) -> Vec<Member> {
         list.iter().copied().map(Member).collect()
     }
@@ -182,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_fastest_living_member_answers() {
-        let plan = plan(3, policy());
+        let plan = plan(3, Policy::nearest());
         assert_eq!(chosen(&plan, &[30.0, 10.0, 20.0], &[]), [1]);
         assert_eq!(chosen(&plan, &[30.0, 10.0, 20.0], &[1]), [2]);
         assert_eq!(chosen(&plan, &[30.0, 10.0, 20.0], &[1, 2]), [0]);
@@ -192,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_preference_wins_only_within_its_budget_of_the_best_usable() {
-        let tiered = |within| plan(3, Policy { preferences: vec![prefer(&[1, 2], within)], ..policy() });
+        let tiered = |within| plan(3, Policy { preferences: vec![prefer(&[1, 2], within)], ..Policy::nearest() });
         let ms = [10.0, 35.0, 240.0];
         assert_eq!(chosen(&tiered(Within::Ms(30.0)), &ms, &[]), [1]);
         assert_eq!(chosen(&tiered(Within::Ms(30.0)), &ms, &[1]), [0], "240 ms is no preference worth having");
@@ -209,12 +197,12 @@ mod tests {
     fn budgets_are_reckoned_from_who_is_usable_now() {
         // What no fixed list can express: 1 comes within the first preference's reach once 2 is down.
         let preferences = vec![prefer(&[1], Within::Ms(30.0)), prefer(&[0], Within::Ms(30.0))];
-        let two = plan(3, Policy { preferences, ..policy() });
+        let two = plan(3, Policy { preferences, ..Policy::nearest() });
         let ms = [20.0, 38.0, 5.0];
         assert_eq!(chosen(&two, &ms, &[]), [0]);
         assert_eq!(chosen(&two, &ms, &[2]), [1]);
         // And by cost: 0 is the dearest.
-        let (plan, mut endpoints) = plan(3, Policy { cost_budget_ms: 15.0, ..policy() });
+        let (plan, mut endpoints) = plan(3, Policy { cost_budget_ms: 15.0, ..Policy::nearest() });
         for (endpoint, cost) in endpoints.iter_mut().zip([3.0, 2.0, 1.0]) {
             endpoint.cost.default = cost;
         }
@@ -225,16 +213,16 @@ mod tests {
 
     #[test]
     fn members_that_tie_share() {
-        let tied = plan(6, Policy { tie_ms: 3.0, ..policy() });
+        let tied = plan(6, Policy { tie_ms: 3.0, ..Policy::nearest() });
         assert_eq!(chosen(&tied, &[10.0, 12.0, 13.5, 11.0, 12.5, 12.9], &[]), [0, 1, 3, 4]);
         assert_eq!(chosen(&tied, &[10.0, 12.0, 13.5, 11.0, 12.5, 12.9], &[0]), [1, 3, 4, 5]);
-        let many = plan(6, Policy { tie_ms: 3.0, spread: Spread::Multivalue(2), ..policy() });
+        let many = plan(6, Policy { tie_ms: 3.0, spread: Spread::Multivalue(2), ..Policy::nearest() });
         assert_eq!(chosen(&many, &[10.0, 12.0, 13.5, 11.0, 12.5, 12.9], &[]), [0, 3]);
     }
 
     #[test]
     fn who_is_faster_of_those_that_tie_does_not_show() {
-        let (plan, endpoints) = plan(3, Policy { tie_ms: 3.0, ..policy() });
+        let (plan, endpoints) = plan(3, Policy { tie_ms: 3.0, ..Policy::nearest() });
         let settled =
             |ms: [f32; 3]| decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &[Some(State::Up); 3]).settled;
         assert_eq!(settled([10.0, 11.0, 12.0]), settled([12.0, 10.0, 11.0]), "not even by the 256th part left over");
@@ -242,7 +230,7 @@ mod tests {
 
     #[test]
     fn states_are_used_in_order() {
-        let (plan, endpoints) = plan(4, policy());
+        let (plan, endpoints) = plan(4, Policy::nearest());
         let ms = [1.0, 2.0, 3.0, 4.0];
         let mut states = [State::Down, State::Unknown, State::Degraded, State::Up].map(Some);
         for expected in [3, 2, 1] {
@@ -255,7 +243,7 @@ mod tests {
     #[test]
     fn none_left() {
         let none = |when_none| {
-            let (plan, endpoints) = plan(2, Policy { when_none, ..policy() });
+            let (plan, endpoints) = plan(2, Policy { when_none, ..Policy::nearest() });
             decide(&plan, &endpoints, Family::V4, &singapore(), &[1.0, 2.0], &[Some(State::Down); 2]).settled
         };
         assert_eq!(none(WhenNone::Servfail), Settled::Servfail);

@@ -2,8 +2,9 @@
 //!
 //! Members that tie with one another and with the same others share their clients whichever of them is
 //! faster. So two neighbours in an order may change places if every budget reaches equally far from both,
-//! none ends between them, and whenever both can answer both do. In each run of such neighbours the members come in their own order: locations that lie nearer to the one or to the other of
-//! two clouds in one city then have one order, and addresses around them one leaf.
+//! none ends between them, and whenever both can answer both do. In each run of such neighbours the
+//! members come in their own order: locations that lie nearer to the one or to the other of two clouds in
+//! one city then have one order, and addresses around them one leaf.
 
 use super::order::{OrderBuf, Shape, Writer};
 use super::settle::room;
@@ -63,19 +64,10 @@ impl OrderBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{FenceUnknown, Policy, WhenNone};
+    use crate::model::Policy;
 
     fn plan(spread: Spread) -> Plan {
-        let policy = Policy {
-            fences: Vec::new(),
-            fence_unknown: FenceUnknown::Strictest,
-            preferences: Vec::new(),
-            cost_budget_ms: 0.0,
-            tie_ms: 0.0,
-            spread,
-            when_none: WhenNone::IgnoreHealth,
-        };
-        Plan { members: Vec::new(), policy }
+        Plan { members: Vec::new(), policy: Policy { spread, ..Policy::nearest() } }
     }
 
     /// The ranks of the order with these ranks and ties, once merged.

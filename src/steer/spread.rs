@@ -212,6 +212,21 @@ mod tests {
         assert!((23_500..26_500).contains(&moved), "a quarter of the clients: {moved}");
     }
 
+    /// Equal weights of three come to 86, 85 and 85 parts, which the picking does not go by.
+    #[test]
+    fn equal_weights_share_evenly_and_step_like_others() {
+        let even = Split { even: true, ..split(&[86, 85, 85]) };
+        let mut counts = [0; 3];
+        clients().for_each(|key| counts[pick(&even, key).index()] += 1);
+        assert!(counts.iter().all(|count| (32_800..33_900).contains(count)), "{counts:?}");
+        let heavier = split(&[128, 64, 64]);
+        assert!(!heavier.even);
+        for key in clients() {
+            let (from, to) = (pick(&even, key), pick(&heavier, key));
+            assert!(from == to || to == Member(0), "the ones that lose gain no client");
+        }
+    }
+
     #[test]
     fn even_shares_pick_as_costs_do() {
         for split in [split(&[128, 128]), split(&[64, 64, 64, 64])] {

@@ -1,10 +1,10 @@
 //! Names that are answered at once: what the batched path looks up, in one cache line a name.
 //!
 //! Open addressing over the folded name, half full at most, services first: they are found in one
-//! line nearly always. Who asks cannot choose what lies in the
-//! table, only the operator can, so the hash needs no seed; an entry that would lie more than
-//! [`FARTHEST`] lines from its place is left out, and its name is answered the slow way. So is every
-//! name that is not here: the table is a copy of what the zones say, never a source.
+//! line nearly always. Who asks cannot choose what lies in the table, only the operator can, so the
+//! hash needs no seed; an entry that would lie [`FARTHEST`] lines from its place or farther is left
+//! out, and its name is answered the slow way. So is every name that is not here: the table is a copy
+//! of what the zones say, never a source.
 
 use crate::model::{CounterId, PlanId, in_large_pages};
 

@@ -136,9 +136,7 @@ fn holds(place: &[u64], location: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        Addresses, Coordinates, Cost, FenceUnknown, MAX_MEMBERS, Policy, Spread, WhenNone, built_in_regions,
-    };
+    use crate::model::{Addresses, Coordinates, Cost, MAX_MEMBERS, Policy, built_in_regions};
 
     fn endpoint(number: usize) -> Endpoint {
         let mut site = Site::from(&built_in_regions()[0]);
@@ -159,17 +157,8 @@ mod tests {
     #[test]
     fn however_many_sites_there_are_each_plan_gets_its_own() {
         let endpoints: Vec<Endpoint> = (0..MAX_SITES + 2 * MAX_MEMBERS).map(endpoint).collect();
-        let policy = Policy {
-            fences: Vec::new(),
-            fence_unknown: FenceUnknown::Strictest,
-            preferences: Vec::new(),
-            cost_budget_ms: 0.0,
-            tie_ms: 0.0,
-            spread: Spread::Sticky,
-            when_none: WhenNone::IgnoreHealth,
-        };
         let ids: Vec<EndpointId> = (0..endpoints.len()).map(EndpointId::at).collect();
-        let plan = |members: &[EndpointId]| Plan { members: members.to_vec(), policy: policy.clone() };
+        let plan = |members: &[EndpointId]| Plan { members: members.to_vec(), policy: Policy::nearest() };
         let plans: Vec<Plan> = ids.chunks(MAX_MEMBERS).chain([&ids[..MAX_MEMBERS]]).map(plan).collect();
         let at = |latitude| Location { coordinates: Coordinates::new(latitude, 100.0), ..Location::default() };
         let locations = [at(-30.0), at(50.0)];
