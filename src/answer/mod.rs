@@ -11,6 +11,7 @@
 mod batch;
 mod hot;
 mod octets;
+mod plain;
 mod resolve;
 mod steered;
 

@@ -17,7 +17,7 @@ mod problem;
 mod region;
 
 pub use country::{Continent, Country, CountryFacts, Subdivision};
-pub use cpu::{in_large_pages, prefetch};
+pub use cpu::{first_zero, in_large_pages, prefetch};
 pub use digest::Digest;
 pub use endpoint::{Addresses, Cost, Endpoint, Family, State, Target};
 pub use ids::{CounterId, EndpointId, LocationId, Member, OrderId, PlanId, ServiceId, ZoneId};

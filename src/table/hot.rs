@@ -24,17 +24,17 @@ pub type FoldedName = [u64; HOT_NAME / 8];
 /// The table. Immutable once made.
 #[derive(Debug)]
 pub struct Hot {
-    lines: Box<[Line]>,
+    lines: Box<[HotLine]>,
     services: Box<[HotService]>,
     answers: Box<[HotAnswer]>,
     octets: Box<[u8]>,
 }
 
 /// What a query for a name and type comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hit {
-    /// A service answers: the index of [`Hot::service`], its plan, and its TTL in seconds.
-    Steered(u32, PlanId, u32),
+#[derive(Clone, Copy, Debug)]
+pub enum Hit<'t> {
+    /// A service answers.
+    Steered(&'t HotLine),
     /// The answer is ready: the index of [`Hot::answer`].
     Static(u32),
     /// Ask the zones.
@@ -57,8 +57,12 @@ pub struct HotService {
 pub struct HotAnswer {
     /// Octets 2 and 3 of the header, RD left out.
     pub flags: [u8; 2],
-    /// ANCOUNT, NSCOUNT and ARCOUNT, the query's OPT not among them.
-    pub counts: [u16; 3],
+    /// ANCOUNT.
+    pub answers: u8,
+    /// NSCOUNT.
+    pub authority: u8,
+    /// ARCOUNT, the query's OPT not counted.
+    pub additional: u8,
     /// It has pointers into the question's name, so it fits only a query in lower case (what is
     /// compressed keeps its case).
     pub lower_case_only: bool,
@@ -70,22 +74,51 @@ pub struct HotAnswer {
     start: u32,
 }
 
-/// A name and what it holds; a free one has length 0.
+/// A name and what it holds.
 #[repr(align(64))]
 #[derive(Clone, Copy, Debug)]
-struct Line {
+pub struct HotLine {
     name: FoldedName,
-    length: u8,
-    /// Of a steered name bit 0: A, bit 1: AAAA. 0: static.
-    steered: u8,
-    /// Of a static one.
-    rtype: u16,
+    /// Of a steered name the bits of the types that it answers, A and AAAA; else `STATIC` or `FREE`.
+    types: u32,
     index: u32,
-    plan: PlanId,
+    /// Of a steered name its plan, of a static one the type.
+    plan_or_type: u32,
     ttl: u32,
 }
 
-const FREE: Line = Line { name: [0; HOT_NAME / 8], length: 0, steered: 0, rtype: 0, index: 0, plan: PlanId(0), ttl: 0 };
+const FREE: u32 = 0;
+/// No type below it has this bit.
+const STATIC: u32 = 1 << 31;
+const FREE_LINE: HotLine = HotLine { name: [0; HOT_NAME / 8], types: FREE, index: 0, plan_or_type: 0, ttl: 0 };
+
+impl HotLine {
+    /// The plan of a steered name.
+    #[inline(always)]
+    #[must_use]
+    pub fn plan(&self) -> PlanId {
+        PlanId(self.plan_or_type)
+    }
+
+    /// The TTL of a steered name, in seconds.
+    #[inline(always)]
+    #[must_use]
+    pub fn ttl(&self) -> u32 {
+        self.ttl
+    }
+
+    /// None: it is another name's or type's.
+    #[inline(always)]
+    fn hit(&self, name: &FoldedName, rtype: u16) -> Option<Hit<'_>> {
+        if self.name != *name {
+            return None;
+        }
+        if rtype < 31 && self.types >> rtype & 1 != 0 {
+            return Some(Hit::Steered(self));
+        }
+        (self.types == STATIC && self.plan_or_type == u32::from(rtype)).then_some(Hit::Static(self.index))
+    }
+}
 
 impl Default for Hot {
     fn default() -> Self {
@@ -107,33 +140,28 @@ impl Hot {
         crate::model::prefetch(&self.lines[place]);
     }
 
-    /// What there is for a folded name of `length` octets, at its place, and a type.
+    /// What there is for a folded name, at its place, and a type.
     #[inline(always)]
     #[must_use]
-    pub fn find(&self, place: usize, name: &FoldedName, length: usize, rtype: u16) -> Hit {
-        for line in &self.lines[place..place + FARTHEST] {
-            if line.length == 0 {
-                return Hit::Unknown;
-            }
-            if usize::from(line.length) != length || line.name != *name {
-                continue;
-            }
-            let family_bit = u8::from(rtype == 1) | u8::from(rtype == 28) << 1;
-            if line.steered & family_bit != 0 {
-                return Hit::Steered(line.index, line.plan, line.ttl);
-            }
-            if line.steered == 0 && line.rtype == rtype {
-                return Hit::Static(line.index);
-            }
+    pub fn find(&self, place: usize, name: &FoldedName, rtype: u16) -> Hit<'_> {
+        match self.lines[place].hit(name, rtype) {
+            Some(hit) => hit,
+            None => self.find_behind(place, name, rtype),
         }
-        Hit::Unknown
     }
 
-    /// A service of a hit.
+    /// Apart, so that the first line, which is nearly always the right one, costs no loop.
+    #[inline(never)]
+    fn find_behind(&self, place: usize, name: &FoldedName, rtype: u16) -> Hit<'_> {
+        let used = self.lines[place..].iter().take(FARTHEST).take_while(|line| line.types != FREE);
+        used.into_iter().find_map(|line| line.hit(name, rtype)).unwrap_or(Hit::Unknown)
+    }
+
+    /// The service of a steered name.
     #[inline(always)]
     #[must_use]
-    pub fn service(&self, index: u32) -> &HotService {
-        &self.services[index as usize]
+    pub fn service(&self, line: &HotLine) -> &HotService {
+        &self.services[line.index as usize]
     }
 
     /// An answer of a hit, with its octets behind the question, OPT left out, padded to whole blocks.
@@ -154,7 +182,7 @@ impl Hot {
 /// Takes entries; [`finish`](Self::finish) freezes them.
 #[derive(Debug)]
 pub struct HotBuilder {
-    lines: Box<[Line]>,
+    lines: Box<[HotLine]>,
     services: Vec<HotService>,
     answers: Vec<HotAnswer>,
     octets: Vec<u8>,
@@ -165,16 +193,16 @@ impl HotBuilder {
     /// Room for so many entries.
     #[must_use]
     pub fn with_room(entries: usize) -> Self {
-        let lines = vec![FREE; entries * 2 + FARTHEST].into_boxed_slice();
+        let lines = vec![FREE_LINE; entries * 2 + FARTHEST].into_boxed_slice();
         let known = std::collections::HashMap::new();
         Self { lines, services: Vec::new(), answers: Vec::new(), octets: Vec::new(), known }
     }
 
     /// A service at a lower-cased wire name, for the families that it `offers` (A, AAAA).
     pub fn steered(&mut self, name: &[u8], offers: [bool; 2], plan: PlanId, ttl: u32, service: HotService) {
-        let steered = u8::from(offers[0]) | u8::from(offers[1]) << 1;
+        let types = u32::from(offers[0]) << 1 | u32::from(offers[1]) << 28;
         let index = u32::try_from(self.services.len()).expect("services are bounded");
-        if steered != 0 && self.put(name, Line { steered, index, plan, ttl, ..FREE }) {
+        if types != FREE && self.put(name, HotLine { types, index, plan_or_type: plan.0, ttl, ..FREE_LINE }) {
             self.services.push(service);
         }
     }
@@ -189,23 +217,24 @@ impl HotBuilder {
         });
         let length = u16::try_from(octets.len()).expect("longer answers are not put here");
         let index = u32::try_from(self.answers.len()).expect("entries are bounded");
-        if self.put(name, Line { rtype, index, ..FREE }) {
+        if self.put(name, HotLine { types: STATIC, index, plan_or_type: rtype.into(), ..FREE_LINE }) {
             self.answers.push(HotAnswer { start, length, ..answer });
         }
     }
 
-    /// Puts it at the first free line from its place on; false where there is none near.
-    fn put(&mut self, name: &[u8], line: Line) -> bool {
-        if name.len() > HOT_NAME {
+    /// Puts it at the first free line from its place on; false where there is none near. Names with a zero
+    /// within are left out: the others differ from each other, padded with zeros, too.
+    fn put(&mut self, name: &[u8], line: HotLine) -> bool {
+        if name.len() > HOT_NAME || name[..name.len() - 1].contains(&0) {
             return false;
         }
         let mut octets = [0; HOT_NAME];
         octets[..name.len()].copy_from_slice(name);
         let folded = fold(&octets, name.len());
         let place = place(&folded, self.lines.len());
-        let free = self.lines[place..place + FARTHEST].iter_mut().find(|line| line.length == 0);
+        let free = self.lines[place..place + FARTHEST].iter_mut().find(|line| line.types == FREE);
         free.is_some_and(|free| {
-            *free = Line { name: folded, length: name.len() as u8, ..line };
+            *free = HotLine { name: folded, ..line };
             true
         })
     }
@@ -220,10 +249,12 @@ impl HotBuilder {
 }
 
 impl HotAnswer {
-    /// One whose octets are yet to be put.
+    /// One whose octets are yet to be put. `counts` are those of its sections, the query's OPT left out.
     #[must_use]
     pub fn new(flags: [u8; 2], counts: [u16; 3], lower_case_only: bool, counters: [Option<CounterId>; 2]) -> Self {
-        Self { flags, counts, lower_case_only, counters, start: 0, length: 0 }
+        let [answers, authority, additional] =
+            counts.map(|count| u8::try_from(count).expect("few records fit into a short answer"));
+        Self { flags, answers, authority, additional, lower_case_only, counters, start: 0, length: 0 }
     }
 }
 
