@@ -20,12 +20,12 @@ use std::net::SocketAddr;
 
 use arrayvec::ArrayVec;
 
-use super::plain::{OPT_LENGTH, Place, Plain, QUESTION_TAIL};
+use super::plain::{OPT_LENGTH, Plain, QUESTION_TAIL};
 use super::{Asker, Transport, respond};
 use crate::geo::{Begun, Merged};
-use crate::model::{Family, OrderId, Spread};
+use crate::model::{Family, Spread};
 use crate::steer::{self, Client};
-use crate::table::{Cells, HOT_BLOCK, Hit, HotLine, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot};
+use crate::table::{Cells, HOT_BLOCK, HotLine, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot};
 use crate::wire::{ADVERTISED_UDP_SIZE, BATCH, Batch, HEADER_LENGTH, LONGEST, SLOT};
 
 /// Where a location came from; indexes `Snapshot::location_counter`.
@@ -65,7 +65,6 @@ enum Found<'s> {
 }
 
 /// A query for a service.
-#[derive(Clone, Copy)]
 struct Steered<'s> {
     line: &'s HotLine,
     service: &'s HotService,
@@ -127,17 +126,18 @@ impl Batches {
         }
         for job in &mut jobs {
             if let Found::Steered(steered) = &mut job.found {
-                steered.begin(&job.query.client, cells);
+                steered.begin(&job.query, cells);
             }
         }
         for ((job, length), client) in jobs.iter_mut().zip(lengths).zip(clients) {
             *begun += 1;
-            let answered = match job.found {
-                Found::Steered(steered) => job.steered(snapshot, cells, &steered),
-                Found::Static(answer) => job.fixed(snapshot, cells, answer),
+            let Job { slot, query, found, .. } = job;
+            let answered = match found {
+                Found::Steered(steered) => query.steered(snapshot, cells, steered, slot),
+                Found::Static(answer) => query.fixed(snapshot, cells, *answer, slot),
                 Found::Unknown => None,
             };
-            let answered = answered.unwrap_or_else(|| self.other(snapshot, cells, client, job.slot, (*length).into()));
+            let answered = answered.unwrap_or_else(|| self.other(snapshot, cells, client, slot, (*length).into()));
             *length = answered as u16; // a slot is shorter than 65,536 octets
         }
     }
@@ -169,62 +169,87 @@ impl Job<'_> {
         if query.name_length == 0 {
             return Found::Unknown;
         }
-        match snapshot.hot.find(self.place, &query.name, query.rtype) {
-            Hit::Steered(line) if snapshot.steering => {
-                let (service, plan) = (snapshot.hot.service(line), snapshot.plan_table(line.plan()));
-                let family = self.family();
-                let (trie, replies) = (plan.trie(family), plan.replies(family));
-                crate::model::prefetch(service);
-                if let Some(trie) = trie {
-                    match query.client.is_v6 {
-                        false => trie.prefetch_v4(query.client.address as u32),
-                        true => trie.prefetch_v6(query.client.address),
-                    }
-                }
-                Found::Steered(Steered { line, service, replies, trie, begun: Begun::default() })
+        let Some(line) = snapshot.hot.find(self.place, &query.name, query.rtype) else { return Found::Unknown };
+        if let Some(answer) = line.answer() {
+            return Found::Static(answer);
+        }
+        if !snapshot.steering {
+            return Found::Unknown;
+        }
+        let (service, plan) = (snapshot.hot.service(line), snapshot.plan_table(line.plan()));
+        let family = query.family();
+        let (trie, replies) = (plan.trie(family), plan.replies(family));
+        crate::model::prefetch(service);
+        if let Some(trie) = trie {
+            match query.is_v6 {
+                false => trie.prefetch_v4(query.address as u32),
+                true => trie.prefetch_v6(query.address),
             }
-            Hit::Static(answer) => Found::Static(answer),
-            Hit::Steered(_) | Hit::Unknown => Found::Unknown,
+        }
+        Found::Steered(Steered { line, service, replies, trie, begun: Begun::default() })
+    }
+}
+
+impl Steered<'_> {
+    /// Pass 3.
+    #[inline(always)]
+    fn begin(&mut self, query: &Plain, cells: &Cells) {
+        cells.prefetch(self.service.counter);
+        if let Some(trie) = self.trie {
+            self.begun = match query.is_v6 {
+                false => trie.begin_v4(query.address as u32),
+                true => trie.begin_v6(query.address),
+            };
         }
     }
+}
 
+/// Pass 4.
+impl Plain {
     /// Of a query for a service.
     #[inline(always)]
     fn family(&self) -> Family {
-        if self.query.rtype == 1 { Family::V4 } else { Family::V6 }
+        if self.rtype == 1 { Family::V4 } else { Family::V6 }
     }
 
-    /// Pass 4, a service's answer; none: the other path gives it.
+    /// A service's answer; none: the other path gives it.
     #[inline(always)]
-    fn steered(&mut self, snapshot: &Snapshot, cells: &Cells, steered: &Steered<'_>) -> Option<usize> {
-        let &Steered { line, service, replies, .. } = steered;
-        let query = self.query;
-        let (order, mut scope, located) = match steered.trie {
-            Some(trie) => steered.locate(trie, &query.client),
-            None => self.locate_by_location(snapshot, line),
+    fn steered(
+        &self,
+        snapshot: &Snapshot,
+        cells: &Cells,
+        steered: &Steered<'_>,
+        slot: &mut [u8; SLOT],
+    ) -> Option<usize> {
+        let &Steered { line, service, replies, trie, begun } = steered;
+        // As a trie has it: the order, whether the place is known, and the length of its leaf.
+        let (value, mut scope) = match (trie, self.is_v6) {
+            (Some(trie), false) => trie.finish_v4(begun, self.address as u32),
+            (Some(trie), true) => trie.finish_v6(begun, self.address),
+            (None, _) => self.locate(snapshot, line),
         };
-        if scope > query.client.source {
+        if scope > self.source {
             return None; // a prefix that several leaves share
         }
+        let (order, located) = PlanTable::decode(value);
         let mut ready = replies.ready(order);
         if ready.kind != ReadyKind::Whole {
             ready = self.pick(snapshot, steered, ready)?;
-            scope = scope.max(if query.client.is_v6 { 48 } else { 24 });
+            scope = scope.max(if self.is_v6 { 48 } else { 24 });
         }
-        let subnet = self.subnet();
-        let at = HEADER_LENGTH + usize::from(query.name_length) + QUESTION_TAIL;
-        let image = self.slot[at..].first_chunk_mut().expect("a slot goes on behind the longest question");
+        let (subnet, at) = (self.subnet(slot), HEADER_LENGTH + usize::from(self.name_length) + QUESTION_TAIL);
+        let image = slot[at..].first_chunk_mut().expect("a slot goes on behind the longest question");
         *image = ready.octets;
         // Three records of IPv4 have room there, or one of IPv6. Where there are fewer, the TTLs of the others lie
         // behind the image, and OPT or the end of the message covers them.
         let ttl = line.ttl().min(ready.ttl).to_be_bytes();
         image[6..10].copy_from_slice(&ttl);
-        if query.rtype == 1 {
+        if self.rtype == 1 {
             image[22..26].copy_from_slice(&ttl);
             image[38..42].copy_from_slice(&ttl);
         }
-        self.head([0x84, 0], ready.records);
-        let source = match (located, query.opt.subnet_length > 0) {
+        head(slot, [0x84, 0], ready.records);
+        let source = match (located, self.subnet_length > 0) {
             (false, _) => FROM_NOTHING,
             (true, true) => FROM_ECS,
             (true, false) => FROM_RESOLVER,
@@ -232,17 +257,15 @@ impl Job<'_> {
         for counter in [service.counter, snapshot.location_counter(source), ready.counter, service.zone_counter] {
             cells.count(counter);
         }
-        Some(self.put_opt(at + usize::from(ready.length), &subnet, scope))
+        Some(self.put_opt(slot, at + usize::from(ready.length), subnet, scope))
     }
 
-    /// As [`Steered::locate`], of a plan that has no trie of its own. Apart, so that the other way keeps its
-    /// registers.
+    /// As a trie says it, of a plan that has none. Apart, so that the other way keeps its registers.
     #[inline(never)]
-    fn locate_by_location(&self, snapshot: &Snapshot, line: &HotLine) -> (OrderId, u8, bool) {
-        let client = &self.query.client;
+    fn locate(&self, snapshot: &Snapshot, line: &HotLine) -> (u32, u8) {
         let plan = snapshot.plan_table(line.plan());
-        let placed = plan.place(&snapshot.parts.geo, self.family(), client.ip(), client.source);
-        (placed.order, placed.length, placed.located)
+        let placed = plan.place(&snapshot.parts.geo, self.family(), self.ip(), self.source);
+        (PlanTable::encode(placed.order, placed.located), placed.length)
     }
 
     /// Whom of those that share this client gets. Apart, as above.
@@ -254,84 +277,63 @@ impl Job<'_> {
             return None;
         }
         let split = replies.split(ready.index);
-        let client = if self.query.opt.subnet_length > 0 { Client::Subnet } else { Client::Resolver };
-        let member = steer::pick(split, steer::client_key(service.salt, client(self.query.client.ip())));
+        let address = self.ip();
+        let client = if self.subnet_length > 0 { Client::Subnet(address) } else { Client::Resolver(address) };
+        let member = steer::pick(split, steer::client_key(service.salt, client));
         Some(replies.ready_of(member)).filter(|ready| ready.kind == ReadyKind::Whole)
     }
 
-    /// Pass 4, an answer that depends on the question alone.
+    /// An answer that depends on the question alone.
     #[inline(always)]
-    fn fixed(&mut self, snapshot: &Snapshot, cells: &Cells, answer: u32) -> Option<usize> {
+    fn fixed(&self, snapshot: &Snapshot, cells: &Cells, answer: u32, slot: &mut [u8; SLOT]) -> Option<usize> {
         let (answer, octets) = snapshot.hot.answer(answer);
-        let name = HEADER_LENGTH..HEADER_LENGTH + usize::from(self.query.name_length);
-        if answer.lower_case_only && self.slot[name.clone()].iter().any(u8::is_ascii_uppercase) {
+        let name = HEADER_LENGTH..HEADER_LENGTH + usize::from(self.name_length);
+        if answer.lower_case_only && slot[name.clone()].iter().any(u8::is_ascii_uppercase) {
             return None;
         }
-        let (subnet, at) = (self.subnet(), name.end + QUESTION_TAIL);
-        for (to, from) in self.slot[at..].chunks_exact_mut(HOT_BLOCK).zip(octets.chunks_exact(HOT_BLOCK)) {
+        let (subnet, at) = (self.subnet(slot), name.end + QUESTION_TAIL);
+        for (to, from) in slot[at..].chunks_exact_mut(HOT_BLOCK).zip(octets.chunks_exact(HOT_BLOCK)) {
             to.copy_from_slice(from);
         }
-        self.head(answer.flags, answer.answers);
-        self.slot[9] = answer.authority;
-        self.slot[11] += answer.additional;
+        head(slot, answer.flags, answer.answers);
+        slot[9] = answer.authority;
+        slot[11] += answer.additional;
         answer.counters.iter().flatten().for_each(|&counter| cells.count(counter));
-        Some(self.put_opt(at + usize::from(answer.length), &subnet, 0))
-    }
-
-    /// The header: its id stays, RD, and the counts, which are those of a reply without records.
-    #[inline(always)]
-    fn head(&mut self, flags: [u8; 2], answers: u8) {
-        self.slot[2] = flags[0] | self.slot[2] & 1;
-        self.slot[3] = flags[1];
-        self.slot[7] = answers;
+        Some(self.put_opt(slot, at + usize::from(answer.length), subnet, 0))
     }
 
     /// The client subnet option, read before the answer is written over it; anything where there is none.
     #[inline(always)]
-    fn subnet(&self) -> [u8; SUBNET_LENGTH] {
-        let from = usize::from(self.query.opt.subnet_at);
-        *self.slot[from..].first_chunk().expect("a slot goes on behind the longest message")
+    fn subnet(&self, slot: &[u8; SLOT]) -> (u128, u64) {
+        let from = usize::from(self.subnet_at);
+        let octets: &[u8] = &slot[from..from + SUBNET_LENGTH];
+        let (first, rest) = octets.split_first_chunk().expect("as long as was just said");
+        (u128::from_ne_bytes(*first), u64::from_ne_bytes(*rest.first_chunk().expect("as above")))
     }
 
     /// The OPT record where the query had one, with its client subnet (RFC 7871 §7.2.1); the length of the whole.
     #[inline(always)]
-    fn put_opt(&mut self, at: usize, subnet: &[u8; SUBNET_LENGTH], scope: u8) -> usize {
-        let opt = &self.query.opt;
-        if !opt.is_there {
+    fn put_opt(&self, slot: &mut [u8; SLOT], at: usize, subnet: (u128, u64), scope: u8) -> usize {
+        if !self.has_opt {
             return at;
         }
         let room: &mut [u8; OPT_LENGTH + SUBNET_LENGTH] =
-            self.slot[at..].first_chunk_mut().expect("a slot goes on behind the longest answer");
+            slot[at..].first_chunk_mut().expect("a slot goes on behind the longest answer");
         room[..8].copy_from_slice(&OPT_HEAD);
-        room[7] = opt.flags;
-        room[8..OPT_LENGTH].copy_from_slice(&[0, 0, opt.subnet_length]);
-        room[OPT_LENGTH..].copy_from_slice(subnet);
+        room[7] = self.flags;
+        room[8..OPT_LENGTH - 1].fill(0);
+        room[OPT_LENGTH - 1] = self.subnet_length;
+        room[OPT_LENGTH..OPT_LENGTH + 16].copy_from_slice(&subnet.0.to_ne_bytes());
+        room[OPT_LENGTH + 16..].copy_from_slice(&subnet.1.to_ne_bytes());
         room[OPT_LENGTH + 7] = scope; // behind the message's end where there is no subnet
-        at + OPT_LENGTH + usize::from(opt.subnet_length)
+        at + OPT_LENGTH + usize::from(self.subnet_length)
     }
 }
 
-impl Steered<'_> {
-    /// Pass 3.
-    #[inline(always)]
-    fn begin(&mut self, client: &Place, cells: &Cells) {
-        cells.prefetch(self.service.counter);
-        if let Some(trie) = self.trie {
-            self.begun = match client.is_v6 {
-                false => trie.begin_v4(client.address as u32),
-                true => trie.begin_v6(client.address),
-            };
-        }
-    }
-
-    /// The order, the length of its leaf, and whether the place is known.
-    #[inline(always)]
-    fn locate(&self, trie: &Merged, client: &Place) -> (OrderId, u8, bool) {
-        let (value, length) = match client.is_v6 {
-            false => trie.finish_v4(self.begun, client.address as u32),
-            true => trie.finish_v6(self.begun, client.address),
-        };
-        let (order, located) = PlanTable::decode(value);
-        (order, length, located)
-    }
+/// The header of a reply: the id stays, RD, and the counts, which are those of a reply without records.
+#[inline(always)]
+fn head(slot: &mut [u8; SLOT], flags: [u8; 2], answers: u8) {
+    slot[2] = flags[0] | slot[2] & 1;
+    slot[3] = flags[1];
+    slot[7] = answers;
 }

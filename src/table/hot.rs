@@ -30,17 +30,6 @@ pub struct Hot {
     octets: Box<[u8]>,
 }
 
-/// What a query for a name and type comes to.
-#[derive(Clone, Copy, Debug)]
-pub enum Hit<'t> {
-    /// A service answers.
-    Steered(&'t HotLine),
-    /// The answer is ready: the index of [`Hot::answer`].
-    Static(u32),
-    /// Ask the zones.
-    Unknown,
-}
-
 /// What the answer of a service counts and is spread by.
 #[derive(Clone, Copy, Debug)]
 pub struct HotService {
@@ -107,16 +96,18 @@ impl HotLine {
         self.ttl
     }
 
-    /// None: it is another name's or type's.
+    /// Of a static name: the index of [`Hot::answer`].
     #[inline(always)]
-    fn hit(&self, name: &FoldedName, rtype: u16) -> Option<Hit<'_>> {
-        if self.name != *name {
-            return None;
-        }
-        if rtype < 31 && self.types >> rtype & 1 != 0 {
-            return Some(Hit::Steered(self));
-        }
-        (self.types == STATIC && self.plan_or_type == u32::from(rtype)).then_some(Hit::Static(self.index))
+    #[must_use]
+    pub fn answer(&self) -> Option<u32> {
+        (self.types == STATIC).then_some(self.index)
+    }
+
+    #[inline(always)]
+    fn is_of(&self, name: &FoldedName, rtype: u16) -> bool {
+        self.name == *name
+            && ((rtype < 31 && self.types >> rtype & 1 != 0)
+                || (self.types == STATIC && self.plan_or_type == u32::from(rtype)))
     }
 }
 
@@ -140,21 +131,19 @@ impl Hot {
         crate::model::prefetch(&self.lines[place]);
     }
 
-    /// What there is for a folded name, at its place, and a type.
+    /// The line of a folded name, at its place, and a type. None: ask the zones.
     #[inline(always)]
     #[must_use]
-    pub fn find(&self, place: usize, name: &FoldedName, rtype: u16) -> Hit<'_> {
-        match self.lines[place].hit(name, rtype) {
-            Some(hit) => hit,
-            None => self.find_behind(place, name, rtype),
-        }
+    pub fn find(&self, place: usize, name: &FoldedName, rtype: u16) -> Option<&HotLine> {
+        let first = &self.lines[place];
+        if first.is_of(name, rtype) { Some(first) } else { self.find_behind(place, name, rtype) }
     }
 
     /// Apart, so that the first line, which is nearly always the right one, costs no loop.
     #[inline(never)]
-    fn find_behind(&self, place: usize, name: &FoldedName, rtype: u16) -> Hit<'_> {
-        let used = self.lines[place..].iter().take(FARTHEST).take_while(|line| line.types != FREE);
-        used.into_iter().find_map(|line| line.hit(name, rtype)).unwrap_or(Hit::Unknown)
+    fn find_behind(&self, place: usize, name: &FoldedName, rtype: u16) -> Option<&HotLine> {
+        let mut used = self.lines[place..].iter().take(FARTHEST).take_while(|line| line.types != FREE);
+        used.find(|line| line.is_of(name, rtype))
     }
 
     /// The service of a steered name.
@@ -258,27 +247,24 @@ impl HotAnswer {
     }
 }
 
-/// The first `length` octets, lower-cased, zeros behind. Eight octets at a time, in plain integers: as
-/// few instructions as with vectors, for any processor.
+/// The first `length` octets, lower-cased, zeros behind. Written so that compilers make vectors of it.
 #[inline(always)]
 #[must_use]
 pub fn fold(octets: &[u8; HOT_NAME], length: usize) -> FoldedName {
-    const ONES: u64 = u64::MAX / 0xff;
-    const HIGH: u64 = ONES << 7;
-    let mask = &MASKS[length.min(HOT_NAME)];
-    std::array::from_fn(|at| {
-        let word = u64::from_le_bytes(*octets[at * 8..].first_chunk().expect("six words"));
-        // Sums carry into an octet's high bit from 'A' on, and from past 'Z' on.
-        let low = word & !HIGH;
-        let is_upper = (low + ONES * (0x80 - b'A' as u64)) & !(low + ONES * (0x7f - b'Z' as u64)) & !word & HIGH;
-        // Length octets are below 'A'.
-        (word | is_upper >> 2) & mask[at]
-    })
+    let mask = &MASKS[length % MASKS.len()];
+    let mut lower = *octets;
+    // A loop and no `map`: a closure would be compiled apart, without the processor's features.
+    for octet in &mut lower {
+        // 'A' to 'Z', moved to the least signed octets. Length octets are below 'A'.
+        let is_upper = (octet.wrapping_add(0x80 - b'A') as i8) < i8::MIN + 26;
+        *octet |= u8::from(is_upper) << 5;
+    }
+    std::array::from_fn(|at| u64::from_le_bytes(*lower[at * 8..].first_chunk().expect("six words")) & mask[at])
 }
 
-/// For each length the octets within it.
-static MASKS: [FoldedName; HOT_NAME + 1] = {
-    let mut masks = [[0; HOT_NAME / 8]; HOT_NAME + 1];
+/// For each length the octets within it; a power of two of them, so that an index is cut without a branch.
+static MASKS: [FoldedName; 64] = {
+    let mut masks = [[0; HOT_NAME / 8]; 64];
     let mut length = 1;
     while length <= HOT_NAME {
         masks[length] = masks[length - 1];
@@ -319,11 +305,11 @@ mod tests {
         text.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).chain([0]).collect()
     }
 
-    fn find(hot: &Hot, wire: &[u8], rtype: u16) -> Hit {
+    fn find<'h>(hot: &'h Hot, wire: &[u8], rtype: u16) -> Option<&'h HotLine> {
         let mut window = [0xff; HOT_NAME];
         window[..wire.len()].copy_from_slice(wire);
         let folded = fold(&window, wire.len());
-        hot.find(hot.place(&folded), &folded, wire.len(), rtype)
+        hot.find(hot.place(&folded), &folded, rtype)
     }
 
     #[test]
@@ -334,15 +320,29 @@ mod tests {
         let answer = HotAnswer::new([0x84, 0], [1, 0, 0], false, [None; 2]);
         builder.fixed(&name("www.shop.example"), 65, answer, b"nodata");
         builder.fixed(&name("ns1.shop.example"), 1, answer, b"address");
+        builder.fixed(&[0], 6, answer, b"root");
         let hot = builder.finish();
-        assert_eq!(find(&hot, &name("wWw.Shop.EXAMPLE"), 1), Hit::Steered(0, PlanId(7), 20));
-        assert_eq!(find(&hot, &name("www.shop.example"), 28), Hit::Unknown);
-        assert_eq!(find(&hot, &name("www.shop.example"), 65), Hit::Static(0));
-        assert_eq!(find(&hot, &name("ns1.shop.example"), 1), Hit::Static(1));
-        assert_eq!(find(&hot, &name("ns2.shop.example"), 1), Hit::Unknown);
+        let steered = find(&hot, &name("wWw.Shop.EXAMPLE"), 1).unwrap();
+        assert_eq!((steered.answer(), steered.plan(), steered.ttl()), (None, PlanId(7), 20));
+        assert_eq!(hot.service(steered).salt, 9);
+        let answer = |wire: &[u8], rtype| find(&hot, wire, rtype).map(|line| line.answer().unwrap());
+        assert_eq!(answer(&name("www.shop.example"), 28), None);
+        assert_eq!(answer(&name("www.shop.example"), 65), Some(0));
+        assert_eq!(answer(&name("ns1.shop.example"), 1), Some(1));
+        assert_eq!(answer(&name("ns2.shop.example"), 1), None);
+        assert_eq!((answer(&[0], 6), answer(&[0], 0), answer(&[0], 1), answer(&[0], 31)), (Some(2), None, None, None));
         assert_eq!(hot.answer(1).1[..8], *b"address\0");
-        assert_eq!(hot.service(0).salt, 9);
-        assert_eq!(find(&Hot::default(), &name("www.shop.example"), 1), Hit::Unknown);
+        assert!(find(&Hot::default(), &name("www.shop.example"), 1).is_none());
+        assert!(find(&Hot::default(), &[0], 0).is_none());
+    }
+
+    /// They would look like shorter ones.
+    #[test]
+    fn a_name_with_a_zero_within_is_left_out() {
+        let mut builder = HotBuilder::with_room(4);
+        builder.fixed(b"\x03a\0\0\0", 1, HotAnswer::new([0x84, 0], [1, 0, 0], false, [None; 2]), b"zeros");
+        let hot = builder.finish();
+        assert!(find(&hot, b"\x03a\0", 1).is_none() && find(&hot, b"\x03a\0\0\0", 1).is_none());
     }
 
     #[test]
@@ -353,9 +353,9 @@ mod tests {
             builder.fixed(&name("many.example"), rtype, answer, &rtype.to_be_bytes());
         }
         let hot = builder.finish();
-        let found = (1..=200).filter(|&rtype| find(&hot, &name("many.example"), rtype) != Hit::Unknown).count();
+        let found = (1..=200).filter(|&rtype| find(&hot, &name("many.example"), rtype).is_some()).count();
         assert_eq!(found, FARTHEST);
-        assert_eq!(find(&hot, &name("many.example"), 201), Hit::Unknown);
+        assert!(find(&hot, &name("many.example"), 201).is_none());
     }
 
     #[test]
@@ -366,7 +366,7 @@ mod tests {
             builder.fixed(&name(&format!("n{n}.shop.example")), 1, answer, b"same");
         }
         let hot = builder.finish();
-        let missing = (0..100_000).filter(|n| find(&hot, &name(&format!("n{n}.shop.example")), 1) == Hit::Unknown);
+        let missing = (0..100_000).filter(|n| find(&hot, &name(&format!("n{n}.shop.example")), 1).is_none());
         assert_eq!(missing.count(), 0);
         assert_eq!(hot.octets.len(), HOT_BLOCK);
     }

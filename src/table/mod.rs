@@ -36,9 +36,7 @@ mod survey;
 mod tries;
 
 pub use counters::{Cells, CounterKey, Counters, OTHER_ZONES, RCODE_SLOTS, rcode_slot};
-pub use hot::{
-    FoldedName, HOT_ANSWER, HOT_BLOCK, HOT_NAME, Hit, Hot, HotAnswer, HotBuilder, HotLine, HotService, fold,
-};
+pub use hot::{FoldedName, HOT_ANSWER, HOT_BLOCK, HOT_NAME, Hot, HotAnswer, HotBuilder, HotLine, HotService, fold};
 pub use image::Image;
 pub use plan::{Placed, PlanTable};
 pub use publish::Published;

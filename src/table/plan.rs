@@ -106,6 +106,13 @@ impl PlanTable {
         (OrderId(value >> 1), value & 1 != 0)
     }
 
+    /// What a trie says of such a place.
+    #[inline]
+    #[must_use]
+    pub fn encode(order: OrderId, located: bool) -> u32 {
+        order.0 << 1 | u32::from(located)
+    }
+
     /// What the orders of a family come to now.
     #[inline]
     #[must_use]
