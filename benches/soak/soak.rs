@@ -18,7 +18,7 @@ use meridian::cli::serve::Running;
 
 use crate::client::Target;
 use crate::echo::Echo;
-use crate::kernel::{Cores, drops, keep_to};
+use crate::kernel::{Cores, drops, keep_to, machine_and_others};
 use crate::reply::{TYPES, is_good, only_generation, query};
 use crate::swaps::{Generations, Reloader, Swapper};
 use crate::world::{Folder, NAME};
@@ -54,6 +54,7 @@ pub(crate) fn run(each: Duration, smoke: bool) -> bool {
     // A smoke run says nothing of what the machine can bear.
     let rate = half_of_echo(&echo, if smoke { 1 } else { 5 }) / if smoke { 4.0 } else { 1.0 };
     let reloads = if smoke { 2 } else { 20 };
+    let before = machine_and_others();
     alone.ask(rate, each / 2);
     alone.finish();
     let reloading = runtime.spawn(Reloader { folder, shared, reloaded }.run(reloads, each));
@@ -67,6 +68,9 @@ pub(crate) fn run(each: Duration, smoke: bool) -> bool {
     let all_reloaded = say_reloads(&swapper, &plan, meridian.asked_for);
     under_swaps(&mut swapped, &mut swapper, Plan { length: each / 2, reloads: 0, ..plan });
     let dropped = [dropped[0], dropped[1], drops(echo.address) - dropped[1]];
+    let after = machine_and_others();
+    let others = after[1].saturating_sub(before[1]) as f64 / (after[0] - before[0]) as f64;
+    println!("other programs had {:.1} % of the machine's time", others * 100.0);
     runtime.block_on(async { drop(running) });
     report(meridian, [alone, swapped], dropped, rate, smoke) & all_reloaded
 }
