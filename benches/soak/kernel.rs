@@ -28,19 +28,18 @@ pub(crate) fn processor_time(thread: &Path) -> Duration {
     Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
 }
 
-/// Ticks of processor time so far: all of the machine's, and what other programs and the machine's
-/// own host have had of it.
+/// Ticks of time so far: all that the machine's cores had, and those in which they worked for other
+/// programs or were taken from it by its host.
 pub(crate) fn machine_and_others() -> [u64; 2] {
     let machine = read_to_string("/proc/stat").unwrap();
-    let ticks: Vec<u64> = machine.lines().next().unwrap().split_whitespace().flat_map(str::parse).collect();
-    let [user, nice, system, _idle, _waiting, _interrupts, _softirqs, steal, ..] = ticks[..] else {
-        panic!("/proc/stat: {machine}");
-    };
+    // The first eight columns: a guest's time is in the user's as well.
+    let ticks = machine.lines().next().unwrap().split_whitespace().skip(1).take(8);
+    let ticks: Vec<u64> = ticks.map(|ticks| ticks.parse().unwrap()).collect();
+    let (all, idle, waiting) = (ticks.iter().sum::<u64>(), ticks[3], ticks[4]);
     let own = read_to_string("/proc/self/stat").unwrap();
     let behind_name = own.rsplit(')').next().unwrap().split_whitespace(); // from the third field on
     let own: u64 = behind_name.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    // The first eight: a guest's time is in the user's as well.
-    [ticks[..8].iter().sum(), (user + nice + system + steal).saturating_sub(own)]
+    [all, (all - idle - waiting).saturating_sub(own)]
 }
 
 /// The cores that a thread may have, of those that the process has.
