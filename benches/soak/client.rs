@@ -12,9 +12,8 @@ use crate::figures::Figures;
 const LOST_AFTER: Duration = Duration::from_secs(1);
 /// The kernel is asked for so much room a socket; it may grant less.
 const BUFFER: usize = 4 << 20;
-/// Queries a second that one socket may send, so that no id is used twice within `LOST_AFTER`.
-const SOCKET_RATE: f64 = 30_000.0;
-/// The fewest sockets: workers share clients by address and port.
+/// Workers share clients by address and port. No id is used twice within `LOST_AFTER` below half a
+/// million queries a second, and one that is counts as lost.
 const SOCKETS: usize = 8;
 /// How far the client may fall behind its rate before it gives up the rest: a flood that makes up for
 /// a pause of ours would say nothing about the server.
@@ -35,7 +34,8 @@ pub(crate) fn bind() -> UdpSocket {
 pub(crate) type Judge<'j> = dyn Fn(usize, &[u8], &[u8], Instant) -> Option<String> + 'j;
 
 /// One server that is asked.
-pub(crate) struct Target {
+pub(crate) struct Target<'j> {
+    judge: &'j Judge<'j>,
     sockets: Vec<Asking>,
     queries: Vec<Vec<u8>>,
     turn: usize,
@@ -46,6 +46,8 @@ pub(crate) struct Target {
     /// What was wrong, the first few.
     pub(crate) complaints: Vec<String>,
     pub(crate) latencies: Figures,
+    /// How long it was asked at a rate.
+    pub(crate) asked_for: Duration,
 }
 
 /// A socket and what it waits for.
@@ -64,19 +66,30 @@ struct Flight {
     subnet: [u8; 3],
 }
 
-impl Target {
-    /// Which is asked these queries in turn, at no more than this rate.
-    pub(crate) fn new(server: SocketAddr, queries: Vec<Vec<u8>>, rate: f64) -> Self {
-        let count = SOCKETS.max((rate / SOCKET_RATE).ceil() as usize);
+impl<'j> Target<'j> {
+    /// Which is asked these queries in turn.
+    pub(crate) fn new(server: SocketAddr, queries: Vec<Vec<u8>>, judge: &'j Judge<'j>) -> Self {
         let ask = |_| {
             let socket = bind();
             socket.connect(server).unwrap();
             socket.set_nonblocking(true).unwrap();
             Asking { socket, next_id: 0, flights: vec![None; 1 << 16] }
         };
-        let sockets = (0..count).map(ask).collect();
-        let (complaints, latencies) = (Vec::new(), Figures::default());
-        Self { sockets, queries, turn: 0, random: 1, sent: 0, lost: 0, wrong: 0, complaints, latencies }
+        let sockets = (0..SOCKETS).map(ask).collect();
+        let (complaints, latencies, asked_for) = (Vec::new(), Figures::default(), Duration::ZERO);
+        Self {
+            judge,
+            sockets,
+            queries,
+            turn: 0,
+            random: 1,
+            sent: 0,
+            lost: 0,
+            wrong: 0,
+            complaints,
+            latencies,
+            asked_for,
+        }
     }
 
     /// Queries on their way.
@@ -106,9 +119,9 @@ impl Target {
         let _ = asking.socket.send(query); // what did not leave is lost like any other
     }
 
-    /// Takes in what has come; was there anything?
-    fn receive(&mut self, judge: &Judge<'_>) -> bool {
-        let (mut any, mut octets) = (false, [0; 2048]);
+    /// Takes in what has come.
+    fn receive(&mut self) {
+        let mut octets = [0; 2048];
         for asking in &mut self.sockets {
             loop {
                 let length = match asking.socket.recv(&mut octets) {
@@ -116,14 +129,13 @@ impl Target {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) => panic!("receiving: {error}"),
                 };
-                any = true;
                 let id = u16::from_be_bytes([octets[0], octets[1]]);
                 let Some(Flight { kind, sent, subnet }) = asking.flights[usize::from(id)].take() else { continue };
                 let took = sent.elapsed();
                 fill(&mut self.queries[kind], id, subnet);
                 if took >= LOST_AFTER {
                     self.lost += 1;
-                } else if let Some(complaint) = judge(kind, &self.queries[kind], &octets[..length], sent) {
+                } else if let Some(complaint) = (self.judge)(kind, &self.queries[kind], &octets[..length], sent) {
                     self.wrong += 1;
                     if self.complaints.len() < 5 {
                         self.complaints.push(complaint);
@@ -133,14 +145,34 @@ impl Target {
                 }
             }
         }
-        any
+    }
+
+    /// Asks at this rate for so long, and takes in what comes.
+    pub(crate) fn ask(&mut self, rate: f64, length: Duration) {
+        let (gap, start) = (Duration::from_secs_f64(1.0 / rate), Instant::now());
+        let mut due = start;
+        loop {
+            let now = Instant::now();
+            if now >= start + length {
+                self.asked_for += now - start;
+                return;
+            }
+            if now > due + BEHIND {
+                due = now - BEHIND;
+            }
+            while due <= now {
+                self.send();
+                due += gap;
+            }
+            self.receive();
+        }
     }
 
     /// Waits for what is still on its way, and counts as lost what does not come.
-    pub(crate) fn finish(&mut self, judge: &Judge<'_>) {
+    pub(crate) fn finish(&mut self) {
         let end = Instant::now() + LOST_AFTER;
         while Instant::now() < end && self.in_flight() > 0 {
-            self.receive(judge);
+            self.receive();
         }
         for asking in &mut self.sockets {
             self.lost += asking.flights.iter_mut().filter_map(Option::take).count() as u64;
@@ -148,13 +180,13 @@ impl Target {
     }
 
     /// Replies a second where the client waits for nothing but room in a window.
-    pub(crate) fn capacity(&mut self, length: Duration, judge: &Judge<'_>) -> f64 {
+    pub(crate) fn capacity(&mut self, length: Duration) -> f64 {
         let (start, before) = (Instant::now(), self.latencies.count());
         while start.elapsed() < length {
             while self.in_flight() < WINDOW {
                 self.send();
             }
-            self.receive(judge);
+            self.receive();
         }
         (self.latencies.count() - before) as f64 / start.elapsed().as_secs_f64()
     }
@@ -164,26 +196,4 @@ fn fill(query: &mut [u8], id: u16, subnet: [u8; 3]) {
     query[..2].copy_from_slice(&id.to_be_bytes());
     let at = query.len() - 3;
     query[at..].copy_from_slice(&subnet);
-}
-
-/// Asks one of the targets at this rate until the time is over; takes in what comes from any.
-pub(crate) fn ask(targets: &mut [(Target, &Judge<'_>)], one: usize, rate: f64, until: Instant) {
-    let gap = Duration::from_secs_f64(1.0 / rate);
-    let mut due = Instant::now();
-    loop {
-        let now = Instant::now();
-        if now >= until {
-            return;
-        }
-        if now > due + BEHIND {
-            due = now - BEHIND;
-        }
-        while due <= now {
-            targets[one].0.send();
-            due += gap;
-        }
-        for (target, judge) in targets.iter_mut() {
-            target.receive(*judge);
-        }
-    }
 }

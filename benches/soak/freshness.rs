@@ -16,7 +16,7 @@ use meridian::probe::Report;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
-use crate::client::{Judge, Target, ask, bind};
+use crate::client::{Target, bind};
 use crate::echo::Echo;
 use crate::figures::Figures;
 use crate::reply::{query, records};
@@ -32,6 +32,9 @@ const SUBNET: [u8; 3] = [203, 0, 113];
 
 /// Measures; was a cloud's outage published at once?
 pub(crate) fn run(smoke: bool) -> bool {
+    let echo = Echo::start();
+    let rate = half_of_echo(&echo, if smoke { 1 } else { 5 });
+    drop(echo);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = Folder::shipped();
     let running = runtime.block_on(Running::start(folder.options())).unwrap();
@@ -46,9 +49,6 @@ pub(crate) fn run(smoke: bool) -> bool {
     println!("freshness: from a verdict at control's channel to the first changed answer, {flips} verdicts each, µs");
     println!("{:24}{:>10}{:>10}{:>10}", "", "p50", "p99", "max");
     injector.one_endpoint("idle", flips);
-    let echo = Echo::start();
-    let rate = half_of_echo(echo.address, if smoke { 1 } else { 5 });
-    drop(echo);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| load(server, &name, rate, &over));
@@ -63,9 +63,9 @@ pub(crate) fn run(smoke: bool) -> bool {
 
 /// Asks for the name until it is over.
 fn load(server: SocketAddr, name: &str, rate: f64, over: &AtomicBool) {
-    let mut targets = [(Target::new(server, vec![query(name, 1), query(name, 28)], rate), &answered as &Judge<'_>)];
+    let mut target = Target::new(server, vec![query(name, 1), query(name, 28)], &answered);
     while !over.load(Ordering::Relaxed) {
-        ask(&mut targets, 0, rate, Instant::now() + Duration::from_millis(20));
+        target.ask(rate, Duration::from_millis(20));
     }
 }
 

@@ -1,8 +1,8 @@
 //! Two questions that only a running server answers, asked over real sockets on loopback.
 //!
 //! `soak`: is anything lost or wrong while the published snapshot is swapped a hundred times a second
-//! and the files are reloaded? A plain echo server in the same process, asked in turn at the same
-//! rate, is the yardstick of latency. `freshness`: how long from a verdict to the first changed
+//! and the files are reloaded? A plain echo server in the same process, asked at the same rate before
+//! and after, is the yardstick of latency. `freshness`: how long from a verdict to the first changed
 //! answer? `--help` says more.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench ends where its machine refuses")]
@@ -23,12 +23,14 @@ use std::time::Duration;
 const HELP: &str = "\
 usage: cargo bench --bench soak -- [soak] [freshness] [--seconds N] [--smoke]
 
-  soak         swaps and reloads under load; lost and wrong answers, latency beside an echo server
+  soak         swaps and reloads under load, at half of an echo server's capacity: lost and wrong answers,
+               latency beside the echo's before and after, and beside the echo's under the same swaps
   freshness    from a verdict to the first changed answer, idle and half loaded; a cloud's at once
-  --seconds N  how long soak asks each of the two servers (30)
+  --seconds N  how long soak asks Meridian and, in two halves, the echo (30); longer, but at most twice as
+               long, where reloads take longer
   --smoke      two seconds at an eighth of the echo's capacity and few verdicts: does the bench itself work?
 
-Without soak or freshness, both. Exit code 1: something was lost or wrong.";
+Without soak or freshness, both. Exit code 1: something was lost or wrong, or a reload was not published.";
 
 /// What is to be done.
 struct Arguments {
@@ -74,7 +76,9 @@ fn main() -> ExitCode {
     };
     let mut good = true;
     if arguments.soak {
-        good &= soak::run(Duration::from_secs(arguments.seconds.into()), arguments.smoke);
+        // In a thread of its own, since it keeps to some of the cores.
+        let soak = move || soak::run(Duration::from_secs(arguments.seconds.into()), arguments.smoke);
+        good &= std::thread::spawn(soak).join().unwrap();
     }
     if arguments.freshness {
         good &= freshness::run(arguments.smoke);

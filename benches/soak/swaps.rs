@@ -2,7 +2,8 @@
 //! AAAA and TXT record of the name, and now and then a reloaded set.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -58,34 +59,41 @@ impl Generations {
     }
 }
 
+/// A reloaded set, to be published with the next generation.
+pub(crate) struct Reloaded {
+    edition: u32,
+    snapshot: Snapshot,
+    began: Instant,
+}
+
 /// Publishes one generation after the other.
 pub(crate) struct Swapper {
     shared: Arc<Shared>,
     generations: Arc<Generations>,
     freeing: Freeing<Snapshot>,
-    /// A reloaded set, of this edition, to be published with the next generation.
-    pub(crate) reloaded: Arc<Mutex<Option<(u32, Snapshot)>>>,
+    reloaded: Receiver<Reloaded>,
     edition: u32,
+    /// How long the reloads took that are published.
+    pub(crate) reloads: Arc<Mutex<Vec<Duration>>>,
     zones: Loaded,
 }
 
 impl Swapper {
-    pub(crate) fn new(shared: Arc<Shared>, generations: Arc<Generations>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, generations: Arc<Generations>, reloaded: Receiver<Reloaded>) -> Self {
         let zones = load(&mut in_memory(0, 0), Path::new("config.toml"), None).unwrap();
-        let (freeing, reloaded) = (Freeing::start(), Arc::default());
-        Self { shared, generations, freeing, reloaded, edition: 0, zones }
+        let (freeing, reloads) = (Freeing::start(), Arc::default());
+        Self { shared, generations, freeing, reloaded, edition: 0, reloads, zones }
     }
 
     /// Publishes the next generation.
     pub(crate) fn swap(&mut self) {
         let generation = self.generations.made() + 1;
-        let reloaded = self.reloaded.lock().unwrap().take();
-        let base = match reloaded {
-            Some((edition, snapshot)) => {
+        let (base, began) = match self.reloaded.try_recv() {
+            Ok(Reloaded { edition, snapshot, began }) => {
                 self.edition = edition;
-                Arc::new(snapshot.steering())
+                (Arc::new(snapshot.steering()), Some(began))
             }
-            None => self.shared.published.load_full(),
+            Err(_) => (self.shared.published.load_full(), None),
         };
         self.zones =
             load(&mut in_memory(self.edition, generation), Path::new("config.toml"), Some(&self.zones)).unwrap();
@@ -98,12 +106,13 @@ impl Swapper {
         self.generations.begun.store(generation, Ordering::SeqCst);
         let before = self.shared.published.publish(next);
         self.generations.acknowledge(generation);
+        self.reloads.lock().unwrap().extend(began.map(|began| began.elapsed()));
         self.freeing.retire(before);
         self.freeing.free(base);
     }
 
-    /// Swaps until told to stop; how many a second, and the latest that one has been.
-    pub(crate) fn run(mut self, stop: &AtomicBool) -> (f64, Duration) {
+    /// Swaps until told to stop; how many, how many a second, and the latest that one has been.
+    pub(crate) fn run(&mut self, stop: &AtomicBool) -> (u64, f64, Duration) {
         let (start, before) = (Instant::now(), self.generations.made());
         let (mut due, mut latest) = (start, Duration::ZERO);
         while !stop.load(Ordering::Relaxed) {
@@ -113,7 +122,8 @@ impl Swapper {
             latest = latest.max(now.saturating_duration_since(due));
             thread::sleep(due.saturating_duration_since(now));
         }
-        ((self.generations.made() - before) as f64 / start.elapsed().as_secs_f64(), latest)
+        let swaps = self.generations.made() - before;
+        (swaps, swaps as f64 / start.elapsed().as_secs_f64(), latest)
     }
 }
 
@@ -134,19 +144,18 @@ fn standing(index: usize, generation: u64) -> Standing {
 pub(crate) struct Reloader {
     pub(crate) folder: Arc<Folder>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) reloaded: Arc<Mutex<Option<(u32, Snapshot)>>>,
-    pub(crate) done: Arc<AtomicU32>,
+    pub(crate) reloaded: Sender<Reloaded>,
 }
 
 impl Reloader {
-    /// One reload at each of `count` equal steps of the time, the database replaced in two of them; how
-    /// long they took.
-    pub(crate) async fn run(self, count: u32, length: Duration) -> Vec<Duration> {
+    /// A reload at each of `count` equal steps, begun as soon as the one before allows; the database is
+    /// replaced in two of them. A step before the first and two behind the last are free.
+    pub(crate) async fn run(self, count: u32, length: Duration) {
         let config: PathBuf = self.folder.path("config.toml");
         let first = load(&mut meridian::control::DiskFiles::default(), &config, None).unwrap();
-        let (mut before, mut took, start) = (Arc::new(first), Vec::new(), Instant::now());
+        let (mut before, start) = (Arc::new(first), Instant::now());
         for edition in 1..=count {
-            tokio::time::sleep_until((start + length * edition / (count + 1)).into()).await;
+            tokio::time::sleep_until((start + length * edition / (count + 2)).into()).await;
             self.folder.write_edition(edition);
             if [count / 3, count * 2 / 3].contains(&edition) {
                 self.folder.write_database(edition as u8);
@@ -154,11 +163,10 @@ impl Reloader {
             let began = Instant::now();
             let (config, last, shared) = (config.clone(), before.clone(), self.shared.clone());
             let (loaded, snapshot) = run_soon(move || reload(&config, &last, &shared)).await.unwrap().unwrap();
-            took.push(began.elapsed());
             before = Arc::new(loaded);
-            *self.reloaded.lock().unwrap() = Some((edition, snapshot));
-            self.done.fetch_add(1, Ordering::SeqCst);
+            if self.reloaded.send(Reloaded { edition, snapshot, began }).is_err() {
+                return; // the soak is over
+            }
         }
-        took
     }
 }
