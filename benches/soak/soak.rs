@@ -9,9 +9,9 @@
 //! while the same swaps take their processor time tells how much of the difference is the machine's:
 //! the client has a core of its own, and on a machine with two all the rest shares the other one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use meridian::cli::serve::Running;
@@ -117,12 +117,15 @@ struct Plan {
 
 /// Asks as planned, and on until the reloads are published. No swap begins before or ends behind it.
 fn under_swaps(target: &mut Target<'_>, swapper: &mut Swapper, plan: Plan) {
-    let (stop, published, start) = (AtomicBool::new(false), swapper.reloads.clone(), Instant::now());
+    let (stop, ready, published) = (AtomicBool::new(false), Barrier::new(2), swapper.reloads.clone());
     std::thread::scope(|scope| {
         let swapping = scope.spawn(|| {
             keep_to(Cores::Servers);
+            ready.wait();
             swapper.run(&stop)
         });
+        ready.wait();
+        let start = Instant::now();
         while !swapping.is_finished() {
             target.ask(plan.rate, SLICE);
             let done = start.elapsed() >= plan.length && published.lock().unwrap().len() >= plan.reloads as usize;
