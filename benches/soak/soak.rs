@@ -38,7 +38,9 @@ pub(crate) fn run(each: Duration, smoke: bool) -> bool {
     let echo = Echo::start();
     let generations = Generations::new(each * 2);
     let (reloaded, reloads_come) = channel();
-    let mut swapper = Swapper::new(shared.clone(), generations.clone(), reloads_come);
+    let reloads = if smoke { 2 } else { 20 };
+    let reloader = Reloader::new(folder, shared.clone(), reloaded, reloads);
+    let mut swapper = Swapper::new(shared, generations.clone(), reloads_come);
     swapper.swap();
     let judge =
         |kind: usize, query: &[u8], reply: &[u8], sent: Instant| match only_generation(query, reply, TYPES[kind].1) {
@@ -53,11 +55,10 @@ pub(crate) fn run(each: Duration, smoke: bool) -> bool {
     keep_to(Cores::Client);
     // A smoke run says nothing of what the machine can bear.
     let rate = half_of_echo(&echo, if smoke { 1 } else { 5 }) / if smoke { 4.0 } else { 1.0 };
-    let reloads = if smoke { 2 } else { 20 };
     let before = machine_and_others();
     alone.ask(rate, each / 2);
     alone.finish();
-    let reloading = runtime.spawn(Reloader { folder, shared, reloaded }.run(reloads, each));
+    let reloading = runtime.spawn(reloader.run(each));
     // Nor of how long a reload takes.
     let plan = Plan { rate, length: each, limit: each * if smoke { 30 } else { 2 }, reloads };
     under_swaps(&mut meridian, &mut swapper, plan);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use meridian::answer::with_hot;
-use meridian::control::{Freeing, Loaded, Shared, load, reload, run_soon};
+use meridian::control::{DiskFiles, Freeing, Loaded, Shared, load, reload, run_soon};
 use meridian::model::{EndpointId, State};
 use meridian::table::{Snapshot, Standing};
 
@@ -142,28 +142,41 @@ fn standing(index: usize, generation: u64) -> Standing {
 
 /// Edits files and reloads them, as an operator and control would.
 pub(crate) struct Reloader {
-    pub(crate) folder: Arc<Folder>,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) reloaded: Sender<Reloaded>,
+    folder: Arc<Folder>,
+    shared: Arc<Shared>,
+    reloaded: Sender<Reloaded>,
+    count: u32,
+    before: Arc<Loaded>,
+    freeing: Freeing<Loaded>,
 }
 
 impl Reloader {
-    /// A reload at each of `count` equal steps, begun as soon as the one before allows; the database is
-    /// replaced in two of them. A step before the first and two behind the last are free.
-    pub(crate) async fn run(self, count: u32, length: Duration) {
-        let config: PathBuf = self.folder.path("config.toml");
-        let first = load(&mut meridian::control::DiskFiles::default(), &config, None).unwrap();
-        let (mut before, start) = (Arc::new(first), Instant::now());
-        for edition in 1..=count {
-            tokio::time::sleep_until((start + length * edition / (count + 2)).into()).await;
+    /// Reads the set and writes the databases, so that this takes no time of what is measured.
+    pub(crate) fn new(folder: Arc<Folder>, shared: Arc<Shared>, reloaded: Sender<Reloaded>, count: u32) -> Self {
+        let before = load(&mut DiskFiles::default(), &folder.path("config.toml"), None).unwrap();
+        Self::with_databases(count).for_each(|edition| folder.prepare_database(edition as u8));
+        Self { folder, shared, reloaded, count, before: Arc::new(before), freeing: Freeing::start() }
+    }
+
+    /// The editions that come with another database.
+    fn with_databases(count: u32) -> impl Iterator<Item = u32> {
+        [count / 3, count * 2 / 3].into_iter().filter(|&edition| edition > 0)
+    }
+
+    /// The reloads, one at each of equal steps, begun as soon as the one before allows. A step before the first
+    /// and two behind the last are free.
+    pub(crate) async fn run(mut self, length: Duration) {
+        let (config, start): (PathBuf, _) = (self.folder.path("config.toml"), Instant::now());
+        for edition in 1..=self.count {
+            tokio::time::sleep_until((start + length * edition / (self.count + 2)).into()).await;
             self.folder.write_edition(edition);
-            if [count / 3, count * 2 / 3].contains(&edition) {
-                self.folder.write_database(edition as u8);
+            if Self::with_databases(self.count).any(|with| with == edition) {
+                self.folder.take_database(edition as u8);
             }
             let began = Instant::now();
-            let (config, last, shared) = (config.clone(), before.clone(), self.shared.clone());
+            let (config, last, shared) = (config.clone(), self.before.clone(), self.shared.clone());
             let (loaded, snapshot) = run_soon(move || reload(&config, &last, &shared)).await.unwrap().unwrap();
-            before = Arc::new(loaded);
+            self.freeing.retire(std::mem::replace(&mut self.before, Arc::new(loaded)));
             if self.reloaded.send(Reloaded { edition, snapshot, began }).is_err() {
                 return; // the soak is over
             }

@@ -102,6 +102,17 @@ impl Folder {
 
     /// The shipped database, said to be built so many seconds later.
     pub(crate) fn write_database(&self, later: u8) {
+        self.prepare_database(later);
+        self.take_database(later);
+    }
+
+    /// Puts the database that [`Self::prepare_database`] wrote into its place.
+    pub(crate) fn take_database(&self, later: u8) {
+        std::fs::rename(self.path(&format!("prepared-{later}")), self.path("city.mmdb")).unwrap();
+    }
+
+    /// Writes the shipped database beside its place.
+    pub(crate) fn prepare_database(&self, later: u8) {
         let mut database = std::fs::read(shipped("geoip/city.mmdb")).unwrap();
         let key = b"build_epoch";
         let at = database.windows(key.len()).rposition(|octets| octets == key).unwrap() + key.len();
@@ -109,7 +120,7 @@ impl Folder {
         let length = usize::from(database[at] & 0x1f);
         let last = &mut database[at + length + 1];
         *last = last.wrapping_add(later);
-        self.write("city.mmdb", &database);
+        std::fs::write(self.path(&format!("prepared-{later}")), database).unwrap();
     }
 }
 
