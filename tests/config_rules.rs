@@ -75,6 +75,9 @@ fn settings() {
         ("tcp_idle = \"2 s\"", "bad-value", "\"2 s\""),
         ("tcp_idle = 2.5", "wrong-type", "2.5"),
         ("state = \"\"", "bad-value", "\"\""),
+        ("identity = \"\"", "bad-value", "\"\""),
+        ("identity = true", "wrong-type", "true"),
+        ("version = \"a\\tb\"", "bad-value", "\"a\\tb\""),
         ("port = 53", "unknown-key", "port"),
     ] {
         check(&[("[server]\n", &server(line), code, words)]);
@@ -85,6 +88,13 @@ fn settings() {
     };
     assert_eq!(udp(""), (4_000_000, false));
     assert_eq!(udp("receive_buffer = \"16MB\"\nsteer_by_cpu = true"), (16_000_000, true));
+    let server = |lines| read_text(&edited("[server]\n", &server(lines))).unwrap().config.server;
+    let (before, told) = (server("identity = \"off\""), server("identity = \"ns1\"\nversion = \"9\""));
+    assert_eq!((before.identity.text(), &before.version), (None, &None));
+    assert_eq!((told.identity.text(), told.version.as_deref()), (Some("ns1"), Some("9")));
+    assert_eq!(server("identity = \"hostname\"").identity.text(), None, "whoever loads it fills it in");
+    assert!(!before.needs_restart(&told), "it is told from the next answer on");
+    assert!(before.needs_restart(&server("tcp_connections = 7")));
     let listen = "listen = [\"127.0.0.1:5300\"]";
     check(&[
         (listen, "listen = []", "bad-value", "[]"),

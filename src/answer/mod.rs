@@ -70,7 +70,12 @@ fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, query: &Query<'_>, o
     };
     let mut resolution = Resolution::new(snapshot, cells, asker, query, Writer::reply(query, out, limit));
     resolution.resolve();
-    let Some((zone, writer, ending)) = resolution.finish() else { return 0 };
+    let Some((zone, writer, mut ending)) = resolution.finish() else { return 0 };
+    let server = &snapshot.parts.config.server;
+    ending.nsid = server.identity.text();
+    if asker.transport == Transport::Stream {
+        ending.keepalive = Some((server.tcp_idle.as_millis() / 100) as u16); // an hour at most
+    }
     count(snapshot, cells, zone, ending.rcode);
     writer.finish(ending)
 }

@@ -13,6 +13,7 @@ use crate::wire::{HEADER_LENGTH, LONGEST, SLOT};
 pub(super) const OPT_LENGTH: usize = 11;
 /// QTYPE and QCLASS.
 pub(super) const QUESTION_TAIL: usize = 4;
+const OPTION_NSID: u64 = 3;
 const OPTION_CLIENT_SUBNET: u64 = 8;
 /// RDLENGTH, OPTION-CODE, OPTION-LENGTH and FAMILY of an OPT record whose one option is a client subnet
 /// without an address; and what each octet of one adds.
@@ -120,6 +121,9 @@ impl Plain {
             let head = u64_at(slot, at);
             let octets = usize::from((head >> 32) as u16);
             if at + 4 + octets > length {
+                return None;
+            }
+            if head >> 48 == OPTION_NSID {
                 return None;
             }
             if head >> 48 == OPTION_CLIENT_SUBNET {

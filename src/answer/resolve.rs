@@ -12,6 +12,8 @@ use crate::zone::{Found, RRset, ZoneTree};
 const MAX_ALIASES: usize = 8;
 /// Octets of the longest name.
 const MAX_NAME: usize = 255;
+/// Octets of the longest string in a TXT record.
+const MAX_TEXT: usize = 255;
 
 /// Extended errors (RFC 8914 §4).
 const NOT_AUTHORITATIVE: u16 = 20;
@@ -85,8 +87,10 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
         if matches!(question.rtype, Rtype::AXFR | Rtype::IXFR) {
             return self.refuse(NOT_SUPPORTED, "zone transfers are not offered");
         }
-        if question.class != Class::IN {
-            return self.refuse(NOT_SUPPORTED, "class IN only");
+        match question.class {
+            Class::IN => {}
+            Class::CH => return self.chaos(),
+            _ => return self.refuse(NOT_SUPPORTED, "class IN only"),
         }
         let mut asked = Asked::new(question.name);
         let mut names = [0; MAX_ALIASES + 1];
@@ -125,6 +129,29 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
             names[hop] = asked.hash();
             let Some(next) = next.filter(|next| !names[..=hop].contains(&next.hash())) else { return };
             asked = next;
+        }
+    }
+
+    /// What the server says of itself, where the operator has it do so (RFC 4892).
+    fn chaos(&mut self) {
+        let question = self.query.question;
+        let server = &self.snapshot.parts.config.server;
+        let text = match Asked::new(question.name).folded() {
+            b"\x07version\x04bind\0" | b"\x07version\x06server\0" => server.version.as_deref(),
+            b"\x02id\x06server\0" | b"\x08hostname\x04bind\0" => server.identity.text(),
+            _ => None,
+        };
+        let Some(text) = text.filter(|_| [Rtype::TXT, Rtype::ANY].contains(&question.rtype)) else {
+            return self.refuse(NOT_SUPPORTED, "of class CH no more than the operator wants told");
+        };
+        let mut rdata = [0; 1 + MAX_TEXT];
+        let length = text.len().min(MAX_TEXT);
+        rdata[0] = length as u8;
+        rdata[1..=length].copy_from_slice(&text.as_bytes()[..length]);
+        self.ending.authoritative = true;
+        let rdata = &rdata[..=length];
+        if self.writer.record(Section::Answer, question.name, Rtype::TXT, Class::CH, 0, rdata).is_err() {
+            self.ending.truncated = true;
         }
     }
 

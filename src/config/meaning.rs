@@ -64,6 +64,38 @@ pub struct Server {
     pub tcp_connections: usize,
     /// A TCP connection without a query for this long is closed (RFC 7766 §6.2.3).
     pub tcp_idle: Duration,
+    /// Told by `id.server` and NSID.
+    pub identity: Identity,
+    /// Told by `version.bind`; none: it is not told.
+    pub version: Option<Box<str>>,
+}
+
+/// `[server] identity`
+#[derive(Clone, Debug, PartialEq)]
+pub enum Identity {
+    /// Not told.
+    Off,
+    /// The machine's host name. Whoever loads a configuration makes text of it.
+    Hostname,
+    /// 1 to 255 octets.
+    Text(Box<str>),
+}
+
+impl Identity {
+    /// What is told.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+}
+
+impl Server {
+    /// Does an edit to `after` wait for a restart?
+    #[must_use]
+    pub fn needs_restart(&self, after: &Self) -> bool {
+        let told = Self { identity: self.identity.clone(), version: self.version.clone(), ..after.clone() };
+        *self != told
+    }
 }
 
 /// `[admin]`

@@ -33,7 +33,9 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use toml::de::DeTable;
 
-pub use meaning::{Admin, Config, Http, HttpMethod, Probe, ProbeKind, Resolver, Server, Tls, Zone, is_private};
+pub use meaning::{
+    Admin, Config, Http, HttpMethod, Identity, Probe, ProbeKind, Resolver, Server, Tls, Zone, is_private,
+};
 pub use words::{closest, glob};
 
 use crate::model::{

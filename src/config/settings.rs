@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::meaning::{Admin, Resolver, Server};
+use super::meaning::{Admin, Identity, Resolver, Server};
 use super::report::{At, Report, Span, quoted};
 use super::scalar::{NotPrefix, prefix, show_duration, socket};
 use super::table::{Table, Value};
@@ -62,6 +62,8 @@ impl Settings {
                 steer_by_cpu: false,
                 tcp_connections: 1000,
                 tcp_idle: 10 * SECOND,
+                identity: Identity::Off,
+                version: None,
             },
             admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new() },
             databases: None,
@@ -113,6 +115,14 @@ fn read_server(table: &mut Table<'_>, server: &mut Server, folder: &Path) {
     let connections = |value: &Value<'_>| value.integer(1..=1_000_000).map(|number| number as usize);
     server.tcp_connections = table.or("tcp_connections", server.tcp_connections, connections);
     server.tcp_idle = table.or("tcp_idle", server.tcp_idle, |value| value.duration(100 * MS..=HOUR));
+    server.identity = table.or("identity", Identity::Off, |value| {
+        value.word().map(|word| match word {
+            "off" => Identity::Off,
+            "hostname" => Identity::Hostname,
+            text => Identity::Text(text.into()),
+        })
+    });
+    server.version = table.or("version", None, |value| value.word().map(|word| (word != "off").then(|| word.into())));
 }
 
 fn workers(value: &Value<'_>) -> Option<Option<usize>> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::Digests;
-use crate::config::{self, Config, Spots, Zone};
+use crate::config::{self, Config, Identity, Spots, Zone};
 use crate::geo::{self, Database, Geo};
 use crate::model::{Digest, Files, PlaceSet, Problem, ServiceId};
 use crate::probe::Trust;
@@ -71,10 +71,13 @@ impl Loaded {
 /// Every problem found; a stage that needs what an earlier one refused is left out.
 pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Result<Loaded, Vec<Problem>> {
     let mut files = Recorder { files, digests: Vec::new() };
-    let read = config::read(&mut files, path)?;
+    let mut read = config::read(&mut files, path)?;
+    if read.config.server.identity == Identity::Hostname {
+        read.config.server.identity = hostname().map_or(Identity::Off, |name| Identity::Text(name.into()));
+    }
     let mut problems = Vec::new();
     let mut warnings = read.warnings;
-    let zones = zones(&mut files, path, &read.config, &read.spots, before);
+    let zones = zones(&mut files, path, &read.config, &read.spots, before, &mut warnings);
     let geo = geo(&mut files, &read.config, before);
     let trust = Trust::load(&read.config.probes, &mut files);
     let zones = keep(zones, &mut problems);
@@ -88,17 +91,25 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests.into_iter().collect()), reusable })
 }
 
+/// The machine's, as the kernel has it.
+fn hostname() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| (1..=255).contains(&name.len()))
+}
+
 /// The value, or none and its problems to the others.
 fn keep<T>(result: Result<T, Vec<Problem>>, problems: &mut Vec<Problem>) -> Option<T> {
     result.map_err(|found| problems.extend(found)).ok()
 }
 
+/// `unkept` gets warnings of this edit, which the next one does not repeat.
 fn zones(
     files: &mut Recorder<'_>,
     path: &Path,
     config: &Config,
     spots: &Spots,
     before: Option<&Loaded>,
+    unkept: &mut Vec<Problem>,
 ) -> Result<(Zones, Vec<ZoneSource>), Vec<Problem>> {
     let (mut trees, mut sources, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     let services = services_by_zone(config);
@@ -112,7 +123,14 @@ fn zones(
         }
         let Some((data, warnings)) = keep(zone::read(files, &zone.file, &zone.name), &mut problems) else { continue };
         let steered: Vec<Steered> = services.iter().map(|&id| steered(config, spots, path, id)).collect();
-        trees.extend(keep(ZoneTree::build(&data, &steered), &mut problems));
+        let Some(tree) = keep(ZoneTree::build(&data, &steered), &mut problems) else { continue };
+        if let Some((before, _)) = before
+            && data.files().iter().any(|file| before.digests.get(file) != files.digest(file).ok().as_ref())
+            && let Some((_, tree_before)) = before.parts.zones.find_zone(tree.apex())
+        {
+            unkept.extend(zone::serial_not_raised(&data, tree_before, &tree));
+        }
+        trees.push(tree);
         sources.push(ZoneSource { includes: data.files()[1..].into(), warnings: warnings.into() });
     }
     if problems.is_empty() { Ok((Zones::new(trees), sources)) } else { Err(problems) }
@@ -252,7 +270,8 @@ mod tests {
     /// For each zone after: is it the very tree of `before`?
     fn reused(set: &mut Set, before: &Loaded) -> Vec<bool> {
         let after = load(set, Path::new("config.toml"), Some(before)).unwrap();
-        assert_eq!(after.warnings.len(), 2, "a zone that is used again keeps its warnings");
+        let kept = after.warnings.iter().filter(|warning| warning.code != "serial-not-raised").count();
+        assert_eq!(kept, 2, "a zone that is used again keeps its warnings");
         let same = after.parts.zones.iter().map(|tree| {
             let trees = before.parts.zones.iter();
             trees.into_iter().any(|before| std::ptr::eq(before.soa().octets(), tree.soa().octets()))
@@ -277,6 +296,35 @@ mod tests {
             config.replace(a, "A").replace(b, a).replace('A', b)
         });
         assert_eq!(reused(&mut files, &before), [true, true]);
+    }
+
+    #[test]
+    fn a_changed_zone_raises_its_serial() {
+        let mut files = set();
+        change(&mut files, "a", |_| "$TTL 60\n@ SOA ns host 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n".to_owned());
+        let mut before = load(&mut files, Path::new("config.toml"), None).unwrap();
+        for (zone, said) in [
+            ("1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n; a remark\n", None),
+            ("1 2 3 4 5\n@ NS ns\nns A 192.0.2.2\n", Some("from 1 to 1")),
+            ("2 2 3 4 5\n@ NS ns\nns A 192.0.2.3\n", None),
+            ("4294967295 2 3 4 5\n@ NS ns\nns A 192.0.2.3\n", Some("from 2 to 4294967295")),
+            ("7 2 3 4 5\n@ NS ns\nns A 192.0.2.3\n", None),
+            ("6 2 3 4 5\n@ NS ns\nns A 192.0.2.3\n", Some("from 7 to 6")),
+        ] {
+            change(&mut files, "a", |_| format!("$TTL 60\n@ SOA ns host {zone}"));
+            let after = load(&mut files, Path::new("config.toml"), Some(&before)).unwrap();
+            let of_serial = |loaded: &Loaded| {
+                let mut warnings = loaded.warnings.iter().filter(|warning| warning.code == "serial-not-raised");
+                warnings.next().map(|warning| (warning.message.clone(), warning.spot.clone().unwrap().line))
+            };
+            match (of_serial(&after), said) {
+                (Some((message, 2)), Some(said)) => assert!(message.contains(said), "{message}"),
+                (None, None) => {}
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(of_serial(&load(&mut files, Path::new("config.toml"), Some(&after)).unwrap()), None, "once");
+            before = after;
+        }
     }
 
     #[test]

@@ -231,7 +231,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Admin, ProbeKind, Resolver, Server};
+    use crate::config::{Admin, Identity, ProbeKind, Resolver, Server};
     use crate::health::Cause;
     use crate::model::{Cost, Site, Target, find_region};
 
@@ -288,6 +288,8 @@ mod tests {
                 steer_by_cpu: false,
                 tcp_connections: 1,
                 tcp_idle: Duration::ZERO,
+                identity: Identity::Off,
+                version: None,
             },
             admin: Admin { listen: None, allow: Vec::new() },
             databases: Vec::new(),

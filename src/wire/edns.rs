@@ -1,4 +1,5 @@
-//! EDNS (RFC 6891), the client subnet option (RFC 7871) and extended errors (RFC 8914).
+//! EDNS (RFC 6891), its client subnet (RFC 7871), NSID (RFC 5001), TCP keepalive (RFC 7828) and extended errors
+//! (RFC 8914).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +8,9 @@ use super::query::Malformed;
 /// The UDP payload size that replies advertise: what passes any path unfragmented.
 pub const ADVERTISED_UDP_SIZE: u16 = 1232;
 
+pub(super) const OPTION_NSID: u16 = 3;
 pub(super) const OPTION_CLIENT_SUBNET: u16 = 8;
+pub(super) const OPTION_KEEPALIVE: u16 = 11;
 pub(super) const OPTION_EXTENDED_ERROR: u16 = 15;
 /// The DO bit among the flags of an OPT record (RFC 3225).
 pub(super) const FLAG_DNSSEC_OK: u16 = 0x8000;
@@ -23,6 +26,10 @@ pub struct Edns {
     pub dnssec_ok: bool,
     /// The client subnet option.
     pub client_subnet: Option<ClientSubnet>,
+    /// The client asks which server this is.
+    pub wants_nsid: bool,
+    /// The client asks how long a connection may be idle.
+    pub wants_keepalive: bool,
 }
 
 /// A client subnet option in a query (RFC 7871 §6).
@@ -55,7 +62,14 @@ impl Edns {
     pub(super) fn from_fixed(class: u16, ttl: u32) -> Self {
         let [_extended_rcode, version, flags @ ..] = ttl.to_be_bytes();
         let dnssec_ok = u16::from_be_bytes(flags) & FLAG_DNSSEC_OK != 0;
-        Self { udp_size: class.max(512), version, dnssec_ok, client_subnet: None }
+        Self {
+            udp_size: class.max(512),
+            version,
+            dnssec_ok,
+            client_subnet: None,
+            wants_nsid: false,
+            wants_keepalive: false,
+        }
     }
 
     /// The options of an OPT record of version 0; unknown ones are passed over.
@@ -67,8 +81,13 @@ impl Edns {
             let length = u16::from_be_bytes([head[2], head[3]]);
             let (data, rest) = rest.split_at_checked(length.into()).ok_or(Malformed)?;
             rdata = rest;
-            if code == OPTION_CLIENT_SUBNET && client_subnet.replace(ClientSubnet::read(data)?).is_some() {
-                return Err(Malformed);
+            match code {
+                OPTION_CLIENT_SUBNET if client_subnet.replace(ClientSubnet::read(data)?).is_some() => {
+                    return Err(Malformed);
+                }
+                OPTION_NSID => self.wants_nsid = true,
+                OPTION_KEEPALIVE => self.wants_keepalive = true,
+                _ => {}
             }
         }
         self.client_subnet = client_subnet;

@@ -23,10 +23,10 @@ macro_rules! numbers {
 
 numbers! { Rtype:
     A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, TXT = 16, AAAA = 28, SRV = 33, OPT = 41, IXFR = 251,
-    AXFR = 252, CAA = 257,
+    AXFR = 252, ANY = 255, CAA = 257,
 }
 
-numbers! { Class: IN = 1, }
+numbers! { Class: IN = 1, CH = 3, }
 
 numbers! { Rcode:
     NOERROR = 0, FORMERR = 1, SERVFAIL = 2, NXDOMAIN = 3, NOTIMP = 4, REFUSED = 5, YXDOMAIN = 6, BADVERS = 16,

@@ -8,7 +8,8 @@
 use std::net::IpAddr;
 
 use super::edns::{
-    ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError, FLAG_DNSSEC_OK, OPTION_CLIENT_SUBNET, OPTION_EXTENDED_ERROR,
+    ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError, FLAG_DNSSEC_OK, OPTION_CLIENT_SUBNET,
+    OPTION_EXTENDED_ERROR, OPTION_KEEPALIVE, OPTION_NSID,
 };
 use super::names::{Names, name_length};
 use super::numbers::{Class, Rcode, Rtype};
@@ -50,12 +51,25 @@ pub struct Ending<'a> {
     pub scope: u8,
     /// Left out where it does not fit, its text first, or the client has no EDNS.
     pub extended_error: Option<ExtendedError<'a>>,
+    /// Which server this is, where the client asks for it (RFC 5001); none: it is not told.
+    pub nsid: Option<&'a str>,
+    /// How long a connection may be idle, in tenths of a second, where the client asks for it; none: this is no
+    /// connection (RFC 7828).
+    pub keepalive: Option<u16>,
 }
 
 impl Default for Ending<'_> {
     /// NOERROR, no flags, scope 0.
     fn default() -> Self {
-        Self { rcode: Rcode::NOERROR, authoritative: false, truncated: false, scope: 0, extended_error: None }
+        Self {
+            rcode: Rcode::NOERROR,
+            authoritative: false,
+            truncated: false,
+            scope: 0,
+            extended_error: None,
+            nsid: None,
+            keepalive: None,
+        }
     }
 }
 
@@ -251,8 +265,17 @@ impl<'b> Writer<'b> {
             if let Some(subnet) = edns.client_subnet {
                 writer.put_client_subnet(subnet, ending.scope)?;
             }
-            if let Some(error) = ending.extended_error {
-                writer.put_extended_error(error);
+            // The rest is a courtesy: no answer is truncated for it.
+            if let (true, Some(tenths)) = (edns.wants_keepalive, ending.keepalive) {
+                writer.offer(OPTION_KEEPALIVE, &[&tenths.to_be_bytes()]);
+            }
+            if let (true, Some(nsid)) = (edns.wants_nsid, ending.nsid) {
+                writer.offer(OPTION_NSID, &[nsid.as_bytes()]);
+            }
+            if let Some(ExtendedError { code, text }) = ending.extended_error {
+                let code = code.to_be_bytes();
+                let _ = writer.offer(OPTION_EXTENDED_ERROR, &[&code, text.as_bytes()])
+                    || writer.offer(OPTION_EXTENDED_ERROR, &[&code]);
             }
             Ok(())
         })
@@ -271,21 +294,16 @@ impl<'b> Writer<'b> {
         })
     }
 
-    /// It is a courtesy: no answer is truncated for it.
-    fn put_extended_error(&mut self, error: ExtendedError<'_>) {
+    /// Puts an option if there is room for it.
+    fn offer(&mut self, code: u16, data: &[&[u8]]) -> bool {
         let before = self.length;
-        for text in [error.text, ""] {
-            let written = self.put_u16(OPTION_EXTENDED_ERROR).and_then(|()| {
-                self.put_measured(|writer| {
-                    writer.put_u16(error.code)?;
-                    writer.put(text.as_bytes())
-                })
-            });
-            if written.is_ok() {
-                return;
-            }
+        let written = self
+            .put_u16(code)
+            .and_then(|()| self.put_measured(|writer| data.iter().try_for_each(|octets| writer.put(octets))));
+        if written.is_err() {
             self.length = before;
         }
+        written.is_ok()
     }
 
     fn put_record(&mut self, owner: &[u8], rtype: Rtype, class: Class, ttl: u32, rdata: &[u8]) -> Result<(), Full> {

@@ -82,9 +82,14 @@ impl Ask {
     }
 
     /// With these octets as the client subnet option.
-    pub(crate) fn raw_subnet(mut self, data: &[u8]) -> Self {
+    pub(crate) fn raw_subnet(self, data: &[u8]) -> Self {
+        self.option(8, data)
+    }
+
+    /// With this option.
+    pub(crate) fn option(mut self, code: u16, data: &[u8]) -> Self {
         let edns = self.message.edns.get_or_insert_with(Edns::new);
-        edns.options_mut().insert(EdnsOption::Unknown(8, data.to_vec()));
+        edns.options_mut().insert(EdnsOption::Unknown(code, data.to_vec()));
         self
     }
 
@@ -170,8 +175,14 @@ impl Reply {
 
     /// The INFO-CODE of an extended error (RFC 8914).
     pub(crate) fn extended_error(&self) -> Option<u16> {
-        match self.message.edns.as_ref()?.option(EdnsCode::from(15))? {
-            EdnsOption::Unknown(15, data) => Some(u16::from_be_bytes([data[0], data[1]])),
+        self.option(15).map(|data| u16::from_be_bytes([data[0], data[1]]))
+    }
+
+    /// The data of an option.
+    pub(crate) fn option(&self, code: u16) -> Option<&[u8]> {
+        match self.message.edns.as_ref()?.option(EdnsCode::from(code))? {
+            EdnsOption::Unknown(_, data) => Some(data),
+            EdnsOption::NSID(data) => Some(data.as_ref()),
             other => panic!("{other:?}"),
         }
     }

@@ -67,7 +67,9 @@ fn opt_echoes_and_tells() {
         truncated: true,
         scope: 20,
         extended_error: Some(error),
-        authoritative: false,
+        nsid: Some("nobody asked"),
+        keepalive: Some(100),
+        ..Ending::default()
     };
     let length = Writer::reply(&query, &mut out, 512).finish(ending);
     let reply = decode(&out[..length]);
@@ -80,6 +82,27 @@ fn opt_echoes_and_tells() {
     assert_eq!(edns.option(EdnsCode::Subnet), Some(&EdnsOption::Subnet(subnet)));
     let text = [&[0, 22][..], b"no endpoint may be answered"].concat();
     assert_eq!(edns.option(EdnsCode::from(15)), Some(&EdnsOption::Unknown(15, text)));
+}
+
+#[test]
+fn courtesies_are_for_those_who_ask_and_where_there_is_room() {
+    let packet = with_options(&[&option(3, &[]), &option(11, &[])]);
+    let query = parse(&packet).unwrap();
+    let nsid = "n".repeat(255);
+    let ending = Ending { nsid: Some(&nsid), keepalive: Some(600), ..Ending::default() };
+    let written = |txt: usize| {
+        let mut out = [0; 512];
+        let mut writer = Writer::reply(&query, &mut out, 512);
+        let rdata = [&[txt as u8][..], &vec![b'x'; txt]].concat();
+        writer.record(Section::Answer, &wire("www.shop.example"), Rtype::TXT, Class::IN, 5, &rdata).unwrap();
+        let length = writer.finish(ending);
+        let reply = decode(&out[..length]);
+        assert!(!reply.metadata.truncation);
+        let edns = reply.edns.unwrap();
+        (edns.option(EdnsCode::NSID).is_some(), edns.option(EdnsCode::Keepalive).cloned())
+    };
+    let keepalive = Some(EdnsOption::Unknown(11, vec![2, 88]));
+    assert_eq!((written(100), written(250)), ((true, keepalive.clone()), (false, keepalive)));
 }
 
 #[test]

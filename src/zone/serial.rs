@@ -1,0 +1,30 @@
+//! Does a zone that changed say so?
+
+use super::data::ZoneData;
+use super::rtype;
+use super::tree::ZoneTree;
+use crate::model::Problem;
+
+/// Octets of SOA behind its serial: refresh, retry, expire, minimum.
+const BEHIND_SERIAL: usize = 16;
+
+/// A warning, where the zone's content changed and its serial was not raised (RFC 1982 §3.2): whoever compares
+/// serials, people and secondary servers, takes the old one for the new one.
+#[must_use]
+pub fn serial_not_raised(data: &ZoneData, before: &ZoneTree, after: &ZoneTree) -> Option<Problem> {
+    let [old, new] = [before, after].map(serial);
+    let raised = new.wrapping_sub(old) as i32 > 0;
+    if raised || before.arena == after.arena || before.apex() != after.apex() {
+        return None;
+    }
+    let soa = data.get(after.apex(), rtype::SOA)?;
+    let message = format!("'{}' changed, but its serial went from {old} to {new}", data.apex());
+    let help = format!("raise it above {old}: others see by it that the zone changed");
+    Some(Problem::warning("serial-not-raised", data.file(soa.place), message).at(soa.place.spot()).help(help))
+}
+
+fn serial(zone: &ZoneTree) -> u32 {
+    let soa = zone.soa().rdatas().next().expect("a zone has a SOA");
+    let end = soa.len() - BEHIND_SERIAL;
+    u32::from_be_bytes(*soa[..end].last_chunk().expect("a SOA has five figures"))
+}
