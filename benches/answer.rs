@@ -55,7 +55,7 @@ fn answer(bencher: Bencher<'_, '_>, name: &str) {
     let (cells, mut draw, mut out) = (Cells::default(), Draw(1), vec![0; 4096]);
     let mut packet = query(name);
     let subnet = packet.len() - 3;
-    let asker = Asker { address: IpAddr::V4(Ipv4Addr::LOCALHOST), transport: Transport::Datagram, random: 0 };
+    let asker = Asker { address: IpAddr::V4(Ipv4Addr::LOCALHOST), transport: Transport::Datagram, random: 0, now: 0 };
     bencher.bench_local(|| {
         packet[subnet..].copy_from_slice(&draw.address().octets()[..3]);
         let length = respond(&SNAPSHOT, &cells, asker, black_box(&packet), &mut out);

@@ -76,6 +76,7 @@ fn settings() {
         ("tcp_idle = 2.5", "wrong-type", "2.5"),
         ("state = \"\"", "bad-value", "\"\""),
         ("identity = \"\"", "bad-value", "\"\""),
+        ("cookies = \"on\"", "bad-value", "\"on\""),
         ("identity = true", "wrong-type", "true"),
         ("version = \"a\\tb\"", "bad-value", "\"a\\tb\""),
         ("port = 53", "unknown-key", "port"),

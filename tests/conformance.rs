@@ -100,7 +100,7 @@ fn ask(zone: &str, name: &str, rtype: &str) -> Result<Said, String> {
     let mut message = Message::new(1, MessageType::Query, OpCode::Query);
     message.add_query(Query::query(Name::from_ascii(name).unwrap(), rtype.parse().unwrap()));
     let query = message.to_vec().unwrap();
-    let asker = Asker { address: Ipv4Addr::LOCALHOST.into(), transport: Transport::Stream, random: 0 };
+    let asker = Asker { address: Ipv4Addr::LOCALHOST.into(), transport: Transport::Stream, random: 0, now: 0 };
     let mut out = vec![0; 65_535];
     let length = respond(&snapshot.steering(), &Cells::default(), asker, &query, &mut out);
     Ok(Said::of_reply(&out[..length]))

@@ -65,3 +65,27 @@ fn how_long_a_connection_may_be_idle_is_told_on_connections() {
     assert_eq!(world.ask(&ask).option(11), None);
     assert_eq!(world.ask(&Ask::new("www.shop.example", "A").edns(1232).tcp()).option(11), None);
 }
+
+/// RFC 7873 §5.2: the reply bears the client's cookie and ours, which is good until the next one is due.
+#[test]
+fn cookies_are_answered_on_both_paths() {
+    let world = world("");
+    for (name, rtype) in [("www.shop.example", "A"), ("static.shop.example", "A"), ("nowhere.shop.example", "AAAA")] {
+        let ask = |cookie: &[u8]| Ask::new(name, rtype).edns(1232).at(1_000_000).from("192.0.2.99").option(10, cookie);
+        let given = world.ask(&ask(&[7; 8])).option(10).unwrap().to_vec();
+        assert_eq!((given.len(), &given[..12]), (24, &[7, 7, 7, 7, 7, 7, 7, 7, 1, 0, 0, 0][..]));
+        let again = |ask: Ask| world.ask(&ask).option(10).unwrap().to_vec();
+        assert_eq!(again(ask(&given).at(1_001_800)), given);
+        assert_ne!(again(ask(&given).at(1_001_801)), given, "it is renewed");
+        assert_ne!(again(ask(&given).from("192.0.2.98")), given, "another's");
+        assert_eq!(again(ask(&given).tcp()), given);
+        assert_eq!(again(ask(&[&given[..], &[0; 9]].concat())).len(), 24, "one of another make");
+        for length in [0, 7, 9, 15, 41] {
+            assert_eq!(world.ask(&ask(&vec![1; length])).rcode(), "FORMERR", "{length}");
+        }
+        assert_eq!(world.ask(&Ask::new(name, rtype).edns(1232)).option(10), None, "not asked for");
+    }
+    let off = self::world("cookies = \"off\"");
+    let reply = off.ask(&Ask::new("www.shop.example", "A").edns(1232).option(10, &[7; 8]));
+    assert_eq!((reply.rcode(), reply.option(10)), ("NOERROR", None));
+}

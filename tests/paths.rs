@@ -87,6 +87,7 @@ fn query(draw: &mut Draw) -> Vec<u8> {
     for _ in 0..*draw.one(&[0, 1, 1, 1, 1, 2]) {
         options.extend(match draw.below(8) {
             0 => option(10, &draw.next().to_be_bytes()),
+            3 => option(10, &[draw.next(); 6].map(u64::to_be_bytes).concat()[..*draw.one(&[8, 16, 24, 40, 41, 9, 0])]),
             1 => option(3, &[]),
             2 => option(12, &[0; 40][..draw.below(40)]),
             _ => subnet(draw),
@@ -164,7 +165,7 @@ fn hold_together(snapshot: &Snapshot, seed: u64) {
             answers.push(batch);
         }
         for (at, query) in asked.iter().enumerate() {
-            let asker = Asker { address: batch.clients[at].ip(), transport: Transport::Datagram, random: 0 };
+            let asker = Asker { address: batch.clients[at].ip(), transport: Transport::Datagram, random: 0, now: 0 };
             let length = respond(snapshot, &cells[2], asker, query, &mut out);
             for answered in &answers {
                 let reply = &answered.slots[at][..answered.lengths[at].into()];
@@ -246,7 +247,7 @@ fn every_image_is_read_by_hickory() {
                 query.extend(rtype.to_be_bytes());
                 query.extend([0, 1]);
                 let address = Ipv4Addr::LOCALHOST.into();
-                let asker = Asker { address, transport: Transport::Datagram, random: 0 };
+                let asker = Asker { address, transport: Transport::Datagram, random: 0, now: 0 };
                 Reply::read(&query, &world.octets(asker, &query).expect("a reply"));
             }
         }

@@ -86,7 +86,7 @@ pub(crate) fn lookups(config: &Path, set: &Static) -> Vec<Figure> {
 
 fn answer_all(snapshot: &Snapshot, queries: &[Vec<u8>]) {
     let (cells, mut out) = (Cells::default(), vec![0; 4096]);
-    let asker = Asker { address: IpAddr::V4(Ipv4Addr::LOCALHOST), transport: Transport::Datagram, random: 0 };
+    let asker = Asker { address: IpAddr::V4(Ipv4Addr::LOCALHOST), transport: Transport::Datagram, random: 0, now: 0 };
     for query in queries {
         assert!(respond(snapshot, &cells, asker, query, &mut out) > query.len());
     }

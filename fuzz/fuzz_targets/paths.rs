@@ -90,7 +90,7 @@ fuzz_target!(|input: &[u8]| {
         _ => IpAddr::V4(Ipv4Addr::new(a, 1, 2, b)),
     };
     let mut expected = [0; LONGEST];
-    let asker = Asker { address, transport: Transport::Datagram, random: 0 };
+    let asker = Asker { address, transport: Transport::Datagram, random: 0, now: 0 };
     let length = respond(snapshot, &CELLS, asker, query, &mut expected);
     WORKER.with_borrow_mut(|(batch, batches)| {
         for answer in [Batches::respond, Batches::respond_plain] {

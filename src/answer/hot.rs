@@ -110,7 +110,7 @@ fn render(snapshot: &Snapshot, uncounted: &Cells, name: &[u8], rtype: u16) -> Op
     query.extend(rtype.to_be_bytes());
     query.extend([0, 1]); // class IN
     let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let asker = Asker { address: nobody, transport: Transport::Stream, random: 0 };
+    let asker = Asker { address: nobody, transport: Transport::Stream, random: 0, now: 0 };
     let mut out = [0; 4096];
     let length = respond(snapshot, uncounted, asker, &query, &mut out);
     let octets = out[..length].get(query.len()..)?.to_vec();

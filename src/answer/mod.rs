@@ -17,6 +17,7 @@ mod steered;
 
 use std::net::IpAddr;
 
+use crate::config::Cookies;
 use crate::model::{CounterId, ZoneId};
 use crate::table::{Cells, Snapshot, rcode_slot};
 use crate::wire::{self, ADVERTISED_UDP_SIZE, Query, Rcode, Rejection, Writer};
@@ -43,6 +44,8 @@ pub struct Asker {
     pub transport: Transport,
     /// Drawn anew for each query: what `spread = "random"` picks by.
     pub random: u64,
+    /// Seconds of Unix time: what cookies are dated by.
+    pub now: u32,
 }
 
 /// Octets that every reply buffer has at least.
@@ -73,6 +76,9 @@ fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, query: &Query<'_>, o
     let Some((zone, writer, mut ending)) = resolution.finish() else { return 0 };
     let server = &snapshot.parts.config.server;
     ending.nsid = server.identity.text();
+    if let (Cookies::Secret(secret), Some(cookie)) = (&server.cookies, query.edns.and_then(|edns| edns.cookie)) {
+        ending.cookie = Some(secret.reply(cookie, asker.address, asker.now));
+    }
     if asker.transport == Transport::Stream {
         ending.keepalive = Some((server.tcp_idle.as_millis() / 100) as u16); // an hour at most
     }

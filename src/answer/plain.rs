@@ -15,6 +15,7 @@ pub(super) const OPT_LENGTH: usize = 11;
 pub(super) const QUESTION_TAIL: usize = 4;
 const OPTION_NSID: u64 = 3;
 const OPTION_CLIENT_SUBNET: u64 = 8;
+pub(super) const OPTION_COOKIE: u64 = 10;
 /// RDLENGTH, OPTION-CODE, OPTION-LENGTH and FAMILY of an OPT record whose one option is a client subnet
 /// without an address; and what each octet of one adds.
 const LONE_V4: u64 = 8 << 48 | OPTION_CLIENT_SUBNET << 32 | 4 << 16 | 1;
@@ -39,6 +40,9 @@ pub(super) struct Plain {
     /// Where the client subnet option lies, and its octets; 0: none.
     pub(super) subnet_at: u16,
     pub(super) subnet_length: u8,
+    /// Where the data of the cookie option lies, and its octets; 0: none.
+    pub(super) cookie_at: u16,
+    pub(super) cookie_length: u8,
 }
 
 impl Plain {
@@ -56,6 +60,8 @@ impl Plain {
             flags: 0,
             subnet_at: 0,
             subnet_length: 0,
+            cookie_at: 0,
+            cookie_length: 0,
         };
         let window: &[u8; HOT_NAME] = slot[HEADER_LENGTH..].first_chunk().expect("a slot is longer");
         let name_length = 1 + first_zero(window);
@@ -123,8 +129,11 @@ impl Plain {
             if at + 4 + octets > length {
                 return None;
             }
-            if head >> 48 == OPTION_NSID {
-                return None;
+            match head >> 48 {
+                OPTION_NSID => return None,
+                OPTION_COOKIE if self.cookie_length > 0 || !matches!(octets, 8 | 16..=40) => return None,
+                OPTION_COOKIE => (self.cookie_at, self.cookie_length) = (at as u16 + 4, octets as u8),
+                _ => {}
             }
             if head >> 48 == OPTION_CLIENT_SUBNET {
                 let (family, octets) = ((head >> 16) as u16, octets.wrapping_sub(4));

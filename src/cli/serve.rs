@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -155,14 +156,20 @@ impl Respond for Worker {
             Transport::Udp => answer::Transport::Datagram,
             Transport::Tcp => answer::Transport::Stream,
         };
-        let asker = Asker { address: client.ip(), transport, random: self.random };
+        let asker = Asker { address: client.ip(), transport, random: self.random, now: now() };
         answer::respond(&self.shared.published.load(), &self.cells, asker, query, out)
     }
 
     fn respond_batch(&mut self, batch: &mut Batch) {
         // One snapshot a batch, and none while the worker waits for the next.
+        self.batches.now = now();
         self.batches.respond(&self.shared.published.load(), &self.cells, batch);
     }
+}
+
+/// Seconds of Unix time, as DNS cookies count them: in 32 bits that begin anew.
+fn now() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
 }
 
 /// Resolves at SIGTERM or SIGINT; from this call on, these end nothing by themselves.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::model::{Endpoint, FenceMask, Name, PlaceSet, Plan, Service};
+use crate::model::{CookieSecret, Endpoint, FenceMask, Name, PlaceSet, Plan, Service};
 
 /// A whole configuration. Nothing in it refers to a file that has not been named here.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,19 @@ pub struct Server {
     pub identity: Identity,
     /// Told by `version.bind`; none: it is not told.
     pub version: Option<Box<str>>,
+    /// DNS cookies.
+    pub cookies: Cookies,
+}
+
+/// `[server] cookies`
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cookies {
+    /// Ignored.
+    Off,
+    /// A secret of this process. Whoever loads a configuration draws it.
+    Random,
+    /// Made and checked with this.
+    Secret(CookieSecret),
 }
 
 /// `[server] identity`
@@ -93,8 +106,8 @@ impl Server {
     /// Does an edit to `after` wait for a restart?
     #[must_use]
     pub fn needs_restart(&self, after: &Self) -> bool {
-        let told = Self { identity: self.identity.clone(), version: self.version.clone(), ..after.clone() };
-        *self != told
+        let Self { identity, version, cookies, .. } = self.clone();
+        *self != Self { identity, version, cookies, ..after.clone() }
     }
 }
 

@@ -34,7 +34,7 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 pub use meaning::{
-    Admin, Config, Http, HttpMethod, Identity, Probe, ProbeKind, Resolver, Server, Tls, Zone, is_private,
+    Admin, Config, Cookies, Http, HttpMethod, Identity, Probe, ProbeKind, Resolver, Server, Tls, Zone, is_private,
 };
 pub use words::{closest, glob};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::meaning::{Admin, Identity, Resolver, Server};
+use super::meaning::{Admin, Cookies, Identity, Resolver, Server};
 use super::report::{At, Report, Span, quoted};
 use super::scalar::{NotPrefix, prefix, show_duration, socket};
 use super::table::{Table, Value};
@@ -64,6 +64,7 @@ impl Settings {
                 tcp_idle: 10 * SECOND,
                 identity: Identity::Off,
                 version: None,
+                cookies: Cookies::Random,
             },
             admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new() },
             databases: None,
@@ -122,6 +123,8 @@ fn read_server(table: &mut Table<'_>, server: &mut Server, folder: &Path) {
             text => Identity::Text(text.into()),
         })
     });
+    let cookies_off = table.or("cookies", false, |value| value.choice(&[("random", false), ("off", true)]));
+    server.cookies = if cookies_off { Cookies::Off } else { Cookies::Random };
     server.version = table.or("version", None, |value| value.word().map(|word| (word != "off").then(|| word.into())));
 }
 

@@ -338,7 +338,7 @@ fn ask(snapshot: &Snapshot, client: IpAddr, source: u8, name: &Name, family: Fam
     let failed = |rcode: &str| Answered { rcode: rcode.to_owned(), records: Vec::new(), ttl: None, scope: None };
     let Some(packet) = query(client, source, name, family) else { return failed("FORMERR") };
     let mut out = vec![0; usize::from(u16::MAX)];
-    let asker = Asker { address: client, transport: Transport::Stream, random: 0 };
+    let asker = Asker { address: client, transport: Transport::Stream, random: 0, now: 0 };
     // Offline and before the first round too: what would be answered is what is asked.
     let length = answer::respond(&snapshot.steering(), &Cells::default(), asker, &packet, &mut out);
     let Ok(reply) = Message::from_vec(&out[..length]) else { return failed("no reply") };

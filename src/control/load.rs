@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::Digests;
-use crate::config::{self, Config, Identity, Spots, Zone};
+use crate::config::{self, Config, Cookies, Identity, Spots, Zone};
 use crate::geo::{self, Database, Geo};
-use crate::model::{Digest, Files, PlaceSet, Problem, ServiceId};
+use crate::model::{CookieSecret, Digest, Files, PlaceSet, Problem, ServiceId};
 use crate::probe::Trust;
 use crate::table::Parts;
 use crate::zone::{self, Steered, ZoneTree, Zones};
@@ -75,6 +75,13 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     if read.config.server.identity == Identity::Hostname {
         read.config.server.identity = hostname().map_or(Identity::Off, |name| Identity::Text(name.into()));
     }
+    if read.config.server.cookies == Cookies::Random {
+        // The same as before, so that cookies outlive an edit.
+        read.config.server.cookies = match before.map(|before| &before.parts.config.server.cookies) {
+            Some(Cookies::Secret(secret)) => Cookies::Secret(secret.clone()),
+            _ => drawn_secret().map_or(Cookies::Off, Cookies::Secret),
+        };
+    }
     let mut problems = Vec::new();
     let mut warnings = read.warnings;
     let zones = zones(&mut files, path, &read.config, &read.spots, before, &mut warnings);
@@ -89,6 +96,13 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     let reusable = Reusable { zones: sources.into(), geo: source };
     let trust = Arc::new(trust);
     Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests.into_iter().collect()), reusable })
+}
+
+/// Of octets that nobody can guess; none where the system has none.
+fn drawn_secret() -> Option<CookieSecret> {
+    let mut octets = [0; 16];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random.fill(&mut octets).ok().map(|()| CookieSecret::new(octets))
 }
 
 /// The machine's, as the kernel has it.

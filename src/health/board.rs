@@ -231,7 +231,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Admin, Identity, ProbeKind, Resolver, Server};
+    use crate::config::{Admin, Cookies, Identity, ProbeKind, Resolver, Server};
     use crate::health::Cause;
     use crate::model::{Cost, Site, Target, find_region};
 
@@ -290,6 +290,7 @@ mod tests {
                 tcp_idle: Duration::ZERO,
                 identity: Identity::Off,
                 version: None,
+                cookies: Cookies::Off,
             },
             admin: Admin { listen: None, allow: Vec::new() },
             databases: Vec::new(),

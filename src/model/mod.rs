@@ -4,6 +4,7 @@
 //! A **location** is where a client is, a **place** a set of locations that an operator can name, a
 //! **site** (cloud and region) where endpoints stand, a **plan** a set of endpoints with a policy.
 
+mod cookie;
 mod country;
 mod cpu;
 mod digest;
@@ -16,6 +17,7 @@ mod policy;
 mod problem;
 mod region;
 
+pub use cookie::{CLIENT_COOKIE, Cookie, CookieSecret, SERVER_COOKIE};
 pub use country::{Continent, Country, CountryFacts, Subdivision};
 pub use cpu::{first_zero, in_large_pages, prefetch};
 pub use digest::Digest;

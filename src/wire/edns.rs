@@ -1,15 +1,17 @@
-//! EDNS (RFC 6891), its client subnet (RFC 7871), NSID (RFC 5001), TCP keepalive (RFC 7828) and extended errors
-//! (RFC 8914).
+//! EDNS (RFC 6891) and its options: client subnet (RFC 7871), cookie (RFC 7873), NSID (RFC 5001), TCP keepalive (RFC
+//! 7828) and extended errors (RFC 8914).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::query::Malformed;
+use crate::model::Cookie;
 
 /// The UDP payload size that replies advertise: what passes any path unfragmented.
 pub const ADVERTISED_UDP_SIZE: u16 = 1232;
 
 pub(super) const OPTION_NSID: u16 = 3;
 pub(super) const OPTION_CLIENT_SUBNET: u16 = 8;
+pub(super) const OPTION_COOKIE: u16 = 10;
 pub(super) const OPTION_KEEPALIVE: u16 = 11;
 pub(super) const OPTION_EXTENDED_ERROR: u16 = 15;
 /// The DO bit among the flags of an OPT record (RFC 3225).
@@ -26,6 +28,8 @@ pub struct Edns {
     pub dnssec_ok: bool,
     /// The client subnet option.
     pub client_subnet: Option<ClientSubnet>,
+    /// The first cookie option.
+    pub cookie: Option<Cookie>,
     /// The client asks which server this is.
     pub wants_nsid: bool,
     /// The client asks how long a connection may be idle.
@@ -67,6 +71,7 @@ impl Edns {
             version,
             dnssec_ok,
             client_subnet: None,
+            cookie: None,
             wants_nsid: false,
             wants_keepalive: false,
         }
@@ -85,6 +90,7 @@ impl Edns {
                 OPTION_CLIENT_SUBNET if client_subnet.replace(ClientSubnet::read(data)?).is_some() => {
                     return Err(Malformed);
                 }
+                OPTION_COOKIE if self.cookie.is_none() => self.cookie = Some(Cookie::read(data).ok_or(Malformed)?),
                 OPTION_NSID => self.wants_nsid = true,
                 OPTION_KEEPALIVE => self.wants_keepalive = true,
                 _ => {}

@@ -8,12 +8,13 @@
 use std::net::IpAddr;
 
 use super::edns::{
-    ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError, FLAG_DNSSEC_OK, OPTION_CLIENT_SUBNET,
+    ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError, FLAG_DNSSEC_OK, OPTION_CLIENT_SUBNET, OPTION_COOKIE,
     OPTION_EXTENDED_ERROR, OPTION_KEEPALIVE, OPTION_NSID,
 };
 use super::names::{Names, name_length};
 use super::numbers::{Class, Rcode, Rtype};
 use super::query::{HEADER_LENGTH, Header, Query, Question};
+use crate::model::{CLIENT_COOKIE, SERVER_COOKIE};
 
 /// A record section of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +52,8 @@ pub struct Ending<'a> {
     pub scope: u8,
     /// Left out where it does not fit, its text first, or the client has no EDNS.
     pub extended_error: Option<ExtendedError<'a>>,
+    /// Our cookie, where the client sent one; none: cookies are off (RFC 7873).
+    pub cookie: Option<[u8; SERVER_COOKIE]>,
     /// Which server this is, where the client asks for it (RFC 5001); none: it is not told.
     pub nsid: Option<&'a str>,
     /// How long a connection may be idle, in tenths of a second, where the client asks for it; none: this is no
@@ -67,6 +70,7 @@ impl Default for Ending<'_> {
             truncated: false,
             scope: 0,
             extended_error: None,
+            cookie: None,
             nsid: None,
             keepalive: None,
         }
@@ -91,6 +95,8 @@ pub struct Writer<'b> {
 
 /// Octets of an OPT record without options.
 const OPT_LENGTH: usize = 11;
+/// Octets of a cookie option with both cookies.
+const COOKIE_LENGTH: usize = 4 + CLIENT_COOKIE + SERVER_COOKIE;
 /// Octets of a record from the start of its owner, a pointer, to its TTL.
 const TTL_OFFSET: usize = 6;
 
@@ -114,8 +120,10 @@ impl<'b> Writer<'b> {
     ) -> Self {
         let limit = limit.min(out.len()).min(usize::from(u16::MAX));
         assert!(limit >= 512, "a reply's buffer and limit are 512 octets or more");
-        let opt =
-            edns.map_or(0, |edns| OPT_LENGTH + edns.client_subnet.map_or(0, |subnet| 8 + subnet.address_octets()));
+        let opt = edns.map_or(0, |edns| {
+            let subnet = edns.client_subnet.map_or(0, |subnet| 8 + subnet.address_octets());
+            OPT_LENGTH + subnet + edns.cookie.map_or(0, |_| COOKIE_LENGTH)
+        });
         let mut writer = Self {
             out,
             length: HEADER_LENGTH,
@@ -264,6 +272,10 @@ impl<'b> Writer<'b> {
         self.put_measured(|writer| {
             if let Some(subnet) = edns.client_subnet {
                 writer.put_client_subnet(subnet, ending.scope)?;
+            }
+            if let (Some(cookie), Some(server)) = (edns.cookie, ending.cookie) {
+                writer.put_u16(OPTION_COOKIE)?;
+                writer.put_measured(|writer| writer.put(&cookie.client).and_then(|()| writer.put(&server)))?;
             }
             // The rest is a courtesy: no answer is truncated for it.
             if let (true, Some(tenths)) = (edns.wants_keepalive, ending.keepalive) {

@@ -32,7 +32,7 @@ impl Ask {
         name.set_fqdn(true);
         message.add_query(Query::query(name, record_type(rtype)));
         let address = Ipv4Addr::LOCALHOST.into();
-        Self { message, asker: Asker { address, transport: Transport::Datagram, random: 0 } }
+        Self { message, asker: Asker { address, transport: Transport::Datagram, random: 0, now: 0 } }
     }
 
     pub(crate) fn class(mut self, class: DNSClass) -> Self {
@@ -53,6 +53,12 @@ impl Ask {
 
     pub(crate) fn random(mut self, random: u64) -> Self {
         self.asker.random = random;
+        self
+    }
+
+    /// At this time, in seconds.
+    pub(crate) fn at(mut self, now: u32) -> Self {
+        self.asker.now = now;
         self
     }
 
@@ -319,6 +325,7 @@ impl World {
             (batch.count, batch.lengths[0]) = (1, query.len() as u16);
             batch.clients[0] = SocketAddr::new(asker.address, 4242);
             let mut batches = Batches::new(0);
+            batches.now = asker.now;
             let answer = if plain { Batches::respond_plain } else { Batches::respond };
             answer(&mut batches, &self.snapshot, &cells, &mut batch);
             assert_eq!(&batch.slots[0][..batch.lengths[0].into()], expected, "plain: {plain}, query {query:x?}");

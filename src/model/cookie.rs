@@ -1,0 +1,174 @@
+//! DNS cookies (RFC 7873), made as all servers make them (RFC 9018): who bears a valid one has received an answer of
+//! ours, so its address is not forged.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use siphasher::sip::SipHasher24;
+
+/// Octets of a client's cookie.
+pub const CLIENT_COOKIE: usize = 8;
+/// Octets of ours.
+pub const SERVER_COOKIE: usize = 16;
+
+/// RFC 9018 §4.2: version 1, three octets reserved.
+const HEAD: [u8; 4] = [1, 0, 0, 0];
+/// Seconds: how old a cookie may be, how far ahead its maker's clock, and from when on a new one is given (§4.3).
+const OLDEST: i32 = 3600;
+const AHEAD: i32 = 300;
+const RENEWED: i32 = 1800;
+
+/// What a client sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// Its own.
+    pub client: [u8; CLIENT_COOKIE],
+    /// Ours that it bears; none too where its length says that it is not of our making.
+    pub server: Option<[u8; SERVER_COOKIE]>,
+}
+
+impl Cookie {
+    /// The data of a COOKIE option; none: it is malformed (RFC 7873 §5.2.2).
+    #[must_use]
+    pub fn read(data: &[u8]) -> Option<Self> {
+        let (client, server) = data.split_first_chunk()?;
+        let is_well_formed = matches!(server.len(), 0 | 8..=32);
+        is_well_formed.then(|| Self { client: *client, server: server.try_into().ok() })
+    }
+}
+
+/// What server cookies are made with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CookieSecret([u8; 16]);
+
+impl CookieSecret {
+    /// Of octets that nobody can guess.
+    #[must_use]
+    pub fn new(secret: [u8; 16]) -> Self {
+        Self(secret)
+    }
+
+    /// What the client at `address` is given in reply at `now`, in seconds of Unix time: its own one while that is
+    /// valid and young, else a new one.
+    #[must_use]
+    pub fn reply(&self, cookie: Cookie, address: IpAddr, now: u32) -> [u8; SERVER_COOKIE] {
+        let is_young = |age: Option<i32>| age.is_some_and(|age| age <= RENEWED);
+        let known = cookie.server.filter(|server| is_young(self.age(cookie.client, server, address, now)));
+        known.unwrap_or_else(|| self.make(cookie.client, address, HEAD, now))
+    }
+
+    /// Has the client at `address` this cookie from us?
+    #[must_use]
+    pub fn is_valid(&self, cookie: Cookie, address: IpAddr, now: u32) -> bool {
+        cookie.server.is_some_and(|server| self.age(cookie.client, &server, address, now).is_some())
+    }
+
+    /// Seconds since a valid one was made; negative where another server's clock is ahead.
+    fn age(&self, client: [u8; CLIENT_COOKIE], server: &[u8; SERVER_COOKIE], address: IpAddr, now: u32) -> Option<i32> {
+        let [version, reserved @ .., a, b, c, d] = *server.first_chunk::<8>().expect("sixteen octets");
+        let made = u32::from_be_bytes([a, b, c, d]);
+        let age = now.wrapping_sub(made) as i32; // in serial arithmetic
+        let [r, s, t] = reserved;
+        let is_ours = version == HEAD[0] && self.make(client, address, [version, r, s, t], made) == *server;
+        (is_ours && (-AHEAD..=OLDEST).contains(&age)).then_some(age)
+    }
+
+    /// §4.4: SipHash-2-4 over all that it vouches for.
+    fn make(&self, client: [u8; CLIENT_COOKIE], address: IpAddr, head: [u8; 4], made: u32) -> [u8; SERVER_COOKIE] {
+        let mut octets = [0; 32];
+        octets[..8].copy_from_slice(&client);
+        octets[8..12].copy_from_slice(&head);
+        octets[12..16].copy_from_slice(&made.to_be_bytes());
+        let length = match address {
+            IpAddr::V4(v4) => {
+                octets[16..20].copy_from_slice(&v4.octets());
+                20
+            }
+            IpAddr::V6(v6) => {
+                octets[16..].copy_from_slice(&v6.octets());
+                32
+            }
+        };
+        let hash = SipHasher24::new_with_key(&self.0).hash(&octets[..length]);
+        let mut server = [0; SERVER_COOKIE];
+        server[..8].copy_from_slice(&octets[8..16]);
+        server[8..].copy_from_slice(&hash.to_le_bytes());
+        server
+    }
+}
+
+/// It is never shown.
+impl fmt::Debug for CookieSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CookieSecret")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    }
+
+    fn secret(text: &str) -> CookieSecret {
+        CookieSecret::new(hex(text).try_into().unwrap())
+    }
+
+    const SECRET: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
+    const SECRET_V6: &str = "dd3bdf9344b678b185a6f5cb60fca715";
+
+    /// The examples of RFC 9018, appendix A. That of A.3 is an hour and 52 minutes old when its reply is given, which
+    /// is more than the hour of §4.3; its reserved octets are not zero.
+    #[test]
+    fn cookies_are_those_of_other_servers() {
+        let (v4, v6) = ("198.51.100.100", "2001:db8:220:1:59de:d0f4:8769:82b8");
+        let (first, third) = ("2464c4abcf10c957", "fc93fc62807ddb8601abcdef5cf78f71a314227b6679ebf5");
+        let second = "2464c4abcf10c957010000005cf79f111f8130c3eee29480";
+        for (key, sent, address, now, valid, given) in [
+            (SECRET, first, v4, 1_559_731_985, false, "010000005cf79f111f8130c3eee29480"),
+            (SECRET, second, v4, 1_559_734_385, true, "010000005cf7a871d4a564a1442aca77"),
+            (SECRET, third, "203.0.113.203", 1_559_734_700, false, "010000005cf7a9acf73a7810aca2381e"),
+            (SECRET, third, "203.0.113.203", 1_559_728_585, true, "01abcdef5cf78f71a314227b6679ebf5"),
+            (SECRET_V6, "22681ab97d52c298", v6, 1_559_741_817, false, "010000005cf7c57926556bd0934c72f8"),
+        ] {
+            let (cookie, address) = (Cookie::read(&hex(sent)).unwrap(), address.parse().unwrap());
+            let secret = secret(key);
+            assert_eq!(secret.is_valid(cookie, address, now), valid, "{sent}");
+            assert_eq!(secret.reply(cookie, address, now).to_vec(), hex(given), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_good_for_an_hour_from_one_address_and_client() {
+        let (secret, address, made) = (secret(SECRET), "192.0.2.1".parse().unwrap(), u32::MAX - 10);
+        let client = [7; 8];
+        let server = secret.reply(Cookie { client, server: None }, address, made);
+        let cookie = Cookie { client, server: Some(server) };
+        for (after, valid, kept) in
+            [(0, true, true), (1800, true, true), (1801, true, false), (3600, true, false), (3601, false, false)]
+        {
+            let now = made.wrapping_add(after); // over the end of the counter
+            assert_eq!(secret.is_valid(cookie, address, now), valid, "{after}");
+            assert_eq!(secret.reply(cookie, address, now) == server, kept, "{after}");
+        }
+        assert!(secret.is_valid(cookie, address, made - 300) && !secret.is_valid(cookie, address, made - 301));
+        assert!(!secret.is_valid(cookie, "192.0.2.2".parse().unwrap(), made));
+        assert!(!secret.is_valid(Cookie { client: [8; 8], ..cookie }, address, made));
+        assert!(!CookieSecret::new([0; 16]).is_valid(cookie, address, made));
+        let mut version_2 = server;
+        version_2[0] = 2;
+        assert!(!secret.is_valid(Cookie { client, server: Some(version_2) }, address, made));
+        assert!(!secret.is_valid(Cookie { client, server: None }, address, made));
+    }
+
+    #[test]
+    fn lengths() {
+        let read = |length: usize| Cookie::read(&vec![1; length]).map(|cookie| cookie.server.is_some());
+        let known: Vec<_> = (0..=42).filter(|&length| read(length).is_some()).collect();
+        assert_eq!(known, [8].into_iter().chain(16..=40).collect::<Vec<_>>());
+        assert_eq!((read(8), read(16), read(24)), (Some(false), Some(false), Some(true)));
+        assert_eq!(format!("{:?}", secret(SECRET)), "CookieSecret");
+    }
+}
