@@ -20,11 +20,10 @@ use std::net::SocketAddr;
 
 use arrayvec::ArrayVec;
 
-use super::plain::{OPT_LENGTH, OPTION_COOKIE, Plain, QUESTION_TAIL};
+use super::plain::{OPT_LENGTH, Plain, QUESTION_TAIL};
 use super::{Asker, Transport, respond};
-use crate::config::Cookies;
 use crate::geo::{Begun, Merged};
-use crate::model::{CLIENT_COOKIE, Cookie, Family, SERVER_COOKIE, Spread};
+use crate::model::{Family, Spread};
 use crate::steer::{self, Client};
 use crate::table::{Cells, HOT_BLOCK, HotLine, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot};
 use crate::wire::{ADVERTISED_UDP_SIZE, BATCH, Batch, HEADER_LENGTH, LONGEST, SLOT};
@@ -36,8 +35,6 @@ const FROM_NOTHING: usize = 2;
 
 /// Octets of the longest client subnet option, its head included.
 const SUBNET_LENGTH: usize = 24;
-/// Octets of both cookies.
-const COOKIES: usize = CLIENT_COOKIE + SERVER_COOKIE;
 /// What the first eight octets of a reply's OPT record are but for DO.
 const OPT_HEAD: [u8; 8] = {
     let size = ADVERTISED_UDP_SIZE.to_be_bytes();
@@ -137,15 +134,11 @@ impl Batches {
         for ((job, length), client) in jobs.iter_mut().zip(lengths).zip(clients) {
             *begun += 1;
             let Job { slot, query, found, .. } = job;
-            let cookie = if query.cookie_length > 0 { query.cookie(snapshot, client, self.now, slot) } else { None };
-            let mut answered = match found {
+            let answered = match found {
                 Found::Steered(steered) => query.steered(snapshot, cells, steered, slot),
                 Found::Static(answer) => query.fixed(snapshot, cells, *answer, slot),
                 Found::Unknown => None,
             };
-            if let (Some(length), Some(cookie)) = (&mut answered, &cookie) {
-                *length = query.put_cookie(slot, *length, cookie);
-            }
             let answered = answered.unwrap_or_else(|| self.other(snapshot, cells, client, slot, (*length).into()));
             *length = answered as u16; // a slot is shorter than 65,536 octets
         }
@@ -318,30 +311,6 @@ impl Plain {
         let octets: &[u8] = &slot[from..from + SUBNET_LENGTH];
         let (first, rest) = octets.split_first_chunk().expect("as long as was just said");
         (u128::from_ne_bytes(*first), u64::from_ne_bytes(*rest.first_chunk().expect("as above")))
-    }
-
-    /// Both cookies for the reply, from the client's (RFC 7873 §5.2), which is well-formed; none: cookies are off.
-    #[cold]
-    #[inline(never)]
-    fn cookie(&self, snapshot: &Snapshot, client: &SocketAddr, now: u32, slot: &[u8; SLOT]) -> Option<[u8; COOKIES]> {
-        let Cookies::Secret(secret) = &snapshot.parts.config.server.cookies else { return None };
-        let cookie = Cookie::read(&slot[usize::from(self.cookie_at)..][..usize::from(self.cookie_length)])?;
-        let mut both = [0; COOKIES];
-        both[..CLIENT_COOKIE].copy_from_slice(&cookie.client);
-        both[CLIENT_COOKIE..].copy_from_slice(&secret.reply(cookie, client.ip(), now));
-        Some(both)
-    }
-
-    /// Puts them behind the reply of this length, which ends with OPT and the client subnet; the length with them.
-    #[cold]
-    #[inline(never)]
-    fn put_cookie(&self, slot: &mut [u8; SLOT], length: usize, both: &[u8; COOKIES]) -> usize {
-        let option = &mut slot[length..length + 4 + COOKIES];
-        option[..4].copy_from_slice(&[0, OPTION_COOKIE as u8, 0, COOKIES as u8]);
-        option[4..].copy_from_slice(both);
-        let options_length = length - usize::from(self.subnet_length) - 1;
-        slot[options_length] += 4 + COOKIES as u8; // below 256
-        length + 4 + COOKIES
     }
 
     /// The OPT record where the query had one, with its client subnet (RFC 7871 §7.2.1); the length of the whole.

@@ -15,7 +15,7 @@ pub(super) const OPT_LENGTH: usize = 11;
 pub(super) const QUESTION_TAIL: usize = 4;
 const OPTION_NSID: u64 = 3;
 const OPTION_CLIENT_SUBNET: u64 = 8;
-pub(super) const OPTION_COOKIE: u64 = 10;
+const OPTION_COOKIE: u64 = 10;
 /// RDLENGTH, OPTION-CODE, OPTION-LENGTH and FAMILY of an OPT record whose one option is a client subnet
 /// without an address; and what each octet of one adds.
 const LONE_V4: u64 = 8 << 48 | OPTION_CLIENT_SUBNET << 32 | 4 << 16 | 1;
@@ -40,9 +40,6 @@ pub(super) struct Plain {
     /// Where the client subnet option lies, and its octets; 0: none.
     pub(super) subnet_at: u16,
     pub(super) subnet_length: u8,
-    /// Where the data of the cookie option lies, and its octets; 0: none.
-    pub(super) cookie_at: u16,
-    pub(super) cookie_length: u8,
 }
 
 impl Plain {
@@ -60,8 +57,6 @@ impl Plain {
             flags: 0,
             subnet_at: 0,
             subnet_length: 0,
-            cookie_at: 0,
-            cookie_length: 0,
         };
         let window: &[u8; HOT_NAME] = slot[HEADER_LENGTH..].first_chunk().expect("a slot is longer");
         let name_length = 1 + first_zero(window);
@@ -130,18 +125,17 @@ impl Plain {
                 return None;
             }
             match head >> 48 {
-                OPTION_NSID => return None,
-                OPTION_COOKIE if self.cookie_length > 0 || !matches!(octets, 8 | 16..=40) => return None,
-                OPTION_COOKIE => (self.cookie_at, self.cookie_length) = (at as u16 + 4, octets as u8),
-                _ => {}
-            }
-            if head >> 48 == OPTION_CLIENT_SUBNET {
-                let (family, octets) = ((head >> 16) as u16, octets.wrapping_sub(4));
-                let fits = (family == 1 && octets <= 4) || (family == 2 && octets <= 16);
-                if self.subnet_length > 0 || !fits {
-                    return None;
+                OPTION_CLIENT_SUBNET => {
+                    let (family, octets) = ((head >> 16) as u16, octets.wrapping_sub(4));
+                    let fits = (family == 1 && octets <= 4) || (family == 2 && octets <= 16);
+                    if self.subnet_length > 0 || !fits {
+                        return None;
+                    }
+                    self.read_subnet(slot, at, octets, family == 2)?;
                 }
-                self.read_subnet(slot, at, octets, family == 2)?;
+                // What the reply says to these, the other path knows.
+                OPTION_NSID | OPTION_COOKIE => return None,
+                _ => {}
             }
             at += 4 + octets;
         }

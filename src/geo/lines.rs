@@ -1,6 +1,6 @@
 //! The memory of a trie's nodes: cache lines of 16-bit units, in which a node that fits in one is never cut.
 
-use crate::model::{in_large_pages, prefetch};
+use crate::model::{in_large_pages, prefetch_in};
 
 /// Units in a line.
 const LINE: usize = 32;
@@ -61,7 +61,7 @@ impl Lines {
     /// Begins to fetch the line of a place.
     #[inline(always)]
     pub(super) fn prefetch(&self, place: usize) {
-        prefetch(&self.0[place / LINE]);
+        prefetch_in(&self.0, place / LINE);
     }
 
     /// Memory, in octets.

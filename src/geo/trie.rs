@@ -16,7 +16,7 @@ use std::marker::PhantomData;
 use super::layout::{FromLeaves, FromTrie};
 use super::lines::{Lines, Spot};
 use super::partition::{Address, Partition};
-use crate::model::prefetch;
+use crate::model::prefetch_in;
 
 /// Bits that a node decides.
 pub(super) const STRIDE: u8 = 6;
@@ -66,13 +66,12 @@ impl<A: Address> Trie<A> {
     /// Begins to fetch what the first step of a look-up reads.
     #[inline(always)]
     pub(super) fn prefetch_root(&self, address: A) {
-        let first = &self.tables[address.leading(A::TOP)];
+        let mut at = address.leading(A::TOP);
         // The few entries of IPv6's first table that are in use stay in the nearest cache.
-        if A::CHUNK > 0 && first & DOWN != 0 {
-            prefetch(&self.tables[Self::second(*first, address)]);
-        } else {
-            prefetch(first);
+        if A::CHUNK > 0 && self.tables[at] & DOWN != 0 {
+            at = Self::second(self.tables[at], address);
         }
+        prefetch_in(&self.tables, at);
     }
 
     /// The first step of a look-up: its table's entry. Begins to fetch the node below it.

@@ -19,7 +19,7 @@ mod region;
 
 pub use cookie::{CLIENT_COOKIE, Cookie, CookieSecret, SERVER_COOKIE};
 pub use country::{Continent, Country, CountryFacts, Subdivision};
-pub use cpu::{first_zero, in_large_pages, prefetch};
+pub use cpu::{first_zero, in_large_pages, prefetch, prefetch_in};
 pub use digest::Digest;
 pub use endpoint::{Addresses, Cost, Endpoint, Family, State, Target};
 pub use ids::{CounterId, EndpointId, LocationId, Member, OrderId, PlanId, ServiceId, ZoneId};

@@ -132,7 +132,7 @@ impl Cells {
     /// Begins to fetch what [`count`](Self::count) will write.
     #[inline(always)]
     pub fn prefetch(&self, id: CounterId) {
-        crate::model::prefetch(&self.0[id.index()]);
+        crate::model::prefetch_in(&*self.0, id.index());
     }
 
     /// The figure so far.

@@ -128,7 +128,7 @@ impl Hot {
     /// Begins to fetch the line at a place.
     #[inline(always)]
     pub fn prefetch(&self, place: usize) {
-        crate::model::prefetch(&self.lines[place]);
+        crate::model::prefetch_in(&self.lines, place);
     }
 
     /// The line of a folded name, at its place, and a type. None: ask the zones.
@@ -292,10 +292,7 @@ fn place(name: &FoldedName, lines: usize) -> usize {
         let high = ((name[at] >> 32) as u32).wrapping_add((KEY[at] >> 32) as u32);
         u64::from(low) * u64::from(high)
     };
-    // In two sums, as a vector has them.
-    let even = product(0).wrapping_add(product(2)).wrapping_add(product(4));
-    let odd = product(1).wrapping_add(product(3)).wrapping_add(product(5));
-    let sum = even.wrapping_add(odd).wrapping_mul(KEY[0]);
+    let sum = (0..HOT_NAME / 8).fold(0u64, |sum, at| sum.wrapping_add(product(at))).wrapping_mul(KEY[0]);
     let homes = lines - (FARTHEST - 1);
     ((u128::from(sum) * homes as u128) >> 64) as usize
 }
