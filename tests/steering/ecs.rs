@@ -105,9 +105,9 @@ fn malformed_options_are_refused_as_such() {
         let reply = world.ask(&Ask::new("www.shop.example", "A").raw_subnet(data));
         assert_eq!(reply.to_string(), "FORMERR\nOPT 1232", "{what}");
     }
-    // Two: a reply could be truthful to one of them only. Beside another option (a cookie's number) it is good.
+    // Two: a reply could be truthful to one of them only. Beside another option (padding) it is good.
     let ask = Ask::new("www.shop.example", "A").subnet("30.1.7.0/24");
-    for (code, rcode) in [(8, 1), (10, 0)] {
+    for (code, rcode) in [(8, 1), (12, 0)] {
         let (mut two, option) = (ask.octets(), [0, code, 0, 7, 0, 1, 24, 0, 20, 1, 7]);
         let length = two.len() - option.len() - 1;
         two[length] += option.len() as u8;
