@@ -115,6 +115,7 @@ fn instructions() {
             }
             match kind {
                 Kind::Geo => measure_geo(&mut batches, &snapshot, &cells, &mut batch),
+                Kind::GeoCookie => measure_cookie(&mut batches, &snapshot, &cells, &mut batch),
                 Kind::GeoWithout => measure_geo_without(&mut batches, &snapshot, &cells, &mut batch),
                 Kind::Static => measure_static(&mut batches, &snapshot, &cells, &mut batch),
                 Kind::NoName => measure_nxdomain(&mut batches, &snapshot, &cells, &mut batch),
@@ -133,22 +134,24 @@ macro_rules! measured {
         }
     )*};
 }
-measured! { measure_geo measure_geo_without measure_static measure_nxdomain }
+measured! { measure_geo measure_cookie measure_geo_without measure_static measure_nxdomain }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Geo,
+    GeoCookie,
     GeoWithout,
     Static,
     NoName,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Geo, Self::GeoWithout, Self::Static, Self::NoName];
+    const ALL: [Self; 5] = [Self::Geo, Self::GeoCookie, Self::GeoWithout, Self::Static, Self::NoName];
 
     fn label(self) -> &'static str {
         match self {
             Self::Geo => "geo with subnet",
+            Self::GeoCookie => "geo with subnet and cookie",
             Self::GeoWithout => "geo by the resolver",
             Self::Static => "static",
             Self::NoName => "no such name",
@@ -172,7 +175,9 @@ fn draw(queries: usize, names: usize, kind: Kind) -> Vec<Drawn> {
     let mut draw = Draw(1);
     let one = |_| {
         let name = match kind {
-            Kind::Geo | Kind::GeoWithout => format!("n{}.shop.example", (draw.next() >> 33) as usize % names),
+            Kind::Geo | Kind::GeoCookie | Kind::GeoWithout => {
+                format!("n{}.shop.example", (draw.next() >> 33) as usize % names)
+            }
             Kind::Static => format!("s{}.shop.example", (draw.next() >> 33) % 500),
             Kind::NoName => format!("x{}.shop.example", (draw.next() >> 33) % 1_000_000),
         };
@@ -184,6 +189,12 @@ fn draw(queries: usize, names: usize, kind: Kind) -> Vec<Drawn> {
             let [a, b, c, ..] = draw.next().to_be_bytes();
             *packet.last_mut().expect("it is not empty") = 11;
             packet.extend([0, 8, 0, 7, 0, 1, 24, 0, a, b, c]);
+        }
+        if kind == Kind::GeoCookie {
+            let options = packet.len() - 12;
+            packet[options] += 12;
+            packet.extend([0, 10, 0, 8]);
+            packet.extend(draw.next().to_be_bytes());
         }
         let mut octets = [0; QUERY];
         octets[..packet.len()].copy_from_slice(&packet);

@@ -10,8 +10,8 @@
 //! on: names and addresses are random, and without this a query waits for memory three times.
 //!
 //! Only plain queries are taken: one question of class IN, at most one OPT of version 0, a name in
-//! [`Hot`](crate::table::Hot), an answer that is one image. All others fall to [`respond`], which gives
-//! the same answer for these too; tests and a fuzz target hold the two against each other.
+//! [`Hot`](crate::table::Hot), an answer that is one image. One with a cookie is taken alone, its passes one after
+//! the other. All others fall to [`respond`], which gives the same answer for these too; tests and a fuzz target hold the two against each other.
 //!
 //! The functions are compiled twice from one source: for any processor, and with AVX2, BMI and POPCNT,
 //! chosen at run time once a batch.
@@ -20,13 +20,14 @@ use std::net::SocketAddr;
 
 use arrayvec::ArrayVec;
 
-use super::plain::{OPT_LENGTH, Plain, QUESTION_TAIL};
+use super::plain::{CookiePlace, OPT_LENGTH, Plain, QUESTION_TAIL};
 use super::{Asker, Transport, respond};
+use crate::config::Cookies;
 use crate::geo::{Begun, Merged};
-use crate::model::{Family, Spread};
+use crate::model::{CLIENT_COOKIE, Cookie, Family, Spread};
 use crate::steer::{self, Client};
 use crate::table::{Cells, HOT_BLOCK, HotLine, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot};
-use crate::wire::{ADVERTISED_UDP_SIZE, BATCH, Batch, HEADER_LENGTH, LONGEST, SLOT};
+use crate::wire::{ADVERTISED_UDP_SIZE, BATCH, Batch, COOKIE_LENGTH, HEADER_LENGTH, LONGEST, OPTION_COOKIE, SLOT};
 
 /// Where a location came from; indexes `Snapshot::location_counter`.
 const FROM_ECS: usize = 0;
@@ -118,7 +119,7 @@ impl Batches {
         let mut jobs = ArrayVec::<Job<'_>, BATCH>::new();
         // Loops and no `for_each`: a closure would be compiled apart, without the processor's features.
         for ((slot, &length), client) in slots.iter_mut().zip(lengths.iter()).zip(clients) {
-            let query = Plain::read(slot, length.into(), client);
+            let query = Plain::read(slot, length.into(), client, None);
             let place = snapshot.hot.place(&query.name);
             snapshot.hot.prefetch(place);
             jobs.push(Job { slot, query, place, found: Found::Unknown });
@@ -144,7 +145,7 @@ impl Batches {
         }
     }
 
-    /// Answers one query in its place, by the other path.
+    /// Answers one query in its place, with a cookie or by the other path.
     #[cold]
     #[inline(never)]
     fn other(
@@ -155,11 +156,52 @@ impl Batches {
         slot: &mut [u8; SLOT],
         length: usize,
     ) -> usize {
+        if let Some(length) = self.with_cookie(snapshot, cells, client, slot, length) {
+            return length;
+        }
         self.random = steer::client_key(self.random, Client::Resolver(client.ip())).0;
         let asker = Asker { address: client.ip(), transport: Transport::Datagram, random: self.random, now: self.now };
         let length = respond(snapshot, cells, asker, &slot[..length.min(LONGEST)], &mut self.reply);
         slot[..length].copy_from_slice(&self.reply[..length]);
         length
+    }
+
+    /// A query that is plain but for its cookie: the passes one after the other, then both cookies (RFC 7873 §5.2).
+    /// Apart, so that the others do not pay for it. None: the other path answers.
+    fn with_cookie(
+        &self,
+        snapshot: &Snapshot,
+        cells: &Cells,
+        client: &SocketAddr,
+        slot: &mut [u8; SLOT],
+        length: usize,
+    ) -> Option<usize> {
+        let mut at = CookiePlace::default();
+        let query = Plain::read(slot, length, client, Some(&mut at));
+        if at.is_empty() {
+            return None;
+        }
+        let cookie = Cookie::read(&slot[at])?;
+        let place = snapshot.hot.place(&query.name);
+        let mut job = Job { slot, query, place, found: Found::Unknown };
+        job.found = job.find(snapshot);
+        let Job { slot, query, found, .. } = &mut job;
+        let length = match found {
+            Found::Steered(steered) => {
+                steered.begin(query, cells);
+                query.steered(snapshot, cells, steered, slot)?
+            }
+            Found::Static(answer) => query.fixed(snapshot, cells, *answer, slot)?,
+            Found::Unknown => return None,
+        };
+        let Cookies::Secret(secret) = &snapshot.parts.config.server.cookies else { return Some(length) };
+        let rdlength = length - usize::from(query.subnet_length) - 1; // its lower octet; OPT is the last record
+        slot[rdlength] += COOKIE_LENGTH as u8; // of the client subnet, 24 at most
+        let (head, both) = slot[length..length + COOKIE_LENGTH].split_at_mut(4);
+        head.copy_from_slice(&[0, OPTION_COOKIE as u8, 0, (COOKIE_LENGTH - 4) as u8]);
+        both[..CLIENT_COOKIE].copy_from_slice(&cookie.client);
+        both[CLIENT_COOKIE..].copy_from_slice(&secret.reply(cookie, client.ip(), self.now));
+        Some(length + COOKIE_LENGTH)
     }
 }
 

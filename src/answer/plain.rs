@@ -3,24 +3,25 @@
 //! What is not plain, or looks wrong in any way, is left to [`respond`](super::respond), which judges it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 
 use super::octets::{u32_at, u64_at};
 use crate::model::first_zero;
 use crate::table::{FoldedName, HOT_NAME, fold};
-use crate::wire::{HEADER_LENGTH, LONGEST, SLOT};
+use crate::wire::{HEADER_LENGTH, LONGEST, OPTION_CLIENT_SUBNET, OPTION_COOKIE, OPTION_NSID, SLOT};
 
 /// Octets of an OPT record without options.
 pub(super) const OPT_LENGTH: usize = 11;
 /// QTYPE and QCLASS.
 pub(super) const QUESTION_TAIL: usize = 4;
-const OPTION_NSID: u64 = 3;
-const OPTION_CLIENT_SUBNET: u64 = 8;
-const OPTION_COOKIE: u64 = 10;
 /// RDLENGTH, OPTION-CODE, OPTION-LENGTH and FAMILY of an OPT record whose one option is a client subnet
 /// without an address; and what each octet of one adds.
-const LONE_V4: u64 = 8 << 48 | OPTION_CLIENT_SUBNET << 32 | 4 << 16 | 1;
+const LONE_V4: u64 = 8 << 48 | (OPTION_CLIENT_SUBNET as u64) << 32 | 4 << 16 | 1;
 const LONE_V6: u64 = LONE_V4 + 1;
 const LONE_OCTET: u64 = 1 << 48 | 1 << 16;
+
+/// Where the data of a cookie option lies; empty: there is none.
+pub(super) type CookiePlace = Range<usize>;
 
 /// A plain query.
 pub(super) struct Plain {
@@ -43,9 +44,15 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    /// Reads what the client sent. Octets of the slot behind `length` are left over from others.
+    /// Reads what the client sent. Octets of the slot behind `length` are left over from others. A query with a
+    /// cookie is plain only to who has a `cookie` to fill in.
     #[inline(always)]
-    pub(super) fn read(slot: &[u8; SLOT], length: usize, client: &SocketAddr) -> Self {
+    pub(super) fn read(
+        slot: &[u8; SLOT],
+        length: usize,
+        client: &SocketAddr,
+        cookie: Option<&mut CookiePlace>,
+    ) -> Self {
         let mut read = Self {
             name: [0; HOT_NAME / 8],
             name_length: 0,
@@ -60,7 +67,7 @@ impl Plain {
         };
         let window: &[u8; HOT_NAME] = slot[HEADER_LENGTH..].first_chunk().expect("a slot is longer");
         let name_length = 1 + first_zero(window);
-        if read.read_rest(slot, name_length, length, client).is_some() {
+        if read.read_rest(slot, name_length, length, client, cookie).is_some() {
             read.name_length = name_length as u8;
             read.name = fold(window, name_length);
         }
@@ -69,7 +76,14 @@ impl Plain {
 
     /// All but the name; none: it is not plain.
     #[inline(always)]
-    fn read_rest(&mut self, slot: &[u8; SLOT], name_length: usize, length: usize, client: &SocketAddr) -> Option<()> {
+    fn read_rest(
+        &mut self,
+        slot: &[u8; SLOT],
+        name_length: usize,
+        length: usize,
+        client: &SocketAddr,
+        cookie: Option<&mut CookiePlace>,
+    ) -> Option<()> {
         let counts = u64_at(slot, 4);
         // Not a response, QUERY; one question; at most one additional record and no other.
         if slot[2] & 0xf8 != 0 || counts & !1 != 1 << 48 || name_length > HOT_NAME {
@@ -85,12 +99,19 @@ impl Plain {
             return if end == length { self.take_client(client) } else { None };
         }
         self.has_opt = true;
-        self.read_opt(slot, end, length, client)
+        self.read_opt(slot, end, length, client, cookie)
     }
 
     /// The OPT record at `at`, which ends with the message.
     #[inline(always)]
-    fn read_opt(&mut self, slot: &[u8; SLOT], at: usize, length: usize, client: &SocketAddr) -> Option<()> {
+    fn read_opt(
+        &mut self,
+        slot: &[u8; SLOT],
+        at: usize,
+        length: usize,
+        client: &SocketAddr,
+        cookie: Option<&mut CookiePlace>,
+    ) -> Option<()> {
         let fixed = u64_at(slot, at);
         // The root's, OPT, of any size and response code, version 0, of any flags.
         if fixed & 0xffff_ff00_0000_ff00 != 41 << 40 {
@@ -107,12 +128,19 @@ impl Plain {
         if lone == LONE_V6 && octets <= 16 {
             return self.read_subnet(slot, options, octets, true);
         }
-        self.read_options(slot, options, length, client)
+        self.read_options(slot, options, length, client, cookie)
     }
 
     /// Any options.
     #[inline(always)]
-    fn read_options(&mut self, slot: &[u8; SLOT], mut at: usize, length: usize, client: &SocketAddr) -> Option<()> {
+    fn read_options(
+        &mut self,
+        slot: &[u8; SLOT],
+        mut at: usize,
+        length: usize,
+        client: &SocketAddr,
+        mut cookie: Option<&mut CookiePlace>,
+    ) -> Option<()> {
         let octets = u32_at(slot, at - 4) as u16;
         if at + usize::from(octets) != length || length > LONGEST {
             return None;
@@ -124,7 +152,7 @@ impl Plain {
             if at + 4 + octets > length {
                 return None;
             }
-            match head >> 48 {
+            match (head >> 48) as u16 {
                 OPTION_CLIENT_SUBNET => {
                     let (family, octets) = ((head >> 16) as u16, octets.wrapping_sub(4));
                     let fits = (family == 1 && octets <= 4) || (family == 2 && octets <= 16);
@@ -133,8 +161,11 @@ impl Plain {
                     }
                     self.read_subnet(slot, at, octets, family == 2)?;
                 }
-                // What the reply says to these, the other path knows.
-                OPTION_NSID | OPTION_COOKIE => return None,
+                OPTION_COOKIE => {
+                    let cookie = cookie.as_deref_mut().filter(|cookie| cookie.start == 0)?;
+                    *cookie = at + 4..at + 4 + octets;
+                }
+                OPTION_NSID => return None, // the other path knows what to say
                 _ => {}
             }
             at += 4 + octets;

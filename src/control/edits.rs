@@ -210,6 +210,6 @@ fn panicked(config: &Path, why: &str) -> Problem {
 /// Sockets and folders are taken at start; an edit to them is good but waits.
 fn warn_of_restart(before: &Config, after: &Config) {
     if before.server.needs_restart(&after.server) || before.admin != after.admin {
-        warn!("[server] and [admin] changes take effect at the next restart");
+        warn!("changes of [server], but identity, version and cookies, and of [admin] take effect at the next restart");
     }
 }

@@ -81,10 +81,14 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
             Some(Cookies::Secret(secret)) => Cookies::Secret(secret.clone()),
             _ => drawn_secret().map_or(Cookies::Off, Cookies::Secret),
         };
+        if read.config.server.cookies == Cookies::Off {
+            let problem = Problem::warning("no-cookies", path, "the system gives no random octets: cookies are off");
+            read.warnings.push(problem.help("see why, or write `cookies = \"off\"`"));
+        }
     }
     let mut problems = Vec::new();
     let mut warnings = read.warnings;
-    let zones = zones(&mut files, path, &read.config, &read.spots, before, &mut warnings);
+    let zones = zones(&mut files, path, &read.config, &read.spots, before);
     let geo = geo(&mut files, &read.config, before);
     let trust = Trust::load(&read.config.probes, &mut files);
     let zones = keep(zones, &mut problems);
@@ -116,14 +120,12 @@ fn keep<T>(result: Result<T, Vec<Problem>>, problems: &mut Vec<Problem>) -> Opti
     result.map_err(|found| problems.extend(found)).ok()
 }
 
-/// `unkept` gets warnings of this edit, which the next one does not repeat.
 fn zones(
     files: &mut Recorder<'_>,
     path: &Path,
     config: &Config,
     spots: &Spots,
     before: Option<&Loaded>,
-    unkept: &mut Vec<Problem>,
 ) -> Result<(Zones, Vec<ZoneSource>), Vec<Problem>> {
     let (mut trees, mut sources, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     let services = services_by_zone(config);
@@ -135,14 +137,22 @@ fn zones(
             sources.push(source);
             continue;
         }
-        let Some((data, warnings)) = keep(zone::read(files, &zone.file, &zone.name), &mut problems) else { continue };
+        let Some((data, mut warnings)) = keep(zone::read(files, &zone.file, &zone.name), &mut problems) else {
+            continue;
+        };
         let steered: Vec<Steered> = services.iter().map(|&id| steered(config, spots, path, id)).collect();
         let Some(tree) = keep(ZoneTree::build(&data, &steered), &mut problems) else { continue };
-        if let Some((before, _)) = before
-            && data.files().iter().any(|file| before.digests.get(file) != files.digest(file).ok().as_ref())
-            && let Some((_, tree_before)) = before.parts.zones.find_zone(tree.apex())
+        if let Some((id, tree_before)) = before.and_then(|(before, _)| before.parts.zones.find_zone(tree.apex()))
+            && let Some((before, _)) = before
         {
-            unkept.extend(zone::serial_not_raised(&data, tree_before, &tree));
+            // A tree is another one where its services are; that is no change of the zone.
+            let same = |file: &PathBuf| before.digests.get(file) == files.digest(file).ok().as_ref();
+            let edited = !data.files().iter().all(same);
+            let mut warned = before.reusable.zones[id.index()].warnings.iter();
+            let already = warned.any(|warning| warning.code == zone::SERIAL_NOT_RAISED);
+            if edited || already {
+                warnings.extend(zone::serial_not_raised(&data, tree_before, &tree, already));
+            }
         }
         trees.push(tree);
         sources.push(ZoneSource { includes: data.files()[1..].into(), warnings: warnings.into() });
@@ -319,7 +329,8 @@ mod tests {
         let mut before = load(&mut files, Path::new("config.toml"), None).unwrap();
         for (zone, said) in [
             ("1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n; a remark\n", None),
-            ("1 2 3 4 5\n@ NS ns\nns A 192.0.2.2\n", Some("from 1 to 1")),
+            ("1 2 3 4 5\n@ NS ns\nns A 192.0.2.2\n", Some("stayed at 1")),
+            ("1 2 3 4 5\n@ NS ns\nns A 192.0.2.2\n; a remark\n", Some("stayed at 1")),
             ("2 2 3 4 5\n@ NS ns\nns A 192.0.2.3\n", None),
             ("4294967295 2 3 4 5\n@ NS ns\nns A 192.0.2.3\n", Some("from 2 to 4294967295")),
             ("7 2 3 4 5\n@ NS ns\nns A 192.0.2.3\n", None),
@@ -336,8 +347,9 @@ mod tests {
                 (None, None) => {}
                 other => panic!("{other:?}"),
             }
-            assert_eq!(of_serial(&load(&mut files, Path::new("config.toml"), Some(&after)).unwrap()), None, "once");
-            before = after;
+            let again = load(&mut files, Path::new("config.toml"), Some(&after)).unwrap();
+            assert_eq!(of_serial(&again), of_serial(&after), "it holds until the serial is raised");
+            before = again;
         }
     }
 

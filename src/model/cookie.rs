@@ -57,12 +57,6 @@ impl CookieSecret {
         known.unwrap_or_else(|| self.make(cookie.client, address, HEAD, now))
     }
 
-    /// Has the client at `address` this cookie from us?
-    #[must_use]
-    pub fn is_valid(&self, cookie: Cookie, address: IpAddr, now: u32) -> bool {
-        cookie.server.is_some_and(|server| self.age(cookie.client, &server, address, now).is_some())
-    }
-
     /// Seconds since a valid one was made; negative where another server's clock is ahead.
     fn age(&self, client: [u8; CLIENT_COOKIE], server: &[u8; SERVER_COOKIE], address: IpAddr, now: u32) -> Option<i32> {
         let [version, reserved @ .., a, b, c, d] = *server.first_chunk::<8>().expect("sixteen octets");
@@ -112,6 +106,10 @@ mod tests {
         (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
     }
 
+    fn is_valid(secret: &CookieSecret, cookie: Cookie, address: IpAddr, now: u32) -> bool {
+        cookie.server.is_some_and(|server| secret.age(cookie.client, &server, address, now).is_some())
+    }
+
     fn secret(text: &str) -> CookieSecret {
         CookieSecret::new(hex(text).try_into().unwrap())
     }
@@ -135,7 +133,7 @@ mod tests {
         ] {
             let (cookie, address) = (Cookie::read(&hex(sent)).unwrap(), address.parse().unwrap());
             let secret = secret(key);
-            assert_eq!(secret.is_valid(cookie, address, now), valid, "{sent}");
+            assert_eq!(is_valid(&secret, cookie, address, now), valid, "{sent}");
             assert_eq!(secret.reply(cookie, address, now).to_vec(), hex(given), "{sent}");
         }
     }
@@ -150,17 +148,17 @@ mod tests {
             [(0, true, true), (1800, true, true), (1801, true, false), (3600, true, false), (3601, false, false)]
         {
             let now = made.wrapping_add(after); // over the end of the counter
-            assert_eq!(secret.is_valid(cookie, address, now), valid, "{after}");
+            assert_eq!(is_valid(&secret, cookie, address, now), valid, "{after}");
             assert_eq!(secret.reply(cookie, address, now) == server, kept, "{after}");
         }
-        assert!(secret.is_valid(cookie, address, made - 300) && !secret.is_valid(cookie, address, made - 301));
-        assert!(!secret.is_valid(cookie, "192.0.2.2".parse().unwrap(), made));
-        assert!(!secret.is_valid(Cookie { client: [8; 8], ..cookie }, address, made));
-        assert!(!CookieSecret::new([0; 16]).is_valid(cookie, address, made));
+        assert!(is_valid(&secret, cookie, address, made - 300) && !is_valid(&secret, cookie, address, made - 301));
+        assert!(!is_valid(&secret, cookie, "192.0.2.2".parse().unwrap(), made));
+        assert!(!is_valid(&secret, Cookie { client: [8; 8], ..cookie }, address, made));
+        assert!(!is_valid(&CookieSecret::new([0; 16]), cookie, address, made));
         let mut version_2 = server;
         version_2[0] = 2;
-        assert!(!secret.is_valid(Cookie { client, server: Some(version_2) }, address, made));
-        assert!(!secret.is_valid(Cookie { client, server: None }, address, made));
+        assert!(!is_valid(&secret, Cookie { client, server: Some(version_2) }, address, made));
+        assert!(!is_valid(&secret, Cookie { client, server: None }, address, made));
     }
 
     #[test]

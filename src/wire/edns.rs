@@ -9,9 +9,12 @@ use crate::model::Cookie;
 /// The UDP payload size that replies advertise: what passes any path unfragmented.
 pub const ADVERTISED_UDP_SIZE: u16 = 1232;
 
-pub(super) const OPTION_NSID: u16 = 3;
-pub(super) const OPTION_CLIENT_SUBNET: u16 = 8;
-pub(super) const OPTION_COOKIE: u16 = 10;
+/// NSID (RFC 5001).
+pub const OPTION_NSID: u16 = 3;
+/// The client subnet (RFC 7871).
+pub const OPTION_CLIENT_SUBNET: u16 = 8;
+/// The cookie (RFC 7873).
+pub const OPTION_COOKIE: u16 = 10;
 pub(super) const OPTION_KEEPALIVE: u16 = 11;
 pub(super) const OPTION_EXTENDED_ERROR: u16 = 15;
 /// The DO bit among the flags of an OPT record (RFC 3225).

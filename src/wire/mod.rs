@@ -18,8 +18,10 @@ mod tests;
 mod writer;
 
 pub use batch::{BATCH, Batch, LONGEST, SLOT};
-pub use edns::{ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError};
+pub use edns::{
+    ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError, OPTION_CLIENT_SUBNET, OPTION_COOKIE, OPTION_NSID,
+};
 pub use names::name_length;
 pub use numbers::{Class, Rcode, Rtype};
 pub use query::{HEADER_LENGTH, Header, Query, Question, Rejected, Rejection, parse};
-pub use writer::{Ending, Full, Mark, Section, Writer};
+pub use writer::{COOKIE_LENGTH, Ending, Full, Mark, Section, Writer};

@@ -96,7 +96,7 @@ pub struct Writer<'b> {
 /// Octets of an OPT record without options.
 const OPT_LENGTH: usize = 11;
 /// Octets of a cookie option with both cookies.
-const COOKIE_LENGTH: usize = 4 + CLIENT_COOKIE + SERVER_COOKIE;
+pub const COOKIE_LENGTH: usize = 4 + CLIENT_COOKIE + SERVER_COOKIE;
 /// Octets of a record from the start of its owner, a pointer, to its TTL.
 const TTL_OFFSET: usize = 6;
 

@@ -34,6 +34,6 @@ pub use build::Steered;
 pub use data::ZoneData;
 pub use read::read;
 pub use rrset::{RRset, Rdatas};
-pub use serial::serial_not_raised;
+pub use serial::{SERIAL_NOT_RAISED, serial_not_raised};
 pub use tree::{Found, Node, RRsets, ZoneTree};
 pub use zones::Zones;
