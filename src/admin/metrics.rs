@@ -77,6 +77,8 @@ impl Metrics {
         describe_counter!("meridian_answers_total", "Answers that named the endpoint.");
         describe_counter!("meridian_locations_total", "Steered answers by where the client's location came from.");
         describe_counter!("meridian_service_queries_total", "Queries for the service; the busiest have a label.");
+        describe_counter!("meridian_rate_limited_total", "Replies by UDP over a limit, by kind and what was done.");
+        describe_counter!("meridian_denied_total", "Queries of clients that [access] does not admit: silence.");
         let mut services = Vec::new();
         let counters = shared.counters().clone();
         let config = shared.published.load_full().parts.config.clone();
@@ -99,6 +101,10 @@ impl Metrics {
                 CounterKey::Location(source) => {
                     counter!("meridian_locations_total", "source" => *source).absolute(figure);
                 }
+                CounterKey::Limited(kind, action) => {
+                    counter!("meridian_rate_limited_total", "kind" => *kind, "action" => *action).absolute(figure);
+                }
+                CounterKey::Denied => counter!("meridian_denied_total").absolute(figure),
                 CounterKey::Service(name) => services.push((name.to_string(), figure)),
             }
         }

@@ -5,10 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::control::{ReloadResult, Shared};
+use crate::control::{ReloadResult, Shared, Talker};
 use crate::health::EndpointHealth;
 use crate::model::{Endpoint, Problem, Severity};
 use crate::table::ServiceEntry;
+
+/// Sources shown that ask most.
+const TALKERS: usize = 20;
 
 /// The whole.
 #[derive(Clone, Debug, Serialize)]
@@ -35,6 +38,8 @@ pub struct Status {
     pub services_total: usize,
     /// The databases that serve.
     pub geo: Vec<GeoStatus>,
+    /// The sources (/24, /56) that ask most by UDP, most first; estimated over the last ten to twenty seconds.
+    pub talkers: Vec<TalkerStatus>,
 }
 
 /// How the last reading of files ended.
@@ -127,6 +132,17 @@ pub struct ServiceStatus {
     pub exhausted: bool,
 }
 
+/// A source that asks much.
+#[derive(Clone, Debug, Serialize)]
+pub struct TalkerStatus {
+    /// Its prefix.
+    pub source: String,
+    /// Queries a second.
+    pub queries_per_second: f64,
+    /// Those whose replies were over a limit.
+    pub limited_per_second: f64,
+}
+
 /// One database.
 #[derive(Clone, Debug, Serialize)]
 pub struct GeoStatus {
@@ -191,6 +207,18 @@ impl Status {
             services: services.collect(),
             services_total: snapshot.services.len(),
             geo: geo.collect(),
+            talkers: shared.talkers(TALKERS).iter().map(TalkerStatus::of).collect(),
+        }
+    }
+}
+
+impl TalkerStatus {
+    fn of(talker: &Talker) -> Self {
+        let tenths = |rate: f64| (rate * 10.0).round() / 10.0;
+        Self {
+            source: talker.source.to_string(),
+            queries_per_second: tenths(talker.queries),
+            limited_per_second: tenths(talker.limited),
         }
     }
 }

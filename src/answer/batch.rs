@@ -17,16 +17,18 @@
 //! chosen at run time once a batch.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
+use super::limit::{Limiter, Marks};
 use super::plain::{CookiePlace, OPT_LENGTH, Plain, QUESTION_TAIL};
-use super::{Asker, Transport, respond};
+use super::{Answered, Asker, Transport, Vouched, answer};
 use crate::config::Cookies;
 use crate::geo::{Begun, Merged};
-use crate::model::{CLIENT_COOKIE, Cookie, Family, Spread};
+use crate::model::{CLIENT_COOKIE, Cookie, Family, Source, Spread};
 use crate::steer::{self, Client};
-use crate::table::{Cells, HOT_BLOCK, HotLine, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot};
+use crate::table::{Cells, HOT_BLOCK, HotLine, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot, Traffic};
 use crate::wire::{ADVERTISED_UDP_SIZE, BATCH, Batch, COOKIE_LENGTH, HEADER_LENGTH, LONGEST, OPTION_COOKIE, SLOT};
 
 /// Where a location came from; indexes `Snapshot::location_counter`.
@@ -47,8 +49,12 @@ pub struct Batches {
     reply: Box<[u8]>,
     /// What `spread = "random"` picks by; a new one for each query that takes the other path.
     random: u64,
-    /// When the batch was received, in seconds of Unix time: what cookies are dated by.
-    pub now: u32,
+    /// When the batch was received, in microseconds of Unix time: what cookies are dated and rates measured by.
+    pub now: u64,
+    limiter: Limiter,
+    traffic: Arc<Traffic>,
+    /// Chooses whom of a batch to count.
+    turn: u64,
 }
 
 /// A query and its place.
@@ -77,10 +83,17 @@ struct Steered<'s> {
 }
 
 impl Batches {
-    /// `seed` is where its random figures begin.
+    /// `seed` is where its random figures begin; nobody outside should know it.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { reply: vec![0; LONGEST].into(), random: seed, now: 0 }
+        let (limiter, traffic) = (Limiter::new(seed), Arc::default());
+        Self { reply: vec![0; LONGEST].into(), random: seed, now: 0, limiter, traffic, turn: seed }
+    }
+
+    /// Who asks it.
+    #[must_use]
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.traffic.clone()
     }
 
     /// Answers every query of the batch, none of which is begun with, from one snapshot. Allocates,
@@ -113,6 +126,49 @@ impl Batches {
 
     #[inline(always)]
     fn passes(&mut self, snapshot: &Snapshot, cells: &Cells, batch: &mut Batch) {
+        self.look_around(snapshot, batch);
+        let asked = batch.lengths;
+        let marks = self.answer_all(snapshot, cells, batch);
+        // Over 64 lanes, those left over from before among them: they are as they were.
+        let mut least = i16::MAX;
+        for (asked, length) in asked.iter().zip(&batch.lengths) {
+            least = least.min((3 * asked).wrapping_sub(2 * length) as i16); // a slot has 2,112 octets
+        }
+        if least < 0 || marks.limitable != 0 {
+            let Self { limiter, traffic, now, .. } = self;
+            limiter.hold_back(snapshot, cells, &traffic.limited, batch, &asked, &marks, *now);
+        }
+    }
+
+    /// Before a batch is answered: who asks most, and who is not answered.
+    #[inline(never)]
+    fn look_around(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        let count = batch.count.min(BATCH);
+        if count == 0 {
+            return;
+        }
+        self.turn = self.turn.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f); // Knuth's MMIX
+        let one = (((self.turn >> 32) * count as u64) >> 32) as usize;
+        self.traffic.asking.count(Source::of(batch.clients[one].ip()), count as u64, self.seconds());
+        let access = &snapshot.parts.config.access;
+        if access.is_open() {
+            return;
+        }
+        for (slot, client) in batch.slots[..count].iter_mut().zip(&batch.clients) {
+            if !access.admits(client.ip()) {
+                slot[2] |= 0x80; // as a response it is not plain, and the other path counts and drops it
+            }
+        }
+    }
+
+    /// In seconds of Unix time.
+    fn seconds(&self) -> u32 {
+        (self.now / 1_000_000) as u32
+    }
+
+    /// The four passes.
+    #[inline(always)]
+    fn answer_all(&mut self, snapshot: &Snapshot, cells: &Cells, batch: &mut Batch) -> Marks {
         let Batch { slots, lengths, clients, begun, count, .. } = batch;
         let count = (*count).min(BATCH);
         let (slots, lengths, clients) = (&mut slots[..count], &mut lengths[..count], &clients[..count]);
@@ -132,17 +188,34 @@ impl Batches {
                 steered.begin(&job.query, cells);
             }
         }
+        let mut marks = Marks::default();
         for ((job, length), client) in jobs.iter_mut().zip(lengths).zip(clients) {
             *begun += 1;
             let Job { slot, query, found, .. } = job;
             let answered = match found {
                 Found::Steered(steered) => query.steered(snapshot, cells, steered, slot),
-                Found::Static(answer) => query.fixed(snapshot, cells, *answer, slot),
+                Found::Static(answer) => {
+                    marks.limitable |= u64::from(snapshot.hot.answer(*answer).0.answers == 0) << (*begun - 1);
+                    query.fixed(snapshot, cells, *answer, slot)
+                }
                 Found::Unknown => None,
             };
-            let answered = answered.unwrap_or_else(|| self.other(snapshot, cells, client, slot, (*length).into()));
-            *length = answered as u16; // a slot is shorter than 65,536 octets
+            *length = match answered {
+                Some(length) => length as u16, // a slot is shorter than 65,536 octets
+                None => {
+                    let Answered { length, vouched } = self.other(snapshot, cells, client, slot, (*length).into());
+                    let mark = 1 << (*begun - 1);
+                    marks.limitable |= mark;
+                    match vouched {
+                        Vouched::No => {}
+                        Vouched::Asks => marks.asks |= mark,
+                        Vouched::Yes => marks.vouched |= mark,
+                    }
+                    length as u16
+                }
+            };
         }
+        marks
     }
 
     /// Answers one query in its place, with a cookie or by the other path.
@@ -155,15 +228,16 @@ impl Batches {
         client: &SocketAddr,
         slot: &mut [u8; SLOT],
         length: usize,
-    ) -> usize {
-        if let Some(length) = self.with_cookie(snapshot, cells, client, slot, length) {
-            return length;
+    ) -> Answered {
+        if let Some(answered) = self.with_cookie(snapshot, cells, client, slot, length) {
+            return answered;
         }
         self.random = steer::client_key(self.random, Client::Resolver(client.ip())).0;
-        let asker = Asker { address: client.ip(), transport: Transport::Datagram, random: self.random, now: self.now };
-        let length = respond(snapshot, cells, asker, &slot[..length.min(LONGEST)], &mut self.reply);
-        slot[..length].copy_from_slice(&self.reply[..length]);
-        length
+        let (address, transport) = (client.ip(), Transport::Datagram);
+        let asker = Asker { address, transport, random: self.random, now: self.seconds() };
+        let answered = answer(snapshot, cells, asker, &slot[..length.min(LONGEST)], &mut self.reply);
+        slot[..answered.length].copy_from_slice(&self.reply[..answered.length]);
+        answered
     }
 
     /// A query that is plain but for its cookie: the passes one after the other, then both cookies (RFC 7873 §5.2).
@@ -175,7 +249,7 @@ impl Batches {
         client: &SocketAddr,
         slot: &mut [u8; SLOT],
         length: usize,
-    ) -> Option<usize> {
+    ) -> Option<Answered> {
         let mut at = CookiePlace::default();
         let query = Plain::read(slot, length, client, Some(&mut at));
         if at.is_empty() {
@@ -194,14 +268,18 @@ impl Batches {
             Found::Static(answer) => query.fixed(snapshot, cells, *answer, slot)?,
             Found::Unknown => return None,
         };
-        let Cookies::Secret(secret) = &snapshot.parts.config.server.cookies else { return Some(length) };
+        let Cookies::Secret(secret) = &snapshot.parts.config.server.cookies else {
+            return Some(Answered { length, vouched: Vouched::No });
+        };
+        let (is_valid, ours) = secret.reply(cookie, client.ip(), self.seconds());
         let rdlength = length - usize::from(query.subnet_length) - 1; // its lower octet; OPT is the last record
         slot[rdlength] += COOKIE_LENGTH as u8; // of the client subnet, 24 at most
         let (head, both) = slot[length..length + COOKIE_LENGTH].split_at_mut(4);
         head.copy_from_slice(&[0, OPTION_COOKIE as u8, 0, (COOKIE_LENGTH - 4) as u8]);
         both[..CLIENT_COOKIE].copy_from_slice(&cookie.client);
-        both[CLIENT_COOKIE..].copy_from_slice(&secret.reply(cookie, client.ip(), self.now));
-        Some(length + COOKIE_LENGTH)
+        both[CLIENT_COOKIE..].copy_from_slice(&ours);
+        let vouched = if is_valid { Vouched::Yes } else { Vouched::Asks };
+        Some(Answered { length: length + COOKIE_LENGTH, vouched })
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod batch;
 mod hot;
+mod limit;
 mod octets;
 mod plain;
 mod resolve;
@@ -56,34 +57,65 @@ pub const MIN_BUFFER: usize = 512;
 /// # Panics
 /// When `out` is shorter than [`MIN_BUFFER`].
 pub fn respond(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: &mut [u8]) -> usize {
+    answer(snapshot, cells, asker, packet, out).length
+}
+
+/// What a client shows for not having forged its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vouched {
+    /// Nothing.
+    No,
+    /// A cookie, none of ours that is valid, in a query that is answered with one.
+    Asks,
+    /// A valid cookie of ours.
+    Yes,
+}
+
+/// A reply that was written.
+struct Answered {
+    /// 0: silence.
+    length: usize,
+    vouched: Vouched,
+}
+
+const SILENCE: Answered = Answered { length: 0, vouched: Vouched::No };
+
+fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: &mut [u8]) -> Answered {
+    if !snapshot.parts.config.access.admits(asker.address) {
+        cells.count(snapshot.denied_counter);
+        return SILENCE;
+    }
     match wire::parse(packet) {
-        Err(Rejection::Silence) => 0,
+        Err(Rejection::Silence) => SILENCE,
         Err(Rejection::Reply(rejected)) => {
             count(snapshot, cells, None, rejected.rcode);
-            rejected.write(out)
+            Answered { length: rejected.write(out), vouched: Vouched::No }
         }
-        Ok(query) => answer(snapshot, cells, asker, &query, out),
+        Ok(query) => answer_query(snapshot, cells, asker, &query, out),
     }
 }
 
-fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, query: &Query<'_>, out: &mut [u8]) -> usize {
+fn answer_query(snapshot: &Snapshot, cells: &Cells, asker: Asker, query: &Query<'_>, out: &mut [u8]) -> Answered {
     let limit = match asker.transport {
         Transport::Datagram => query.udp_limit(ADVERTISED_UDP_SIZE),
         Transport::Stream => usize::from(u16::MAX),
     };
     let mut resolution = Resolution::new(snapshot, cells, asker, query, Writer::reply(query, out, limit));
     resolution.resolve();
-    let Some((zone, writer, mut ending)) = resolution.finish() else { return 0 };
+    let Some((zone, writer, mut ending)) = resolution.finish() else { return SILENCE };
     let server = &snapshot.parts.config.server;
     ending.nsid = server.identity.text();
+    let mut vouched = Vouched::No;
     if let (Cookies::Secret(secret), Some(cookie)) = (&server.cookies, query.edns.and_then(|edns| edns.cookie)) {
-        ending.cookie = Some(secret.reply(cookie, asker.address, asker.now));
+        let (is_valid, ours) = secret.reply(cookie, asker.address, asker.now);
+        ending.cookie = Some(ours);
+        vouched = if is_valid { Vouched::Yes } else { Vouched::Asks };
     }
     if asker.transport == Transport::Stream {
         ending.keepalive = Some((server.tcp_idle.as_millis() / 100) as u16); // an hour at most
     }
     count(snapshot, cells, zone, ending.rcode);
-    writer.finish(ending)
+    Answered { length: writer.finish(ending), vouched }
 }
 
 fn count(snapshot: &Snapshot, cells: &Cells, zone: Option<ZoneId>, rcode: Rcode) {

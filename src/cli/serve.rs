@@ -1,6 +1,7 @@
 //! `meridian serve`: control plane, workers and admin in one process.
 
 use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -143,9 +144,11 @@ struct Worker {
 
 impl Worker {
     fn new(shared: &Arc<Shared>, index: usize) -> Self {
-        let (cells, seed) = (Arc::new(Cells::default()), index as u64);
-        shared.add_cells(cells.clone());
-        Self { shared: shared.clone(), cells, batches: Batches::new(seed), random: seed }
+        // Each worker's own, and nobody can guess it.
+        let (cells, seed) = (Arc::new(Cells::default()), RandomState::new().hash_one(index));
+        let batches = Batches::new(seed);
+        shared.add_worker(cells.clone(), batches.traffic());
+        Self { shared: shared.clone(), cells, batches, random: seed }
     }
 }
 
@@ -156,7 +159,7 @@ impl Respond for Worker {
             Transport::Udp => answer::Transport::Datagram,
             Transport::Tcp => answer::Transport::Stream,
         };
-        let asker = Asker { address: client.ip(), transport, random: self.random, now: now() };
+        let asker = Asker { address: client.ip(), transport, random: self.random, now: (now() / 1_000_000) as u32 };
         answer::respond(&self.shared.published.load(), &self.cells, asker, query, out)
     }
 
@@ -167,9 +170,9 @@ impl Respond for Worker {
     }
 }
 
-/// Seconds of Unix time, as DNS cookies count them: in 32 bits that begin anew.
-fn now() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+/// Microseconds of Unix time.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 
 /// Resolves at SIGTERM or SIGINT; from this call on, these end nothing by themselves.

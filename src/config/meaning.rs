@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::model::{CookieSecret, Endpoint, FenceMask, Name, PlaceSet, Plan, Service};
+use crate::model::{CookieSecret, Endpoint, FenceMask, Name, PlaceSet, Plan, Prefixes, Service};
 
 /// A whole configuration. Nothing in it refers to a file that has not been named here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[access]`
+    pub access: Access,
+    /// `[rate_limit]`
+    pub rate_limit: RateLimit,
     /// `[admin]`
     pub admin: Admin,
     /// `[geoip] databases`, resolved against the configuration's folder; of several the
@@ -108,6 +112,50 @@ impl Server {
     pub fn needs_restart(&self, after: &Self) -> bool {
         let Self { identity, version, cookies, .. } = self.clone();
         *self != Self { identity, version, cookies, ..after.clone() }
+    }
+}
+
+/// `[access]`: whose queries are answered. The others get silence.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Access {
+    /// Nobody's of these.
+    pub deny: Prefixes,
+    /// Of the rest these alone; empty: all.
+    pub allow: Prefixes,
+}
+
+impl Access {
+    /// All are answered.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.deny.is_empty() && self.allow.is_empty()
+    }
+
+    /// Is this client's query answered?
+    #[must_use]
+    pub fn admits(&self, client: IpAddr) -> bool {
+        !self.deny.contains(client) && (self.allow.is_empty() || self.allow.contains(client))
+    }
+}
+
+/// `[rate_limit]`: replies by UDP a second, to one source (/24 or /56) and of one kind, from one worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RateLimit {
+    /// Replies longer than 1.5 times their query, and those that say that there is none; none: not limited.
+    pub answers: Option<u32>,
+    /// Replies that say what is wrong; none: not limited.
+    pub errors: Option<u32>,
+    /// Every so many of those over the limit are cut short, the others not sent; 0: none is sent.
+    pub slip: u8,
+    /// Only count them.
+    pub log_only: bool,
+    /// Sources without limit.
+    pub allow: Prefixes,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self { answers: Some(5000), errors: Some(200), slip: 2, log_only: false, allow: Prefixes::default() }
     }
 }
 

@@ -13,6 +13,7 @@ mod blocks;
 mod checks;
 mod combinations;
 mod endpoints;
+mod limits;
 mod meaning;
 mod places;
 mod plans;
@@ -34,7 +35,8 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 pub use meaning::{
-    Admin, Config, Cookies, Http, HttpMethod, Identity, Probe, ProbeKind, Resolver, Server, Tls, Zone, is_private,
+    Access, Admin, Config, Cookies, Http, HttpMethod, Identity, Probe, ProbeKind, RateLimit, Resolver, Server, Tls,
+    Zone, is_private,
 };
 pub use words::{closest, glob};
 
@@ -279,6 +281,8 @@ impl Resolved {
     fn config(self, typed: Typed<'_>, files: &mut dyn Files) -> Option<Config> {
         let mut config = Config {
             server: typed.settings.server,
+            access: typed.settings.access,
+            rate_limit: typed.settings.rate_limit,
             admin: typed.settings.admin,
             databases: self.databases.into_iter().map(|(file, _)| file).collect(),
             geo_memory: typed.settings.geo_memory,

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::meaning::{Admin, Cookies, Identity, Resolver, Server};
+use super::limits::{read_access, read_rate_limit};
+use super::meaning::{Access, Admin, Cookies, Identity, RateLimit, Resolver, Server};
 use super::report::{At, Report, Span, quoted};
 use super::scalar::{NotPrefix, prefix, show_duration, socket};
 use super::table::{Table, Value};
@@ -41,6 +42,8 @@ const SIZES: [(&str, u64); 4] = [("GB", GB), ("MB", MB), ("KB", 1000), ("B", 1)]
 /// What those tables say, with their defaults.
 pub(super) struct Settings {
     pub(super) server: Server,
+    pub(super) access: Access,
+    pub(super) rate_limit: RateLimit,
     pub(super) admin: Admin,
     /// None: not typed.
     pub(super) databases: Option<Vec<At<PathBuf>>>,
@@ -66,6 +69,8 @@ impl Settings {
                 version: None,
                 cookies: Cookies::Random,
             },
+            access: Access::default(),
+            rate_limit: RateLimit::default(),
             admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new() },
             databases: None,
             geo_memory: 128 * MB,
@@ -79,6 +84,8 @@ impl Settings {
     pub(super) fn read(root: &mut Table<'_>, folder: &Path) -> Self {
         let mut settings = Self::new(folder);
         root.section("server", SERVER_LATER, |table| read_server(table, &mut settings.server, folder));
+        root.section("access", &[], |table| read_access(table, &mut settings.access));
+        root.section("rate_limit", &[], |table| read_rate_limit(table, &mut settings.rate_limit));
         root.section("admin", &[], |table| read_admin(table, &mut settings.admin));
         root.section("geoip", &[], |table| {
             let databases = table.optional("databases", |value| value.list(|item| path(item, folder)));

@@ -34,4 +34,4 @@ pub use idle::run_soon;
 pub use last_good::{KeptSet, LastGood};
 pub use load::{Loaded, load};
 pub use run::{Control, Options};
-pub use shared::{Journal, Reload, ReloadResult, Shared};
+pub use shared::{Journal, Reload, ReloadResult, Shared, Talker};

@@ -1,5 +1,6 @@
 //! What the control plane shows to the others: the published snapshot and the record of what happened.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use jiff::Timestamp;
@@ -8,9 +9,9 @@ use tokio::sync::watch;
 use super::files::Digests;
 use super::load::Loaded;
 use crate::health::Board;
-use crate::model::{Digest, Problem};
+use crate::model::{Digest, Problem, Source};
 use crate::serve::Faults;
-use crate::table::{Cells, Counters, Published};
+use crate::table::{Cells, Counters, Published, Traffic};
 
 /// Shared with workers (the snapshot and their own cells) and with `admin` (all of it).
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct Shared {
     board: Mutex<Board>,
     journal: Mutex<Journal>,
     counters: Mutex<Arc<Counters>>,
-    cells: Mutex<Vec<Arc<Cells>>>,
+    workers: Mutex<Vec<(Arc<Cells>, Arc<Traffic>)>>,
     faults: OnceLock<Arc<Faults>>,
     news: watch::Sender<()>,
 }
@@ -42,6 +43,23 @@ pub struct Journal {
     pub digests: Arc<Digests>,
     /// Over all content that decisions come from (BEHAVIOUR rule 10).
     pub decision_hash: Digest,
+}
+
+/// A source that asks much.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Talker {
+    /// Which.
+    pub source: Source,
+    /// Its queries by UDP a second.
+    pub queries: f64,
+    /// Those a second whose replies were over a limit.
+    pub limited: f64,
+}
+
+impl Talker {
+    fn new(source: Source) -> Self {
+        Self { source, queries: 0.0, limited: 0.0 }
+    }
 }
 
 /// How a reload ended.
@@ -101,7 +119,7 @@ impl Shared {
             board: Mutex::new(board),
             journal: Mutex::new(journal),
             counters: Mutex::new(Arc::new(counters)),
-            cells: Mutex::new(Vec::new()),
+            workers: Mutex::new(Vec::new()),
             faults: OnceLock::new(),
             news: watch::Sender::new(()),
         }
@@ -132,9 +150,28 @@ impl Shared {
         self.news.send_replace(());
     }
 
-    /// Takes in a worker's cells, so that its figures are summed with the others'.
-    pub fn add_cells(&self, cells: Arc<Cells>) {
-        lock(&self.cells).push(cells);
+    /// Takes in what a worker counts with, so that its figures are summed with the others'.
+    pub fn add_worker(&self, cells: Arc<Cells>, traffic: Arc<Traffic>) {
+        lock(&self.workers).push((cells, traffic));
+    }
+
+    /// The sources that ask most, most first, as estimated over the last seconds.
+    #[must_use]
+    pub fn talkers(&self, at_most: usize) -> Vec<Talker> {
+        let now = Timestamp::now().as_second() as u32; // as workers count
+        let mut talkers = HashMap::<Source, Talker>::new();
+        for (_, traffic) in &*lock(&self.workers) {
+            for (source, rate) in traffic.asking.rates(now) {
+                talkers.entry(source).or_insert(Talker::new(source)).queries += rate;
+            }
+            for (source, rate) in traffic.limited.rates(now) {
+                talkers.entry(source).or_insert(Talker::new(source)).limited += rate;
+            }
+        }
+        let mut talkers: Vec<_> = talkers.into_values().collect();
+        talkers.sort_by(|a, b| b.queries.total_cmp(&a.queries).then(a.source.cmp(&b.source)));
+        talkers.truncate(at_most);
+        talkers
     }
 
     /// Takes in what counts the sockets' faults.
@@ -151,7 +188,7 @@ impl Shared {
     /// The sum of a counter over all workers.
     #[must_use]
     pub fn count(&self, id: crate::model::CounterId) -> u64 {
-        lock(&self.cells).iter().map(|cells| cells.read(id)).sum()
+        lock(&self.workers).iter().map(|(cells, _)| cells.read(id)).sum()
     }
 }
 

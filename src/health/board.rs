@@ -231,7 +231,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Admin, Cookies, Identity, ProbeKind, Resolver, Server};
+    use crate::config::{Access, Admin, Cookies, Identity, ProbeKind, RateLimit, Resolver, Server};
     use crate::health::Cause;
     use crate::model::{Cost, Site, Target, find_region};
 
@@ -292,6 +292,8 @@ mod tests {
                 version: None,
                 cookies: Cookies::Off,
             },
+            access: Access::default(),
+            rate_limit: RateLimit::default(),
             admin: Admin { listen: None, allow: Vec::new() },
             databases: Vec::new(),
             geo_memory: 0,

@@ -48,13 +48,13 @@ impl CookieSecret {
         Self(secret)
     }
 
-    /// What the client at `address` is given in reply at `now`, in seconds of Unix time: its own one while that is
-    /// valid and young, else a new one.
+    /// Is the one that the client at `address` bears valid at `now`, in seconds of Unix time? And what it is given in
+    /// reply: its own one while that is valid and young, else a new one.
     #[must_use]
-    pub fn reply(&self, cookie: Cookie, address: IpAddr, now: u32) -> [u8; SERVER_COOKIE] {
-        let is_young = |age: Option<i32>| age.is_some_and(|age| age <= RENEWED);
-        let known = cookie.server.filter(|server| is_young(self.age(cookie.client, server, address, now)));
-        known.unwrap_or_else(|| self.make(cookie.client, address, HEAD, now))
+    pub fn reply(&self, cookie: Cookie, address: IpAddr, now: u32) -> (bool, [u8; SERVER_COOKIE]) {
+        let known = cookie.server.and_then(|server| Some((self.age(cookie.client, &server, address, now)?, server)));
+        let ours = known.filter(|&(age, _)| age <= RENEWED).map(|(_, server)| server);
+        (known.is_some(), ours.unwrap_or_else(|| self.make(cookie.client, address, HEAD, now)))
     }
 
     /// Seconds since a valid one was made; negative where another server's clock is ahead.
@@ -133,8 +133,8 @@ mod tests {
         ] {
             let (cookie, address) = (Cookie::read(&hex(sent)).unwrap(), address.parse().unwrap());
             let secret = secret(key);
-            assert_eq!(is_valid(&secret, cookie, address, now), valid, "{sent}");
-            assert_eq!(secret.reply(cookie, address, now).to_vec(), hex(given), "{sent}");
+            let (is_valid, ours) = secret.reply(cookie, address, now);
+            assert_eq!((is_valid, ours.to_vec()), (valid, hex(given)), "{sent}");
         }
     }
 
@@ -142,14 +142,14 @@ mod tests {
     fn a_cookie_is_good_for_an_hour_from_one_address_and_client() {
         let (secret, address, made) = (secret(SECRET), "192.0.2.1".parse().unwrap(), u32::MAX - 10);
         let client = [7; 8];
-        let server = secret.reply(Cookie { client, server: None }, address, made);
+        let (_, server) = secret.reply(Cookie { client, server: None }, address, made);
         let cookie = Cookie { client, server: Some(server) };
         for (after, valid, kept) in
             [(0, true, true), (1800, true, true), (1801, true, false), (3600, true, false), (3601, false, false)]
         {
             let now = made.wrapping_add(after); // over the end of the counter
             assert_eq!(is_valid(&secret, cookie, address, now), valid, "{after}");
-            assert_eq!(secret.reply(cookie, address, now) == server, kept, "{after}");
+            assert_eq!(secret.reply(cookie, address, now).1 == server, kept, "{after}");
         }
         assert!(is_valid(&secret, cookie, address, made - 300) && !is_valid(&secret, cookie, address, made - 301));
         assert!(!is_valid(&secret, cookie, "192.0.2.2".parse().unwrap(), made));

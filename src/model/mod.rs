@@ -14,8 +14,10 @@ mod location;
 mod name;
 mod place;
 mod policy;
+mod prefixes;
 mod problem;
 mod region;
+mod source;
 
 pub use cookie::{CLIENT_COOKIE, Cookie, CookieSecret, SERVER_COOKIE};
 pub use country::{Continent, Country, CountryFacts, Subdivision};
@@ -29,5 +31,7 @@ pub use place::{Place, PlaceSet};
 pub use policy::{
     Fence, FenceUnknown, MAX_MEMBERS, MAX_MULTIVALUE, Plan, Policy, Preference, Service, Spread, WhenNone, Within,
 };
+pub use prefixes::Prefixes;
 pub use problem::{Files, Problem, Severity, Spot};
 pub use region::{Cloud, Region, RegionStatus, Site, built_in_regions, find_region};
+pub use source::Source;

@@ -24,7 +24,16 @@ pub enum CounterKey {
     Service(Arc<str>),
     /// Steered answers by where the location came from: `ecs`, `resolver` or `default`.
     Location(&'static str),
+    /// Replies over a limit by their kind and what was done: [`LIMITED_KINDS`], [`LIMITED_ACTIONS`].
+    Limited(&'static str, &'static str),
+    /// Queries of clients that `[access]` does not admit.
+    Denied,
 }
+
+/// Kinds of replies that are limited apart.
+pub const LIMITED_KINDS: [&str; 5] = ["answer", "nodata", "nxdomain", "referral", "error"];
+/// What is done with a reply over the limit.
+pub const LIMITED_ACTIONS: [&str; 4] = ["dropped", "truncated", "badcookie", "logged"];
 
 /// The first so many zones have counters of their own. A hundred thousand of them would be a million
 /// series, which nobody reads.

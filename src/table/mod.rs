@@ -33,9 +33,10 @@ mod reuse;
 mod snapshot;
 mod standing;
 mod survey;
+mod talkers;
 mod tries;
 
-pub use counters::{Cells, CounterKey, Counters, OTHER_ZONES, RCODE_SLOTS, rcode_slot};
+pub use counters::{Cells, CounterKey, Counters, LIMITED_ACTIONS, LIMITED_KINDS, OTHER_ZONES, RCODE_SLOTS, rcode_slot};
 pub use hot::{FoldedName, HOT_ANSWER, HOT_BLOCK, HOT_NAME, Hot, HotAnswer, HotBuilder, HotLine, HotService, fold};
 pub use image::Image;
 pub use plan::{Placed, PlanTable};
@@ -44,3 +45,4 @@ pub use ready::{Ready, ReadyKind};
 pub use replies::{Replies, Reply};
 pub use snapshot::{Before, Parts, ServiceEntry, Snapshot};
 pub use standing::Standing;
+pub use talkers::{Talkers, Traffic};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::chunks::Chunks;
 use super::compile::compile_plans;
-use super::counters::{CounterKey, Counters, RCODE_SLOTS};
+use super::counters::{CounterKey, Counters, LIMITED_ACTIONS, LIMITED_KINDS, RCODE_SLOTS};
 use super::endpoint::EndpointEntry;
 use super::hot::Hot;
 use super::indices::Lists;
@@ -59,6 +59,10 @@ pub struct Snapshot {
     no_zone: [CounterId; RCODE_SLOTS.len()],
     /// Counters by source of the location: ECS, resolver, default.
     location_counters: [CounterId; 3],
+    /// Counters of replies over a limit, by kind and action.
+    pub limited_counters: [[CounterId; LIMITED_ACTIONS.len()]; LIMITED_KINDS.len()],
+    /// Counts queries of clients that are not admitted.
+    pub denied_counter: CounterId,
 }
 
 /// A service, ready to be answered.
@@ -115,6 +119,9 @@ impl Snapshot {
         let zone_counters = config.zones.iter().map(|zone| counters.queries(&zone.name.to_string())).collect();
         let no_zone = counters.queries("");
         let location_counters = ["ecs", "resolver", "default"].map(|source| counters.id(CounterKey::Location(source)));
+        let limited_counters =
+            LIMITED_KINDS.map(|kind| LIMITED_ACTIONS.map(|action| counters.id(CounterKey::Limited(kind, action))));
+        let denied_counter = counters.id(CounterKey::Denied);
         Ok(Self {
             generation: 0,
             steering: false,
@@ -128,6 +135,8 @@ impl Snapshot {
             zone_counters,
             no_zone,
             location_counters,
+            limited_counters,
+            denied_counter,
         })
     }
 

@@ -9,6 +9,7 @@
 //! without leaving half a record. It knows no zones and no policy.
 
 mod batch;
+mod cut;
 mod edns;
 mod names;
 mod numbers;
@@ -18,6 +19,7 @@ mod tests;
 mod writer;
 
 pub use batch::{BATCH, Batch, LONGEST, SLOT};
+pub use cut::{Cut, cut};
 pub use edns::{
     ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError, OPTION_CLIENT_SUBNET, OPTION_COOKIE, OPTION_NSID,
 };

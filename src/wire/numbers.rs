@@ -29,5 +29,5 @@ numbers! { Rtype:
 numbers! { Class: IN = 1, CH = 3, }
 
 numbers! { Rcode:
-    NOERROR = 0, FORMERR = 1, SERVFAIL = 2, NXDOMAIN = 3, NOTIMP = 4, REFUSED = 5, YXDOMAIN = 6, BADVERS = 16,
+    NOERROR = 0, FORMERR = 1, SERVFAIL = 2, NXDOMAIN = 3, NOTIMP = 4, REFUSED = 5, YXDOMAIN = 6, BADVERS = 16, BADCOOKIE = 23,
 }

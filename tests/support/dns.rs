@@ -325,7 +325,7 @@ impl World {
             (batch.count, batch.lengths[0]) = (1, query.len() as u16);
             batch.clients[0] = SocketAddr::new(asker.address, 4242);
             let mut batches = Batches::new(0);
-            batches.now = asker.now;
+            batches.now = u64::from(asker.now) * 1_000_000;
             let answer = if plain { Batches::respond_plain } else { Batches::respond };
             answer(&mut batches, &self.snapshot, &cells, &mut batch);
             assert_eq!(&batch.slots[0][..batch.lengths[0].into()], expected, "plain: {plain}, query {query:x?}");
@@ -356,6 +356,11 @@ impl World {
 
     /// The figure of a counter.
     pub(crate) fn count(&self, key: &CounterKey) -> u64 {
-        self.counters.iter().find(|(known, _)| known == key).map_or(0, |(_, id)| self.cells.read(id))
+        self.read(&self.cells, key)
+    }
+
+    /// The figure of a counter in other cells.
+    pub(crate) fn read(&self, cells: &Cells, key: &CounterKey) -> u64 {
+        self.counters.iter().find(|(known, _)| known == key).map_or(0, |(_, id)| cells.read(id))
     }
 }
