@@ -203,7 +203,8 @@ impl Batches {
             *length = match answered {
                 Some(length) => length as u16, // a slot is shorter than 65,536 octets
                 None => {
-                    let Answered { length, vouched } = self.other(snapshot, cells, client, slot, (*length).into());
+                    let answered = self.other(snapshot, cells, client, slot, query, (*length).into());
+                    let Answered { length, vouched } = answered;
                     let mark = 1 << (*begun - 1);
                     marks.limitable |= mark;
                     match vouched {
@@ -227,8 +228,14 @@ impl Batches {
         cells: &Cells,
         client: &SocketAddr,
         slot: &mut [u8; SLOT],
+        query: &Plain,
         length: usize,
     ) -> Answered {
+        if query.name_length > 0
+            && let Some(length) = query.negative(snapshot, cells, slot)
+        {
+            return Answered { length, vouched: Vouched::No };
+        }
         if let Some(answered) = self.with_cookie(snapshot, cells, client, slot, length) {
             return answered;
         }
@@ -266,7 +273,7 @@ impl Batches {
                 query.steered(snapshot, cells, steered, slot)?
             }
             Found::Static(answer) => query.fixed(snapshot, cells, *answer, slot)?,
-            Found::Unknown => return None,
+            Found::Unknown => query.negative(snapshot, cells, slot)?,
         };
         let Cookies::Secret(secret) = &snapshot.parts.config.server.cookies else {
             return Some(Answered { length, vouched: Vouched::No });
@@ -426,7 +433,7 @@ impl Plain {
 
     /// The client subnet option, read before the answer is written over it; anything where there is none.
     #[inline(always)]
-    fn subnet(&self, slot: &[u8; SLOT]) -> (u128, u64) {
+    pub(super) fn subnet(&self, slot: &[u8; SLOT]) -> (u128, u64) {
         let from = usize::from(self.subnet_at);
         let octets: &[u8] = &slot[from..from + SUBNET_LENGTH];
         let (first, rest) = octets.split_first_chunk().expect("as long as was just said");
@@ -435,7 +442,7 @@ impl Plain {
 
     /// The OPT record where the query had one, with its client subnet (RFC 7871 §7.2.1); the length of the whole.
     #[inline(always)]
-    fn put_opt(&self, slot: &mut [u8; SLOT], at: usize, subnet: (u128, u64), scope: u8) -> usize {
+    pub(super) fn put_opt(&self, slot: &mut [u8; SLOT], at: usize, subnet: (u128, u64), scope: u8) -> usize {
         if !self.has_opt {
             return at;
         }
@@ -454,7 +461,7 @@ impl Plain {
 
 /// The header of a reply: the id stays, RD, and the counts, which are those of a reply without records.
 #[inline(always)]
-fn head(slot: &mut [u8; SLOT], flags: [u8; 2], answers: u8) {
+pub(super) fn head(slot: &mut [u8; SLOT], flags: [u8; 2], answers: u8) {
     slot[2] = flags[0] | slot[2] & 1;
     slot[3] = flags[1];
     slot[7] = answers;

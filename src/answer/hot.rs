@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::negative::negatives;
 use super::{Asker, Transport, respond};
 use crate::model::{CounterId, Family, ZoneId};
 use crate::table::{Cells, HOT_ANSWER, HOT_NAME, HotAnswer, HotBuilder, HotService, Snapshot, rcode_slot};
@@ -39,6 +40,7 @@ pub fn with_hot(snapshot: Snapshot) -> Snapshot {
     for Fixed { name, rtype, answer, octets } in fixed {
         builder.fixed(&name, rtype, answer, &octets);
     }
+    builder.negatives(negatives(&snapshot, &Cells::default()));
     snapshot.with_hot(builder.finish())
 }
 
@@ -104,7 +106,12 @@ fn fix(
 
 /// Octets 2 and 3 of the header, the counts, and what stands behind the question; none where it is
 /// longer than every client takes.
-fn render(snapshot: &Snapshot, uncounted: &Cells, name: &[u8], rtype: u16) -> Option<([u8; 2], [u16; 3], Vec<u8>)> {
+pub(super) fn render(
+    snapshot: &Snapshot,
+    uncounted: &Cells,
+    name: &[u8],
+    rtype: u16,
+) -> Option<([u8; 2], [u16; 3], Vec<u8>)> {
     let mut query = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     query.extend_from_slice(name);
     query.extend(rtype.to_be_bytes());

@@ -11,6 +11,7 @@
 mod batch;
 mod hot;
 mod limit;
+mod negative;
 mod octets;
 mod plain;
 mod resolve;

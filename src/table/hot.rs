@@ -6,7 +6,8 @@
 //! out, and its name is answered the slow way. So is every name that is not here: the table is a copy
 //! of what the zones say, never a source.
 
-use crate::model::{CounterId, PlanId, in_large_pages};
+use super::negative::Negative;
+use crate::model::{CounterId, PlanId, ZoneId, in_large_pages};
 
 /// Octets of the longest name here, the root's zero included.
 pub const HOT_NAME: usize = 48;
@@ -28,6 +29,7 @@ pub struct Hot {
     services: Box<[HotService]>,
     answers: Box<[HotAnswer]>,
     octets: Box<[u8]>,
+    negatives: Box<[Option<Negative>]>,
 }
 
 /// What the answer of a service counts and is spread by.
@@ -161,6 +163,13 @@ impl Hot {
         (answer, &self.octets[answer.start as usize..][..usize::from(answer.length).next_multiple_of(HOT_BLOCK)])
     }
 
+    /// What the names that a zone does not have are answered with; none: ask the other path.
+    #[inline(always)]
+    #[must_use]
+    pub fn negative(&self, zone: ZoneId) -> Option<&Negative> {
+        self.negatives.get(zone.index())?.as_ref()
+    }
+
     /// Lines, free ones too.
     #[must_use]
     pub fn lines(&self) -> usize {
@@ -175,6 +184,7 @@ pub struct HotBuilder {
     services: Vec<HotService>,
     answers: Vec<HotAnswer>,
     octets: Vec<u8>,
+    negatives: Vec<Option<Negative>>,
     known: std::collections::HashMap<Box<[u8]>, u32>,
 }
 
@@ -184,7 +194,7 @@ impl HotBuilder {
     pub fn with_room(entries: usize) -> Self {
         let lines = vec![FREE_LINE; entries * 2 + FARTHEST].into_boxed_slice();
         let known = std::collections::HashMap::new();
-        Self { lines, services: Vec::new(), answers: Vec::new(), octets: Vec::new(), known }
+        Self { lines, services: Vec::new(), answers: Vec::new(), octets: Vec::new(), negatives: Vec::new(), known }
     }
 
     /// A service at a lower-cased wire name, for the families that it `offers` (A, AAAA).
@@ -228,12 +238,23 @@ impl HotBuilder {
         })
     }
 
+    /// The negative answers of the first zones, by `ZoneId`.
+    pub fn negatives(&mut self, negatives: Vec<Option<Negative>>) {
+        self.negatives = negatives;
+    }
+
     /// The table.
     #[must_use]
     pub fn finish(self) -> Hot {
-        let Self { lines, services, answers, octets, .. } = self;
+        let Self { lines, services, answers, octets, negatives, .. } = self;
         in_large_pages(&lines);
-        Hot { lines, services: services.into(), answers: answers.into(), octets: octets.into() }
+        Hot {
+            lines,
+            services: services.into(),
+            answers: answers.into(),
+            octets: octets.into(),
+            negatives: negatives.into(),
+        }
     }
 }
 
