@@ -1,7 +1,7 @@
 //! A client that sends at a fixed rate, whatever comes back, and misses nothing that does not.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -23,10 +23,15 @@ const WINDOW: usize = 128;
 
 /// A socket on loopback with buffers that hold what comes while a thread waits for its core.
 pub(crate) fn bind() -> UdpSocket {
+    bind_to(Ipv4Addr::LOCALHOST)
+}
+
+/// The same at another address of the loopback.
+pub(crate) fn bind_to(address: Ipv4Addr) -> UdpSocket {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
     socket.set_recv_buffer_size(BUFFER).unwrap();
     socket.set_send_buffer_size(BUFFER).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
     socket.into()
 }
 
@@ -69,8 +74,13 @@ struct Flight {
 impl<'j> Target<'j> {
     /// Which is asked these queries in turn.
     pub(crate) fn new(server: SocketAddr, queries: Vec<Vec<u8>>, judge: &'j Judge<'j>) -> Self {
+        Self::from(Ipv4Addr::LOCALHOST, server, queries, judge)
+    }
+
+    /// The same by a client at another address of the loopback.
+    pub(crate) fn from(client: Ipv4Addr, server: SocketAddr, queries: Vec<Vec<u8>>, judge: &'j Judge<'j>) -> Self {
         let ask = |_| {
-            let socket = bind();
+            let socket = bind_to(client);
             socket.connect(server).unwrap();
             socket.set_nonblocking(true).unwrap();
             Asking { socket, next_id: 0, flights: vec![None; 1 << 16] }

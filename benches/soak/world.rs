@@ -22,6 +22,8 @@ const CONFIG: &str = r#"
 listen = ["127.0.0.1:0"]
 [admin]
 listen = "off"
+[rate_limit]
+allow = ["127.0.0.0/8"]
 [geoip]
 databases = [DATABASES]
 [[zones]]

@@ -1,0 +1,170 @@
+//! What abuse costs those who do no harm, on the shipped configuration:
+//!
+//! ```text
+//! flood   a resolver without cookies asks one steered name 10,000 times a second with random subnets; meanwhile a
+//!         prefix asks for long answers and for names that do not exist, ten times as fast as the limit allows
+//! slow    a thousand TCP clients send an octet a second each: the latency by UDP with them and without, in turns
+//! ```
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use meridian::cli::serve::Running;
+use socket2::{Domain, Socket, Type};
+
+use crate::client::{Target, bind_to};
+use crate::figures::Figures;
+use crate::kernel::{Cores, keep_to};
+use crate::reply::query;
+use crate::soak::answered;
+use crate::world::Folder;
+
+/// Sources of the one and the other, each a /24 of its own.
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
+const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 2, 0, 1);
+/// Queries a second of the resolver, and of the flood: ten times what `[rate_limit] answers` is.
+const RESOLVER_RATE: f64 = 10_000.0;
+const FLOOD_RATE: f64 = 50_000.0;
+/// The limit, and how much more the share of answered queries may lack.
+const ANSWERED: f64 = 0.999;
+const SLOW_CLIENTS: u16 = 1000;
+const SLOW_TURNS: usize = 6;
+const SLOWER: f64 = 1.5;
+
+/// Measures both; does the one get its answers, the other no more than the limit, and UDP wait for no TCP client?
+pub(crate) fn run(each: Duration, smoke: bool) -> bool {
+    keep_to(Cores::Servers);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let folder = Folder::shipped();
+    let running = runtime.block_on(Running::start(folder.options())).unwrap();
+    let (shared, server) = (running.shared(), running.addresses()[0]);
+    let name = shared.published.load().parts.config.services[0].name.to_string();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let served = runtime.spawn(running.run(async { drop(stopped.await) }));
+    while !shared.journal().ready {
+        thread::sleep(Duration::from_millis(5));
+    }
+    keep_to(Cores::Client);
+    let flood = flood(server, &name, each);
+    let slow = slow(server, &name, each / SLOW_TURNS as u32);
+    drop(stop);
+    runtime.block_on(served).unwrap();
+    flood && (slow || smoke)
+}
+
+fn flood(server: SocketAddr, name: &str, each: Duration) -> bool {
+    let mut resolver = Target::from(RESOLVER, server, vec![query(name, 1)], &answered);
+    let (over, asked, octets) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    resolver.ask(RESOLVER_RATE, each / 10); // what is touched first
+    let before = resident();
+    thread::scope(|scope| {
+        scope.spawn(|| flood_from(FLOODER, server, &over, &asked, &octets));
+        resolver.ask(RESOLVER_RATE, each);
+        over.store(true, Ordering::Relaxed);
+    });
+    resolver.finish();
+    let after = resident();
+    let (asked, octets) = (asked.load(Ordering::Relaxed), octets.load(Ordering::Relaxed));
+    let share = resolver.latencies.count() as f64 / resolver.sent as f64;
+    let (seconds, limit) = (each.as_secs_f64(), 5_000.0);
+    // Of two kinds each its limit, a second's burst, and what is cut short: half of the rest, as long as the query.
+    let bound = 2.0 * limit * (seconds + 1.0) * LONGEST_REPLY + asked as f64 / 2.0 * LONGEST_CUT;
+    println!("flood: {seconds:.0} s; the resolver {} asked, {:.4} % answered;", resolver.sent, 100.0 * share);
+    println!(
+        "       the flood {asked} asked, {:.2} octets answered for one asked (bound by the limits {:.2})",
+        octets as f64 / (asked as f64 * QUERY_OCTETS),
+        bound / (asked as f64 * QUERY_OCTETS)
+    );
+    println!("       resident {} MB before, {} MB after", before / 1_000_000, after / 1_000_000);
+    share >= ANSWERED && (octets as f64) < bound && after < before + before / 20
+}
+
+/// Octets of the flood's queries in the mean, and of its longest replies.
+const QUERY_OCTETS: f64 = 35.0;
+const LONGEST_REPLY: f64 = 200.0;
+const LONGEST_CUT: f64 = 45.0;
+
+/// Asks without EDNS for long answers and random names; counts the octets that come back.
+fn flood_from(from: Ipv4Addr, server: SocketAddr, over: &AtomicBool, asked: &AtomicU64, octets: &AtomicU64) {
+    let socket = bind_to(from);
+    socket.connect(server).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let (start, mut sent) = (Instant::now(), 0_u64);
+    while !over.load(Ordering::Relaxed) {
+        let due = (start.elapsed().as_secs_f64() * FLOOD_RATE) as u64;
+        while sent < due {
+            sent += 1;
+            let long = sent.is_multiple_of(2);
+            let name = if long { "shop.example".to_owned() } else { format!("x{:07}.shop.example", sent % 10_000_000) };
+            let mut query = query(&name, if long { 2 } else { 1 });
+            query.truncate(query.len() - 22);
+            query[11] = 0; // without OPT
+            let _ = socket.send(&query);
+        }
+        receive(&socket, octets);
+        thread::sleep(Duration::from_micros(200));
+    }
+    thread::sleep(Duration::from_millis(100));
+    receive(&socket, octets);
+    asked.store(sent, Ordering::Relaxed);
+}
+
+fn receive(socket: &UdpSocket, octets: &AtomicU64) {
+    let mut reply = [0; 2048];
+    while let Ok(length) = socket.recv(&mut reply) {
+        octets.fetch_add(length as u64, Ordering::Relaxed);
+    }
+}
+
+/// Octets of this process's memory that are resident.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+fn slow(server: SocketAddr, name: &str, turn: Duration) -> bool {
+    let connect = |n: u16| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let [high, low] = n.to_be_bytes();
+        socket.bind(&SocketAddr::from(([127, 3, high, low.max(1)], 0)).into()).unwrap();
+        socket.connect(&server.into()).unwrap();
+        TcpStream::from(socket)
+    };
+    let mut alone = Target::from(RESOLVER, server, vec![query(name, 1)], &answered);
+    let mut disturbed = Target::from(RESOLVER, server, vec![query(name, 1)], &answered);
+    let mut kept = 0;
+    for _ in 0..SLOW_TURNS / 2 {
+        alone.ask(RESOLVER_RATE, turn);
+        let over = AtomicBool::new(false);
+        let mut clients: Vec<TcpStream> = (0..SLOW_CLIENTS).map(connect).collect();
+        thread::scope(|scope| {
+            let (clients, over) = (&mut clients, &over);
+            // A query of 512 octets is promised, of which one octet comes a second.
+            let drip = scope.spawn(move || {
+                let mut next = 2;
+                while !over.load(Ordering::Relaxed) {
+                    for client in clients.iter_mut() {
+                        let _ = client.write(&[next]);
+                    }
+                    next = 0;
+                    thread::sleep(Duration::from_secs(1));
+                }
+                clients.iter_mut().filter(|client| client.write(&[0]).is_ok()).count()
+            });
+            disturbed.ask(RESOLVER_RATE, turn);
+            over.store(true, Ordering::Relaxed);
+            kept = drip.join().unwrap();
+        });
+    }
+    alone.finish();
+    disturbed.finish();
+    let mut p99 = |figures: &mut Figures| figures.quantiles([0.5, 0.99]);
+    let ([p50, without], [disturbed_p50, with]) = (p99(&mut alone.latencies), p99(&mut disturbed.latencies));
+    println!("slow:  {SLOW_CLIENTS} TCP clients of an octet a second, {kept} of them open at the end; by UDP, µs:");
+    println!("       without them p50 {p50:.0}, p99 {without:.0}; with them p50 {disturbed_p50:.0}, p99 {with:.0}");
+    println!("       p99 is {:.2} times as long; {} and {} lost", with / without, alone.lost, disturbed.lost);
+    with / without <= SLOWER
+}
