@@ -128,6 +128,39 @@ fn settings() {
 }
 
 #[test]
+fn encrypted_transports() {
+    let tls = |lines: &str| format!("[tls]\n{lines}\n[geoip]");
+    let pair = "certificate = \"chain.pem\"\nkey = \"key.pem\"";
+    for (lines, code, words) in [
+        ("listen = [\"[::1]:853\"]\nkey = \"key.pem\"", "missing-key", "[tls]"),
+        ("certificate = \"chain.pem\"", "missing-key", "[tls]"),
+        (&*format!("{pair}\nlisten = [\"[::1]\"]"), "bad-value", "\"[::1]\""),
+        (&format!("{pair}\nquic = [\"127.0.0.1:5300\"]"), "duplicate-address", "\"127.0.0.1:5300\""),
+        (&format!("{pair}\nlisten = [\"127.0.0.1:5300\"]"), "duplicate-address", "\"127.0.0.1:5300\""),
+        (&format!("{pair}\nlisten = [\"127.0.0.1:8053\"]"), "duplicate-address", "\"127.0.0.1:8053\""),
+        (&format!("{pair}\nhttps = [\"[::1]:1\", \"[::1]:1\"]"), "duplicate-address", "\"[::1]:1\""),
+        ("https_path = \"dns\"", "bad-value", "\"dns\""),
+        ("https_path = \"/dns?x\"", "bad-value", "\"/dns?x\""),
+        ("port = 853", "unknown-key", "port"),
+    ] {
+        check(&[("[geoip]", &tls(lines), code, words)]);
+    }
+    let read = |lines: &str| read_text(&edited("[geoip]", &tls(lines))).unwrap().config.tls;
+    let none = read("");
+    assert_eq!((none.certificate, none.listen.len(), &*none.https_path), (None, 0, "/dns-query"));
+    // TCP and UDP are apart, and the system finds a port for each 0.
+    let all = "listen = [\"[::1]:853\", \"[::1]:0\", \"[::1]:0\"]\nquic = [\"[::1]:853\"]\nhttps = [\"[::1]:443\"]\n";
+    let all = read(&format!("{pair}\n{all}https3 = [\"[::1]:443\"]"));
+    assert_eq!((all.listen.len(), all.quic.len(), all.https3), (3, 1, all.https.clone()));
+    let files = all.certificate.clone().unwrap();
+    assert_eq!((files.chain, files.key), ("etc/chain.pem".into(), "etc/key.pem".into()));
+    let renamed = read(&format!("{pair}\nlisten = [\"[::1]:853\"]"));
+    let named = read("certificate = \"other.pem\"\nkey = \"key.pem\"\nlisten = [\"[::1]:853\"]");
+    assert!(!renamed.needs_restart(&named), "certificates are taken in at once");
+    assert!(renamed.needs_restart(&read(pair)));
+}
+
+#[test]
 fn probes() {
     let probe = |line: &str| format!("timeout = \"1s\"\n{line}");
     for (line, code, words) in [

@@ -31,8 +31,21 @@ pub use hot::with_hot;
 pub enum Transport {
     /// Bounded by the client's EDNS and by 1232 octets.
     Datagram,
-    /// Bounded by the length field, 65,535 octets (TCP, TLS, …).
+    /// A connection: bounded by the length field, 65,535 octets.
     Stream,
+    /// The same under TLS.
+    Tls,
+    /// Encrypted, a stream for each query: HTTPS, QUIC.
+    Exchange,
+}
+
+impl Transport {
+    /// Does the client keep a connection of ours alive by asking on (RFC 7828)? HTTP and QUIC have words of their own
+    /// for that (RFC 9250 §5.5.2).
+    #[must_use]
+    pub fn has_keepalive(self) -> bool {
+        matches!(self, Self::Stream | Self::Tls)
+    }
 }
 
 /// Who asks.
@@ -69,7 +82,7 @@ pub fn respond(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], 
 fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, query: &Query<'_>, out: &mut [u8]) -> usize {
     let limit = match asker.transport {
         Transport::Datagram => query.udp_limit(ADVERTISED_UDP_SIZE),
-        Transport::Stream => usize::from(u16::MAX),
+        Transport::Stream | Transport::Tls | Transport::Exchange => usize::from(u16::MAX),
     };
     let mut resolution = Resolution::new(snapshot, cells, asker, query, Writer::reply(query, out, limit));
     resolution.resolve();
@@ -79,7 +92,7 @@ fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, query: &Query<'_>, o
     if let (Cookies::Secret(secret), Some(cookie)) = (&server.cookies, query.edns.and_then(|edns| edns.cookie)) {
         ending.cookie = Some(secret.reply(cookie, asker.address, asker.now));
     }
-    if asker.transport == Transport::Stream {
+    if asker.transport.has_keepalive() {
         ending.keepalive = Some((server.tcp_idle.as_millis() / 100) as u16); // an hour at most
     }
     count(snapshot, cells, zone, ending.rcode);

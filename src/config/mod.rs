@@ -24,6 +24,7 @@ mod settings;
 mod sites;
 mod syntax;
 mod table;
+mod transports;
 mod words;
 mod zones;
 
@@ -34,7 +35,8 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 pub use meaning::{
-    Admin, Config, Cookies, Http, HttpMethod, Identity, Probe, ProbeKind, Resolver, Server, Tls, Zone, is_private,
+    Admin, CertificateFiles, Config, Cookies, Http, HttpMethod, Identity, Probe, ProbeKind, Resolver, Server, Tls,
+    Transports, Zone, is_private,
 };
 pub use words::{closest, glob};
 
@@ -279,6 +281,7 @@ impl Resolved {
     fn config(self, typed: Typed<'_>, files: &mut dyn Files) -> Option<Config> {
         let mut config = Config {
             server: typed.settings.server,
+            tls: typed.settings.tls,
             admin: typed.settings.admin,
             databases: self.databases.into_iter().map(|(file, _)| file).collect(),
             geo_memory: typed.settings.geo_memory,

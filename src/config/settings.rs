@@ -8,10 +8,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::meaning::{Admin, Cookies, Identity, Resolver, Server};
+use super::meaning::{Admin, Cookies, Identity, Resolver, Server, Transports};
 use super::report::{At, Report, Span, quoted};
 use super::scalar::{NotPrefix, prefix, show_duration, socket};
 use super::table::{Table, Value};
+use super::transports::{self, By, Listeners};
+
+/// As messages name the keys that hold addresses to listen on.
+const SERVER_LISTEN: &str = "[server] `listen`";
+const ADMIN_LISTEN: &str = "[admin] `listen`";
+const BOTH: &[By] = &[By::Udp, By::Tcp];
 
 const SERVER_LATER: &[&str] = &["metrics_services"];
 const RELOAD_LATER: &[&str] = &["confirm_over"];
@@ -41,6 +47,7 @@ const SIZES: [(&str, u64); 4] = [("GB", GB), ("MB", MB), ("KB", 1000), ("B", 1)]
 /// What those tables say, with their defaults.
 pub(super) struct Settings {
     pub(super) server: Server,
+    pub(super) tls: Transports,
     pub(super) admin: Admin,
     /// None: not typed.
     pub(super) databases: Option<Vec<At<PathBuf>>>,
@@ -66,6 +73,7 @@ impl Settings {
                 version: None,
                 cookies: Cookies::Random,
             },
+            tls: Transports::default(),
             admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new() },
             databases: None,
             geo_memory: 128 * MB,
@@ -78,8 +86,13 @@ impl Settings {
     /// Reads them; relative paths start at `folder`.
     pub(super) fn read(root: &mut Table<'_>, folder: &Path) -> Self {
         let mut settings = Self::new(folder);
-        root.section("server", SERVER_LATER, |table| read_server(table, &mut settings.server, folder));
-        root.section("admin", &[], |table| read_admin(table, &mut settings.admin));
+        let mut listeners = Listeners::default();
+        root.section("server", SERVER_LATER, |table| read_server(table, &mut settings.server, &mut listeners, folder));
+        root.section("tls", &[], |table| settings.tls = transports::read(table, &mut listeners, folder));
+        root.section("admin", &[], |table| read_admin(table, &mut settings.admin, &mut listeners));
+        listeners.complete(SERVER_LISTEN, BOTH, &settings.server.listen);
+        listeners.complete(ADMIN_LISTEN, &[By::Tcp], settings.admin.listen.as_slice());
+        listeners.check(root.report);
         root.section("geoip", &[], |table| {
             let databases = table.optional("databases", |value| value.list(|item| path(item, folder)));
             settings.databases = databases.map(|at| at.value);
@@ -97,15 +110,10 @@ impl Settings {
     }
 }
 
-fn read_server(table: &mut Table<'_>, server: &mut Server, folder: &Path) {
+fn read_server(table: &mut Table<'_>, server: &mut Server, listeners: &mut Listeners, folder: &Path) {
     let listen = table.optional("listen", |value| value.filled_list(|item| address(item, None, true)));
     if let Some(listen) = listen {
-        for (index, at) in listen.value.iter().enumerate() {
-            let twice = at.value.port() != 0 && listen.value[..index].iter().any(|other| other.value == at.value);
-            if twice {
-                table.report.error("duplicate-address", &at.span, format!("`listen` names {} twice", at.value));
-            }
-        }
+        listeners.add(SERVER_LISTEN, BOTH, &listen.value);
         server.listen = listen.value.into_iter().map(|at| at.value).collect();
     }
     server.state = table.optional("state", |value| path(value, folder)).map_or(server.state.clone(), |at| at.value);
@@ -135,11 +143,15 @@ fn workers(value: &Value<'_>) -> Option<Option<usize>> {
     Some(Some(value.integer(1..=1024)? as usize))
 }
 
-fn read_admin(table: &mut Table<'_>, admin: &mut Admin) {
-    admin.listen = table.or("listen", admin.listen, |value| match value.text()? {
+fn read_admin(table: &mut Table<'_>, admin: &mut Admin, listeners: &mut Listeners) {
+    let listen = table.optional("listen", |value| match value.text()? {
         "off" => Some(None),
         _ => address(value, None, true).map(Some),
     });
+    if let Some(At { value, span }) = listen {
+        listeners.add(ADMIN_LISTEN, &[By::Tcp], value.map(|value| At { value, span }).as_slice());
+        admin.listen = value;
+    }
     let allow = table.optional("allow", |value| value.list(cidr));
     admin.allow = allow.map_or(Vec::new(), |at| at.value.into_iter().map(|at| at.value).collect());
 }

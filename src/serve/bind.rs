@@ -3,9 +3,12 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
 
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::tcp::Layer;
 use super::{Transport, socket};
 
 /// Connections that the kernel completes ahead of `accept`.
@@ -35,6 +38,8 @@ pub struct Bound {
     pub(super) tcp: Vec<TcpListener>,
     /// `workers` for each address.
     pub(super) udp: Vec<UdpSocket>,
+    /// What is reached by TCP alone.
+    pub(super) encrypted: Vec<(Layer, TcpListener)>,
     pub(super) settings: UdpSettings,
     absent: Vec<SocketAddr>,
 }
@@ -44,7 +49,7 @@ pub struct Bound {
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// By TCP or by UDP.
+    /// By what it was to be reached.
     pub transport: Transport,
     /// The system's reason.
     pub source: io::Error,
@@ -59,20 +64,43 @@ impl Bound {
     /// [`BindError`]: the first address that cannot be had.
     pub fn bind(listen: &[SocketAddr], settings: UdpSettings) -> Result<Self, BindError> {
         let settings = UdpSettings { workers: settings.workers.max(1), ..settings };
-        let mut bound = Self { tcp: Vec::new(), udp: Vec::new(), settings, absent: Vec::new() };
+        let mut bound = Self { tcp: Vec::new(), udp: Vec::new(), encrypted: Vec::new(), settings, absent: Vec::new() };
         for &address in listen {
-            let (tcp, udp) = match bind_both(address, &settings, false) {
-                Err(error) if error.source.kind() == ErrorKind::AddrNotAvailable => {
-                    let sockets = bind_both(address, &settings, true)?;
-                    bound.absent.push(address);
-                    sockets
-                }
-                sockets => sockets?,
-            };
+            let (tcp, udp) = bound.even_if_absent(address, |absent| bind_both(address, &settings, absent))?;
             bound.tcp.push(tcp);
             bound.udp.extend(udp);
         }
         Ok(bound)
+    }
+
+    /// Binds TCP to each address for DNS over TLS (RFC 7858), with these settings of it.
+    ///
+    /// # Errors
+    /// [`BindError`]: the first address that cannot be had.
+    pub fn with_tls(mut self, listen: &[SocketAddr], tls: Arc<ServerConfig>) -> Result<Self, BindError> {
+        let layer = Layer::Tls(tls.into());
+        for &address in listen {
+            let error = |source| BindError { address, transport: layer.transport(), source };
+            let listener = self.even_if_absent(address, |absent| bind_tcp(address, absent).map_err(error))?;
+            self.encrypted.push((layer.clone(), listener));
+        }
+        Ok(self)
+    }
+
+    /// Binds an address, and where no interface has it, binds it as one that is to come.
+    fn even_if_absent<T>(
+        &mut self,
+        address: SocketAddr,
+        bind: impl Fn(bool) -> Result<T, BindError>,
+    ) -> Result<T, BindError> {
+        match bind(false) {
+            Err(error) if error.source.kind() == ErrorKind::AddrNotAvailable => {
+                let sockets = bind(true)?;
+                self.absent.push(address);
+                Ok(sockets)
+            }
+            sockets => sockets,
+        }
     }
 
     /// Addresses bound that no interface has. Nobody is answered there until one does.
@@ -93,11 +121,21 @@ impl Bound {
         self.udp.iter().map(granted).try_fold(usize::MAX, |least, granted| Ok(least.min(granted?)))
     }
 
-    /// The addresses in their order, ports resolved.
+    /// The addresses of UDP and TCP in their order, ports resolved.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.iter().map(|listener| listener.local_addr().expect("it is bound")).collect()
+        self.tcp.iter().map(address_of).collect()
     }
+
+    /// The addresses of encrypted transports in their order, ports resolved.
+    #[must_use]
+    pub fn encrypted_addresses(&self) -> Vec<(Transport, SocketAddr)> {
+        self.encrypted.iter().map(|(layer, listener)| (layer.transport(), address_of(listener))).collect()
+    }
+}
+
+fn address_of(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().expect("it is bound")
 }
 
 /// TCP first: its port is never shared, so a second server of ours is found here.
@@ -176,9 +214,12 @@ fn allow_absent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, transport, source } = self;
-        let transport = match transport {
-            Transport::Udp => "UDP",
-            Transport::Tcp => "TCP",
+        let (transport, key) = match transport {
+            Transport::Udp => ("UDP", "[server] listen"),
+            Transport::Tcp => ("TCP", "[server] listen"),
+            Transport::Tls => ("TLS", "[tls] listen"),
+            Transport::Https => ("HTTPS", "[tls] https"),
+            Transport::Quic => ("QUIC", "[tls] quic"),
         };
         write!(f, "cannot listen on {address} ({transport}): ")?;
         match source.kind() {
@@ -188,14 +229,14 @@ impl fmt::Display for BindError {
                     5353 => "another server (5353 is mDNS's port: often avahi-daemon)",
                     _ => "another server",
                 };
-                write!(f, "{holder} holds it; change [server] listen, or stop that server")
+                write!(f, "{holder} holds it; change {key}, or stop that server")
             }
             ErrorKind::AddrNotAvailable => {
-                f.write_str("no interface of this machine has this address; change [server] listen")
+                write!(f, "no interface of this machine has this address; change {key}")
             }
-            ErrorKind::PermissionDenied => f.write_str(
-                "ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it, or change [server] listen",
-            ),
+            ErrorKind::PermissionDenied => {
+                write!(f, "ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it, or change {key}")
+            }
             _ => write!(f, "{source}"),
         }
     }

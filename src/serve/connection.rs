@@ -29,9 +29,16 @@ const WRITE_AT: usize = 1 << 16;
 /// Octets that are read at once at least, and buffers that are kept.
 const READ_ROOM: usize = 2048;
 
+/// Who asks, and by what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) client: SocketAddr,
+    pub(super) transport: Transport,
+}
+
 /// One client's connection.
 pub(super) struct Connection<R> {
-    client: SocketAddr,
+    peer: Peer,
     /// Which responder is its, over and over.
     worker: usize,
     responders: Arc<Responders<R>>,
@@ -59,14 +66,14 @@ impl LastQuery {
 
 impl<R: Respond> Connection<R> {
     pub(super) fn new(
-        client: SocketAddr,
+        peer: Peer,
         worker: usize,
         responders: Arc<Responders<R>>,
         idle: Duration,
         stop: watch::Receiver<()>,
     ) -> Self {
         let last_query = LastQuery(Arc::new(Mutex::new(Instant::now())));
-        Self { client, worker, responders, idle, stop, last_query, received: Vec::new(), answers: Vec::new() }
+        Self { peer, worker, responders, idle, stop, last_query, received: Vec::new(), answers: Vec::new() }
     }
 
     pub(super) fn last_query(&self) -> LastQuery {
@@ -80,7 +87,7 @@ impl<R: Respond> Connection<R> {
             let close_at = self.last_query.at() + self.idle;
             let more = timeout_at(close_at, self.read(&mut stream)).await??;
             if !more || !self.answer_all(&mut stream).await? {
-                return stream.shutdown().await;
+                return timeout(WRITE_TIMEOUT, stream.shutdown()).await?;
             }
         }
     }
@@ -107,7 +114,7 @@ impl<R: Respond> Connection<R> {
         while let Some(query) = first_query(&received[answered..]).filter(|_| go_on) {
             answered += 2 + query.len();
             go_on = query.len() >= HEADER_LENGTH
-                && self.responders.answer(self.worker, self.client, query, &mut self.answers);
+                && self.responders.answer(self.worker, self.peer, query, &mut self.answers);
             self.last_query.is_now();
             if self.answers.len() >= WRITE_AT {
                 self.write(stream).await?;
@@ -121,7 +128,11 @@ impl<R: Respond> Connection<R> {
     }
 
     async fn write<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
-        timeout(WRITE_TIMEOUT, stream.write_all(&self.answers)).await??;
+        let write = async {
+            stream.write_all(&self.answers).await?;
+            stream.flush().await // TLS holds some back
+        };
+        timeout(WRITE_TIMEOUT, write).await??;
         self.answers.clear();
         self.answers.shrink_to(READ_ROOM);
         Ok(())
@@ -163,11 +174,11 @@ impl<R: Respond> Responders<R> {
     }
 
     /// Appends the answer behind its length; false: there is none.
-    fn answer(&self, worker: usize, client: SocketAddr, query: &[u8], answers: &mut Vec<u8>) -> bool {
+    fn answer(&self, worker: usize, peer: Peer, query: &[u8], answers: &mut Vec<u8>) -> bool {
         let worker = &self.workers[worker % self.workers.len()];
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
         let Worker { responder, reply } = &mut *worker;
-        let length = respond(responder, client, Transport::Tcp, query, reply, &self.faults);
+        let length = respond(responder, peer.client, peer.transport, query, reply, &self.faults);
         if length > 0 {
             answers.extend((length as u16).to_be_bytes()); // a reply has 65,535 octets at most
             answers.extend(&reply[..length]);

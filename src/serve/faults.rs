@@ -14,6 +14,7 @@ pub struct Faults {
     panics: AtomicU64,
     socket_errors: AtomicU64,
     evicted: AtomicU64,
+    failed_handshakes: AtomicU64,
     pub(super) drops: Drops,
 }
 
@@ -37,6 +38,11 @@ impl Faults {
     /// TCP connections that were closed to make room at the limit.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// TLS handshakes that failed or took too long.
+    pub fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Ordering::Relaxed)
     }
 
     pub(super) fn count_panic(&self, client: SocketAddr) {
@@ -63,6 +69,11 @@ impl Faults {
         if let Some(count) = bump(&self.evicted) {
             warn!(count, "the limit of TCP connections is reached: the longest idle one is closed for a new one");
         }
+    }
+
+    /// Any scanner brings some, so that nothing is said.
+    pub(super) fn count_failed_handshake(&self) {
+        bump(&self.failed_handshakes);
     }
 }
 

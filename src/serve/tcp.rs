@@ -2,27 +2,63 @@
 //!
 //! ```text
 //! listener ─ accept ┐                  ┌ Connection (connection.rs), a task each
-//! listener ─ accept ┴→ Gate (the limit)┴ Connection …
+//! listener ─ accept ┴→ Gate (the limit)┴ TLS handshake → Connection …
 //! ```
+//! A connection counts from its acceptance on, so that handshakes that never end are under the limit too.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use super::connection::{Connection, LastQuery, Responders};
-use super::{Faults, Respond, TcpSettings};
+use super::connection::{Connection, LastQuery, Peer, Responders};
+use super::{Faults, Respond, TcpSettings, Transport};
 
 /// After an error in accepting that may stay (no file descriptors left).
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// What connections may take to end when all shall stop.
 const DRAIN: Duration = Duration::from_secs(4);
+/// What a TLS handshake may take. A slow path needs three round trips.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// What lies between a listener's connections and their queries.
+#[derive(Clone)]
+pub(super) enum Layer {
+    Plain,
+    Tls(TlsAcceptor),
+}
+
+impl Layer {
+    pub(super) fn transport(&self) -> Transport {
+        match self {
+            Self::Plain => Transport::Tcp,
+            Self::Tls(_) => Transport::Tls,
+        }
+    }
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.transport().fmt(f)
+    }
+}
+
+/// A connection that was accepted.
+struct Arrival {
+    stream: TcpStream,
+    client: SocketAddr,
+    layer: Layer,
+}
 
 /// Keeps the connections and their limit.
 pub(super) struct Gate<R> {
@@ -48,18 +84,18 @@ impl<R: Respond> Gate<R> {
     }
 
     /// Serves until all shall stop, then waits for the connections, but not for ever.
-    pub(super) async fn run(mut self, listeners: Vec<TcpListener>) {
+    pub(super) async fn run(mut self, listeners: Vec<(Layer, TcpListener)>) {
         let (accepted, mut arrivals) = mpsc::channel(1);
-        for listener in listeners {
+        for (layer, listener) in listeners {
             let faults = Arc::clone(self.responders.faults());
-            tokio::spawn(accept(listener, accepted.clone(), faults, self.stop.clone()));
+            tokio::spawn(accept(listener, layer, accepted.clone(), faults, self.stop.clone()));
         }
         drop(accepted);
         loop {
             // The acceptors end when all shall stop, and with them the arrivals.
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
-                    Some((stream, client)) => self.admit(stream, client),
+                    Some(arrival) => self.admit(arrival),
                     None => break,
                 },
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
@@ -70,7 +106,7 @@ impl<R: Respond> Gate<R> {
         self.tasks.abort_all();
     }
 
-    fn admit(&mut self, stream: TcpStream, client: SocketAddr) {
+    fn admit(&mut self, arrival: Arrival) {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.forget(ended);
         }
@@ -78,11 +114,22 @@ impl<R: Respond> Gate<R> {
             self.evict_longest_idle();
         }
         self.count += 1;
-        let responders = Arc::clone(&self.responders);
-        let connection = Connection::new(client, self.count, responders, self.settings.idle, self.stop.clone());
+        let Arrival { stream, client, layer } = arrival;
+        let (peer, responders) = (Peer { client, transport: layer.transport() }, Arc::clone(&self.responders));
+        let connection = Connection::new(peer, self.count, responders, self.settings.idle, self.stop.clone());
         let last_query = connection.last_query();
         let _ = stream.set_nodelay(true); // slower without, not wrong
-        let task = self.tasks.spawn(async move { drop(connection.run(stream).await) });
+        let (faults, stop) = (Arc::clone(self.responders.faults()), self.stop.clone());
+        let task = self.tasks.spawn(async move {
+            match layer {
+                Layer::Plain => drop(connection.run(stream).await),
+                Layer::Tls(tls) => {
+                    if let Some(stream) = handshake(&tls, stream, &faults, stop).await {
+                        drop(connection.run(stream).await);
+                    }
+                }
+            }
+        });
         self.open.insert(task.id(), Open { task, last_query });
     }
 
@@ -101,10 +148,29 @@ impl<R: Respond> Gate<R> {
     }
 }
 
+/// Shakes hands, in bounded time; none: that failed, or all shall stop.
+pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    tls: &TlsAcceptor,
+    stream: S,
+    faults: &Faults,
+    mut stop: watch::Receiver<()>,
+) -> Option<TlsStream<S>> {
+    let shaken = tokio::select! {
+        shaken = timeout(HANDSHAKE, tls.accept(stream)) => shaken,
+        _ = stop.changed() => return None,
+    };
+    let stream = shaken.ok().and_then(Result::ok);
+    if stream.is_none() {
+        faults.count_failed_handshake();
+    }
+    stream
+}
+
 /// Accepts until all shall stop.
 async fn accept(
     listener: TcpListener,
-    accepted: mpsc::Sender<(TcpStream, SocketAddr)>,
+    layer: Layer,
+    accepted: mpsc::Sender<Arrival>,
     faults: Arc<Faults>,
     mut stop: watch::Receiver<()>,
 ) {
@@ -114,8 +180,8 @@ async fn accept(
             _ = stop.changed() => return,
         };
         match arrival {
-            Ok(arrival) => {
-                if accepted.send(arrival).await.is_err() {
+            Ok((stream, client)) => {
+                if accepted.send(Arrival { stream, client, layer: layer.clone() }).await.is_err() {
                     return;
                 }
             }

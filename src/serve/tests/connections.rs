@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
 
 use super::*;
-use crate::serve::connection::Connection;
+use crate::serve::connection::{Connection, Peer};
 
 type Ended = tokio::task::JoinHandle<std::io::Result<()>>;
 
@@ -15,8 +15,8 @@ fn connect(room: usize) -> (DuplexStream, Ended, watch::Sender<()>) {
     let (alive, stop) = watch::channel(());
     let (ours, theirs) = duplex(room);
     let responders = Arc::new(Responders::new(vec![toy], Arc::default()));
-    let client = "192.0.2.1:5300".parse().unwrap();
-    let connection = Connection::new(client, 7, responders, Duration::from_secs(30), stop);
+    let peer = Peer { client: "192.0.2.1:5300".parse().unwrap(), transport: Transport::Tcp };
+    let connection = Connection::new(peer, 7, responders, Duration::from_secs(30), stop);
     (ours, tokio::spawn(connection.run(theirs)), alive)
 }
 

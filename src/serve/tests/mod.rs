@@ -4,6 +4,7 @@ mod batches;
 mod binding;
 mod connections;
 mod sockets;
+mod tls;
 
 use super::*;
 
