@@ -72,6 +72,8 @@ fn settings() {
         ("receive_buffer = 4_000_000", "wrong-type", "4_000_000"),
         ("steer_by_cpu = \"yes\"", "wrong-type", "\"yes\""),
         ("tcp_connections = -1", "bad-value", "-1"),
+        ("tcp_client_connections = 0", "bad-value", "0"),
+        ("proxy_from = [\"192.0.2.1\"]", "bad-cidr", "\"192.0.2.1\""),
         ("tcp_idle = \"2 s\"", "bad-value", "\"2 s\""),
         ("tcp_idle = 2.5", "wrong-type", "2.5"),
         ("state = \"\"", "bad-value", "\"\""),
@@ -90,7 +92,9 @@ fn settings() {
     assert_eq!(udp(""), (4_000_000, false));
     assert_eq!(udp("receive_buffer = \"16MB\"\nsteer_by_cpu = true"), (16_000_000, true));
     let server = |lines| read_text(&edited("[server]\n", &server(lines))).unwrap().config.server;
-    let (before, told) = (server("identity = \"off\""), server("identity = \"ns1\"\nversion = \"9\""));
+    let told = "identity = \"ns1\"\nversion = \"9\"\nproxy_from = [\"192.0.2.0/24\"]";
+    let (before, told) = (server("identity = \"off\""), server(told));
+    assert_eq!((before.proxy_from.len(), told.proxy_from.len()), (0, 1));
     assert_eq!((before.identity.text(), &before.version), (None, &None));
     assert_eq!((told.identity.text(), told.version.as_deref()), (Some("ns1"), Some("9")));
     assert_eq!(server("identity = \"hostname\"").identity.text(), None, "whoever loads it fills it in");
@@ -125,6 +129,39 @@ fn settings() {
     assert_eq!((config.admin.listen, config.server.listen.len()), (None, 2));
     assert_eq!(config.resolver.servers, ["[::1]:53".parse().unwrap()]);
     assert_eq!(config.databases, [PathBuf::from("etc/city.mmdb")]);
+}
+
+#[test]
+fn encrypted_transports() {
+    let tls = |lines: &str| format!("[tls]\n{lines}\n[geoip]");
+    let pair = "certificate = \"chain.pem\"\nkey = \"key.pem\"";
+    for (lines, code, words) in [
+        ("listen = [\"[::1]:853\"]\nkey = \"key.pem\"", "missing-key", "[tls]"),
+        ("certificate = \"chain.pem\"", "missing-key", "[tls]"),
+        (&*format!("{pair}\nlisten = [\"[::1]\"]"), "bad-value", "\"[::1]\""),
+        (&format!("{pair}\nquic = [\"127.0.0.1:5300\"]"), "duplicate-address", "\"127.0.0.1:5300\""),
+        (&format!("{pair}\nlisten = [\"127.0.0.1:5300\"]"), "duplicate-address", "\"127.0.0.1:5300\""),
+        (&format!("{pair}\nlisten = [\"127.0.0.1:8053\"]"), "duplicate-address", "\"127.0.0.1:8053\""),
+        (&format!("{pair}\nhttps = [\"[::1]:1\", \"[::1]:1\"]"), "duplicate-address", "\"[::1]:1\""),
+        ("https_path = \"dns\"", "bad-value", "\"dns\""),
+        ("https_path = \"/dns?x\"", "bad-value", "\"/dns?x\""),
+        ("port = 853", "unknown-key", "port"),
+    ] {
+        check(&[("[geoip]", &tls(lines), code, words)]);
+    }
+    let read = |lines: &str| read_text(&edited("[geoip]", &tls(lines))).unwrap().config.tls;
+    let none = read("");
+    assert_eq!((none.certificate, none.listen.len(), &*none.https_path), (None, 0, "/dns-query"));
+    // TCP and UDP are apart, and the system finds a port for each 0.
+    let all = "listen = [\"[::1]:853\", \"[::1]:0\", \"[::1]:0\"]\nquic = [\"[::1]:853\"]\nhttps = [\"[::1]:443\"]\n";
+    let all = read(&format!("{pair}\n{all}https3 = [\"[::1]:443\"]"));
+    assert_eq!((all.listen.len(), all.quic.len(), all.https3), (3, 1, all.https.clone()));
+    let files = all.certificate.clone().unwrap();
+    assert_eq!((files.chain, files.key), ("etc/chain.pem".into(), "etc/key.pem".into()));
+    let renamed = read(&format!("{pair}\nlisten = [\"[::1]:853\"]"));
+    let named = read("certificate = \"other.pem\"\nkey = \"key.pem\"\nlisten = [\"[::1]:853\"]");
+    assert!(!renamed.needs_restart(&named), "certificates are taken in at once");
+    assert!(renamed.needs_restart(&read(pair)));
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn slow(server: SocketAddr, name: &str, turn: Duration) -> bool {
                     next = 0;
                     thread::sleep(Duration::from_secs(1));
                 }
-                clients.iter_mut().filter(|client| client.write(&[0]).is_ok()).count()
+                clients.iter().filter(|mut client| client.write(&[0]).is_ok()).count()
             });
             disturbed.ask(RESOLVER_RATE, turn);
             over.store(true, Ordering::Relaxed);
@@ -161,7 +161,7 @@ fn slow(server: SocketAddr, name: &str, turn: Duration) -> bool {
     }
     alone.finish();
     disturbed.finish();
-    let mut p99 = |figures: &mut Figures| figures.quantiles([0.5, 0.99]);
+    let p99 = |figures: &mut Figures| figures.quantiles([0.5, 0.99]);
     let ([p50, without], [disturbed_p50, with]) = (p99(&mut alone.latencies), p99(&mut disturbed.latencies));
     println!("slow:  {SLOW_CLIENTS} TCP clients of an octet a second, {kept} of them open at the end; by UDP, µs:");
     println!("       without them p50 {p50:.0}, p99 {without:.0}; with them p50 {disturbed_p50:.0}, p99 {with:.0}");

@@ -153,12 +153,20 @@ fn record_state(shared: &Shared) {
     if let Some(faults) = shared.faults() {
         describe_counter!("meridian_socket_errors_total", "Errors in receiving, sending and accepting.");
         describe_counter!("meridian_tcp_evictions_total", "TCP connections closed to make room at the limit.");
+        describe_counter!("meridian_tcp_client_evictions_total", "TCP connections closed at the limit of one client.");
+        describe_counter!("meridian_tls_handshake_failures_total", "TLS handshakes that failed or took too long.");
         describe_counter!("meridian_panics_total", "Panics in answering: bugs of ours.");
         describe_counter!("meridian_udp_drops_total", "Queries by UDP that the kernel dropped before they were read.");
         counter!("meridian_socket_errors_total").absolute(faults.socket_errors());
         counter!("meridian_tcp_evictions_total").absolute(faults.evicted());
+        counter!("meridian_tcp_client_evictions_total").absolute(faults.client_evicted());
+        counter!("meridian_tls_handshake_failures_total").absolute(faults.failed_handshakes());
         counter!("meridian_panics_total").absolute(faults.panics());
         counter!("meridian_udp_drops_total").absolute(faults.udp_drops());
+    }
+    if let Some(ends) = shared.certificates.ends() {
+        describe_gauge!("meridian_certificate_ends_seconds", "When the certificate of [tls] ends, in Unix time.");
+        gauge!("meridian_certificate_ends_seconds").set(ends.as_second() as f64);
     }
     let journal = shared.journal().clone();
     gauge!("meridian_ready").set(f64::from(u8::from(journal.ready)));

@@ -23,13 +23,15 @@ use arrayvec::ArrayVec;
 
 use super::limit::{Limiter, Marks};
 use super::plain::{CookiePlace, OPT_LENGTH, Plain, QUESTION_TAIL};
-use super::{Answered, Asker, Transport, Vouched, answer};
+use super::{Answered, Asker, Transport, Vouched, answer, is_proxy};
 use crate::config::Cookies;
 use crate::geo::{Begun, Merged};
 use crate::model::{CLIENT_COOKIE, Cookie, Family, Source, Spread};
 use crate::steer::{self, Client};
 use crate::table::{Cells, HOT_BLOCK, HotLine, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot, Traffic};
-use crate::wire::{ADVERTISED_UDP_SIZE, BATCH, Batch, COOKIE_LENGTH, HEADER_LENGTH, LONGEST, OPTION_COOKIE, SLOT};
+use crate::wire::{
+    ADVERTISED_UDP_SIZE, BATCH, Batch, COOKIE_LENGTH, HEADER_LENGTH, LONGEST, OPTION_COOKIE, PROXY_SIGNATURE, SLOT,
+};
 
 /// Where a location came from; indexes `Snapshot::location_counter`.
 const FROM_ECS: usize = 0;
@@ -155,7 +157,8 @@ impl Batches {
             return;
         }
         for (slot, client) in batch.slots[..count].iter_mut().zip(&batch.clients) {
-            if !access.admits(client.ip()) {
+            let is_proxied = slot.starts_with(&PROXY_SIGNATURE) && is_proxy(snapshot, client.ip());
+            if !is_proxied && !access.admits(client.ip()) {
                 slot[2] |= 0x80; // as a response it is not plain, and the other path counts and drops it
             }
         }
@@ -204,7 +207,10 @@ impl Batches {
                 Some(length) => length as u16, // a slot is shorter than 65,536 octets
                 None => {
                     let answered = self.other(snapshot, cells, client, slot, query, (*length).into());
-                    let Answered { length, vouched } = answered;
+                    let Answered { length, vouched, client: known } = answered;
+                    if known != client.ip() {
+                        marks.proxied.push((*begun - 1, known));
+                    }
                     let mark = 1 << (*begun - 1);
                     marks.limitable |= mark;
                     match vouched {
@@ -234,7 +240,7 @@ impl Batches {
         if query.name_length > 0
             && let Some(length) = query.negative(snapshot, cells, slot)
         {
-            return Answered { length, vouched: Vouched::No };
+            return Answered { length, vouched: Vouched::No, client: client.ip() };
         }
         if let Some(answered) = self.with_cookie(snapshot, cells, client, slot, length) {
             return answered;
@@ -276,7 +282,7 @@ impl Batches {
             Found::Unknown => query.negative(snapshot, cells, slot)?,
         };
         let Cookies::Secret(secret) = &snapshot.parts.config.server.cookies else {
-            return Some(Answered { length, vouched: Vouched::No });
+            return Some(Answered { length, vouched: Vouched::No, client: client.ip() });
         };
         let (is_valid, ours) = secret.reply(cookie, client.ip(), self.seconds());
         let rdlength = length - usize::from(query.subnet_length) - 1; // its lower octet; OPT is the last record
@@ -286,7 +292,7 @@ impl Batches {
         both[..CLIENT_COOKIE].copy_from_slice(&cookie.client);
         both[CLIENT_COOKIE..].copy_from_slice(&ours);
         let vouched = if is_valid { Vouched::Yes } else { Vouched::Asks };
-        Some(Answered { length: length + COOKIE_LENGTH, vouched })
+        Some(Answered { length: length + COOKIE_LENGTH, vouched, client: client.ip() })
     }
 }
 

@@ -15,6 +15,8 @@
 
 use std::net::IpAddr;
 
+use arrayvec::ArrayVec;
+
 use crate::config::RateLimit;
 use crate::model::Source;
 use crate::table::{Cells, LIMITED_ACTIONS, LIMITED_KINDS, Snapshot, Talkers};
@@ -98,6 +100,8 @@ pub(super) struct Marks {
     pub(super) asks: u64,
     /// [`Vouched::Yes`](super::Vouched)
     pub(super) vouched: u64,
+    /// Those that came by a proxy, and whose they are.
+    pub(super) proxied: ArrayVec<(usize, IpAddr), BATCH>,
 }
 
 /// A worker's table.
@@ -137,7 +141,9 @@ impl Limiter {
     ) {
         let limit = &snapshot.parts.config.rate_limit;
         for (index, &asked) in asked.iter().enumerate().take(batch.count) {
-            let (length, client) = (&mut batch.lengths[index], batch.clients[index].ip());
+            let length = &mut batch.lengths[index];
+            let proxied = marks.proxied.iter().find(|(other, _)| *other == index);
+            let client = proxied.map_or(batch.clients[index].ip(), |(_, client)| *client);
             let reply = &mut batch.slots[index][..usize::from(*length)];
             let is_vouched = marks.vouched >> index & 1 != 0;
             let Some(kind) = Kind::of(asked.into(), reply).filter(|_| !is_vouched) else { continue };

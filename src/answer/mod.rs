@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use crate::config::Cookies;
 use crate::model::{CounterId, ZoneId};
 use crate::table::{Cells, Snapshot, rcode_slot};
-use crate::wire::{self, ADVERTISED_UDP_SIZE, Query, Rcode, Rejection, Writer};
+use crate::wire::{self, ADVERTISED_UDP_SIZE, PROXY_SIGNATURE, ProxyHeader, Query, Rcode, Rejection, Writer};
 use resolve::Resolution;
 
 pub use batch::Batches;
@@ -33,8 +33,27 @@ pub use hot::with_hot;
 pub enum Transport {
     /// Bounded by the client's EDNS and by 1232 octets.
     Datagram,
-    /// Bounded by the length field, 65,535 octets (TCP, TLS, …).
+    /// A connection: bounded by the length field, 65,535 octets.
     Stream,
+    /// The same under TLS.
+    Tls,
+    /// Encrypted, a stream for each query: HTTPS, QUIC.
+    Exchange,
+}
+
+impl Transport {
+    /// Does the client keep a connection of ours alive by asking on (RFC 7828)? HTTP and QUIC have words of their own
+    /// for that (RFC 9250 §5.5.2).
+    #[must_use]
+    pub fn has_keepalive(self) -> bool {
+        matches!(self, Self::Stream | Self::Tls)
+    }
+
+    /// Is there nobody on the way who reads along? To those who see lengths, padding tells less (RFC 8467).
+    #[must_use]
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Exchange)
+    }
 }
 
 /// Who asks.
@@ -53,7 +72,8 @@ pub struct Asker {
 /// Octets that every reply buffer has at least.
 pub const MIN_BUFFER: usize = 512;
 
-/// Answers `packet` into `out` and returns the reply's length; 0 is silence.
+/// Answers `packet` into `out` and returns the reply's length; 0 is silence. A datagram of a proxy is answered to its
+/// client, who is then the one who asks.
 ///
 /// # Panics
 /// When `out` is shorter than [`MIN_BUFFER`].
@@ -77,33 +97,64 @@ struct Answered {
     /// 0: silence.
     length: usize,
     vouched: Vouched,
+    /// Whose address this is about: the transport's, or the one behind a proxy.
+    client: IpAddr,
 }
-
-const SILENCE: Answered = Answered { length: 0, vouched: Vouched::No };
 
 fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: &mut [u8]) -> Answered {
-    if !snapshot.parts.config.access.admits(asker.address) {
+    let is_proxied = asker.transport == Transport::Datagram && packet.starts_with(&PROXY_SIGNATURE);
+    let (asker, packet) = if is_proxied { behind_proxy(snapshot, asker, packet) } else { (asker, packet) };
+    let client = asker.address;
+    if !snapshot.parts.config.access.admits(client) {
         cells.count(snapshot.denied_counter);
-        return SILENCE;
+        return Answered { length: 0, vouched: Vouched::No, client };
     }
     match wire::parse(packet) {
-        Err(Rejection::Silence) => SILENCE,
+        Err(Rejection::Silence) => Answered { length: 0, vouched: Vouched::No, client },
         Err(Rejection::Reply(rejected)) => {
             count(snapshot, cells, None, rejected.rcode);
-            Answered { length: rejected.write(out), vouched: Vouched::No }
+            let length = rejected.write(asker.transport.is_encrypted(), out);
+            Answered { length, vouched: Vouched::No, client }
         }
-        Ok(query) => answer_query(snapshot, cells, asker, &query, out),
+        Ok(query) => {
+            let (length, vouched) = answer_query(snapshot, cells, asker, &query, out);
+            Answered { length, vouched, client }
+        }
     }
 }
 
-fn answer_query(snapshot: &Snapshot, cells: &Cells, asker: Asker, query: &Query<'_>, out: &mut [u8]) -> Answered {
+/// Who asks behind a PROXY header, and what; the header's octets where it is not good, or comes from no proxy of ours.
+/// The reply goes to the proxy, without a header.
+fn behind_proxy<'p>(snapshot: &Snapshot, asker: Asker, packet: &'p [u8]) -> (Asker, &'p [u8]) {
+    match ProxyHeader::read(packet) {
+        Some(ProxyHeader::Whole { client, length }) if is_proxy(snapshot, asker.address) => {
+            let address = client.map_or(asker.address, |client| client.ip());
+            (Asker { address, ..asker }, &packet[length..])
+        }
+        _ => (asker, packet),
+    }
+}
+
+/// Is this address one of a proxy that says whose queries it brings?
+#[must_use]
+pub fn is_proxy(snapshot: &Snapshot, address: IpAddr) -> bool {
+    snapshot.parts.config.server.proxy_from.iter().any(|net| net.contains(&address))
+}
+
+fn answer_query(
+    snapshot: &Snapshot,
+    cells: &Cells,
+    asker: Asker,
+    query: &Query<'_>,
+    out: &mut [u8],
+) -> (usize, Vouched) {
     let limit = match asker.transport {
         Transport::Datagram => query.udp_limit(ADVERTISED_UDP_SIZE),
-        Transport::Stream => usize::from(u16::MAX),
+        Transport::Stream | Transport::Tls | Transport::Exchange => usize::from(u16::MAX),
     };
     let mut resolution = Resolution::new(snapshot, cells, asker, query, Writer::reply(query, out, limit));
     resolution.resolve();
-    let Some((zone, writer, mut ending)) = resolution.finish() else { return SILENCE };
+    let Some((zone, writer, mut ending)) = resolution.finish() else { return (0, Vouched::No) };
     let server = &snapshot.parts.config.server;
     ending.nsid = server.identity.text();
     let mut vouched = Vouched::No;
@@ -112,11 +163,12 @@ fn answer_query(snapshot: &Snapshot, cells: &Cells, asker: Asker, query: &Query<
         ending.cookie = Some(ours);
         vouched = if is_valid { Vouched::Yes } else { Vouched::Asks };
     }
-    if asker.transport == Transport::Stream {
+    if asker.transport.has_keepalive() {
         ending.keepalive = Some((server.tcp_idle.as_millis() / 100) as u16); // an hour at most
     }
+    ending.encrypted = asker.transport.is_encrypted();
     count(snapshot, cells, zone, ending.rcode);
-    Answered { length: writer.finish(ending), vouched }
+    (writer.finish(ending), vouched)
 }
 
 fn count(snapshot: &Snapshot, cells: &Cells, zone: Option<ZoneId>, rcode: Rcode) {

@@ -5,13 +5,18 @@ use std::process::ExitCode;
 
 use super::arguments;
 use super::report;
-use crate::control::{DiskFiles, trial};
+use crate::control::{DiskFiles, check_pair, trial};
 
 /// Tells every problem; exit code 1 where one is an error.
 #[must_use]
 pub fn run(arguments: &arguments::Check) -> ExitCode {
-    match trial(&mut DiskFiles::default(), &arguments.config.path) {
-        Ok((loaded, _)) => {
+    let mut files = DiskFiles::default();
+    let checked = trial(&mut files, &arguments.config.path).and_then(|(mut loaded, _)| {
+        loaded.warnings.extend(check_pair(&mut files, &loaded.parts.config)?);
+        Ok(loaded)
+    });
+    match checked {
+        Ok(loaded) => {
             report::show(&loaded.warnings);
             let config = &loaded.parts.config;
             let (zones, services, plans) = (config.zones.len(), config.services.len(), config.plans.len());

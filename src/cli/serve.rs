@@ -3,14 +3,14 @@
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::arguments;
 use super::report::{self, StartError};
@@ -19,7 +19,7 @@ use crate::answer::{self, Asker, Batches};
 use crate::config::{Config, Server};
 use crate::control::{Control, Options, Shared};
 use crate::probe::Report;
-use crate::serve::{Bound, Respond, Serving, TcpSettings, Transport, UdpSettings};
+use crate::serve::{Bound, Certificates, Respond, Serving, TcpSettings, Transport, UdpSettings};
 use crate::steer::{self, Client};
 use crate::table::Cells;
 use crate::wire::Batch;
@@ -57,13 +57,20 @@ impl Running {
         }
         let control = Control::open(options).map_err(StartError::Problems)?;
         let (config, shared) = (control.config(), control.shared());
-        let bound = bind(&config.server)?;
+        let bound = bind(&config, &shared.certificates)?;
         let admin = admin::Admin::bind(&config.admin, shared.clone()).await?;
-        let settings = TcpSettings { connections: config.server.tcp_connections, idle: config.server.tcp_idle };
+        let settings = TcpSettings {
+            connections: config.server.tcp_connections,
+            client_connections: config.server.tcp_client_connections,
+            idle: config.server.tcp_idle,
+        };
         let serving = bound.serve(settings, |index| Worker::new(&shared, index))?;
         shared.set_faults(serving.faults().clone());
         for address in serving.addresses() {
             info!(%address, "answering by UDP and TCP");
+        }
+        for (transport, address) in serving.encrypted_addresses() {
+            info!(%address, ?transport, "answering encrypted");
         }
         if let Some(admin) = &admin {
             info!(address = %admin.address(), "admin by HTTP");
@@ -75,6 +82,12 @@ impl Running {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         self.serving.addresses()
+    }
+
+    /// The addresses of encrypted transports bound.
+    #[must_use]
+    pub fn encrypted_addresses(&self) -> &[(Transport, SocketAddr)] {
+        self.serving.encrypted_addresses()
     }
 
     /// The admin address bound.
@@ -114,13 +127,19 @@ impl Running {
     }
 }
 
-fn bind(server: &Server) -> io::Result<Bound> {
+fn bind(config: &Config, certificates: &Arc<Certificates>) -> io::Result<Bound> {
+    let Config { server, tls, .. } = config;
     let (receive_buffer, steer_by_cpu) = (server.receive_buffer, server.steer_by_cpu);
     let settings = UdpSettings { workers: workers(server), receive_buffer, steer_by_cpu };
-    let bound = Bound::bind(&server.listen, settings).map_err(io::Error::other)?;
+    let mut bound = Bound::bind(&server.listen, settings).map_err(io::Error::other)?;
+    if !tls.listen.is_empty() {
+        let settings = certificates.server_config(&["dot"]).map_err(io::Error::other)?;
+        bound = bound.with_tls(&tls.listen, Arc::new(settings)).map_err(io::Error::other)?;
+    }
     for address in bound.absent() {
         warn!(%address, "no interface of this machine has this address: nobody is answered there until one does");
     }
+    debug!(fast_open = bound.fast_open(), "TCP fast open needs bit 2 of net.ipv4.tcp_fastopen");
     let granted = bound.receive_buffer()?;
     if granted < receive_buffer {
         warn!(granted, wanted = receive_buffer, "receive buffers are smaller than wanted: raise net.core.rmem_max");
@@ -158,9 +177,15 @@ impl Respond for Worker {
         let transport = match transport {
             Transport::Udp => answer::Transport::Datagram,
             Transport::Tcp => answer::Transport::Stream,
+            Transport::Tls => answer::Transport::Tls,
+            Transport::Https | Transport::Quic => answer::Transport::Exchange,
         };
         let asker = Asker { address: client.ip(), transport, random: self.random, now: (now() / 1_000_000) as u32 };
         answer::respond(&self.shared.published.load(), &self.cells, asker, query, out)
+    }
+
+    fn is_proxy(&mut self, source: IpAddr) -> bool {
+        answer::is_proxy(&self.shared.published.load(), source)
     }
 
     fn respond_batch(&mut self, batch: &mut Batch) {

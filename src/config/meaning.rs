@@ -18,6 +18,8 @@ pub struct Config {
     pub access: Access,
     /// `[rate_limit]`
     pub rate_limit: RateLimit,
+    /// `[tls]`
+    pub tls: Transports,
     /// `[admin]`
     pub admin: Admin,
     /// `[geoip] databases`, resolved against the configuration's folder; of several the
@@ -66,8 +68,12 @@ pub struct Server {
     pub steer_by_cpu: bool,
     /// TCP connections at once, over all listeners.
     pub tcp_connections: usize,
+    /// TCP connections at once of one client: an IPv4 address or an IPv6 /56.
+    pub tcp_client_connections: usize,
     /// A TCP connection without a query for this long is closed (RFC 7766 §6.2.3).
     pub tcp_idle: Duration,
+    /// Sources whose connections and datagrams begin with a PROXY header that says whose they are.
+    pub proxy_from: Vec<IpNet>,
     /// Told by `id.server` and NSID.
     pub identity: Identity,
     /// Told by `version.bind`; none: it is not told.
@@ -110,8 +116,50 @@ impl Server {
     /// Does an edit to `after` wait for a restart?
     #[must_use]
     pub fn needs_restart(&self, after: &Self) -> bool {
-        let Self { identity, version, cookies, .. } = self.clone();
-        *self != Self { identity, version, cookies, ..after.clone() }
+        let Self { proxy_from, identity, version, cookies, .. } = self.clone();
+        *self != Self { proxy_from, identity, version, cookies, ..after.clone() }
+    }
+}
+
+/// `[tls]`: listeners whose queries are encrypted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transports {
+    /// What all of them show; there where any of them is.
+    pub certificate: Option<CertificateFiles>,
+    /// TCP addresses of DNS over TLS (RFC 7858).
+    pub listen: Vec<SocketAddr>,
+    /// TCP addresses of DNS over HTTPS, by HTTP/1.1 and HTTP/2 (RFC 8484).
+    pub https: Vec<SocketAddr>,
+    /// The path at which HTTPS is asked; begins with `/`.
+    pub https_path: Box<str>,
+    /// UDP addresses of DNS over QUIC (RFC 9250).
+    pub quic: Vec<SocketAddr>,
+    /// UDP addresses of DNS over HTTPS, by HTTP/3.
+    pub https3: Vec<SocketAddr>,
+}
+
+/// A certificate and its key, resolved against the configuration's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM, the server's own certificate first, then those that lead to an authority.
+    pub chain: PathBuf,
+    /// PEM, the private key.
+    pub key: PathBuf,
+}
+
+impl Default for Transports {
+    /// None.
+    fn default() -> Self {
+        let (listen, https, quic, https3) = Default::default();
+        Self { certificate: None, listen, https, https_path: "/dns-query".into(), quic, https3 }
+    }
+}
+
+impl Transports {
+    /// Does an edit to `after` wait for a restart? Certificates do not.
+    #[must_use]
+    pub fn needs_restart(&self, after: &Self) -> bool {
+        *self != Self { certificate: self.certificate.clone(), ..after.clone() }
     }
 }
 

@@ -25,6 +25,7 @@ mod settings;
 mod sites;
 mod syntax;
 mod table;
+mod transports;
 mod words;
 mod zones;
 
@@ -35,8 +36,8 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 pub use meaning::{
-    Access, Admin, Config, Cookies, Http, HttpMethod, Identity, Probe, ProbeKind, RateLimit, Resolver, Server, Tls,
-    Zone, is_private,
+    Access, Admin, CertificateFiles, Config, Cookies, Http, HttpMethod, Identity, Probe, ProbeKind, RateLimit,
+    Resolver, Server, Tls, Transports, Zone, is_private,
 };
 pub use words::{closest, glob};
 
@@ -283,6 +284,7 @@ impl Resolved {
             server: typed.settings.server,
             access: typed.settings.access,
             rate_limit: typed.settings.rate_limit,
+            tls: typed.settings.tls,
             admin: typed.settings.admin,
             databases: self.databases.into_iter().map(|(file, _)| file).collect(),
             geo_memory: typed.settings.geo_memory,

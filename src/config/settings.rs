@@ -9,10 +9,16 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::limits::{read_access, read_rate_limit};
-use super::meaning::{Access, Admin, Cookies, Identity, RateLimit, Resolver, Server};
+use super::meaning::{Access, Admin, Cookies, Identity, RateLimit, Resolver, Server, Transports};
 use super::report::{At, Report, Span, quoted};
 use super::scalar::{NotPrefix, prefix, show_duration, socket};
 use super::table::{Table, Value};
+use super::transports::{self, By, Listeners};
+
+/// As messages name the keys that hold addresses to listen on.
+const SERVER_LISTEN: &str = "[server] `listen`";
+const ADMIN_LISTEN: &str = "[admin] `listen`";
+const BOTH: &[By] = &[By::Udp, By::Tcp];
 
 const SERVER_LATER: &[&str] = &["metrics_services"];
 const RELOAD_LATER: &[&str] = &["confirm_over"];
@@ -44,6 +50,7 @@ pub(super) struct Settings {
     pub(super) server: Server,
     pub(super) access: Access,
     pub(super) rate_limit: RateLimit,
+    pub(super) tls: Transports,
     pub(super) admin: Admin,
     /// None: not typed.
     pub(super) databases: Option<Vec<At<PathBuf>>>,
@@ -64,13 +71,16 @@ impl Settings {
                 receive_buffer: 4 * MB as usize,
                 steer_by_cpu: false,
                 tcp_connections: 1000,
+                tcp_client_connections: 100,
                 tcp_idle: 10 * SECOND,
+                proxy_from: Vec::new(),
                 identity: Identity::Off,
                 version: None,
                 cookies: Cookies::Random,
             },
             access: Access::default(),
             rate_limit: RateLimit::default(),
+            tls: Transports::default(),
             admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new() },
             databases: None,
             geo_memory: 128 * MB,
@@ -83,10 +93,15 @@ impl Settings {
     /// Reads them; relative paths start at `folder`.
     pub(super) fn read(root: &mut Table<'_>, folder: &Path) -> Self {
         let mut settings = Self::new(folder);
-        root.section("server", SERVER_LATER, |table| read_server(table, &mut settings.server, folder));
         root.section("access", &[], |table| read_access(table, &mut settings.access));
         root.section("rate_limit", &[], |table| read_rate_limit(table, &mut settings.rate_limit));
-        root.section("admin", &[], |table| read_admin(table, &mut settings.admin));
+        let mut listeners = Listeners::default();
+        root.section("server", SERVER_LATER, |table| read_server(table, &mut settings.server, &mut listeners, folder));
+        root.section("tls", &[], |table| settings.tls = transports::read(table, &mut listeners, folder));
+        root.section("admin", &[], |table| read_admin(table, &mut settings.admin, &mut listeners));
+        listeners.complete(SERVER_LISTEN, BOTH, &settings.server.listen);
+        listeners.complete(ADMIN_LISTEN, &[By::Tcp], settings.admin.listen.as_slice());
+        listeners.check(root.report);
         root.section("geoip", &[], |table| {
             let databases = table.optional("databases", |value| value.list(|item| path(item, folder)));
             settings.databases = databases.map(|at| at.value);
@@ -104,15 +119,10 @@ impl Settings {
     }
 }
 
-fn read_server(table: &mut Table<'_>, server: &mut Server, folder: &Path) {
+fn read_server(table: &mut Table<'_>, server: &mut Server, listeners: &mut Listeners, folder: &Path) {
     let listen = table.optional("listen", |value| value.filled_list(|item| address(item, None, true)));
     if let Some(listen) = listen {
-        for (index, at) in listen.value.iter().enumerate() {
-            let twice = at.value.port() != 0 && listen.value[..index].iter().any(|other| other.value == at.value);
-            if twice {
-                table.report.error("duplicate-address", &at.span, format!("`listen` names {} twice", at.value));
-            }
-        }
+        listeners.add(SERVER_LISTEN, BOTH, &listen.value);
         server.listen = listen.value.into_iter().map(|at| at.value).collect();
     }
     server.state = table.optional("state", |value| path(value, folder)).map_or(server.state.clone(), |at| at.value);
@@ -122,7 +132,9 @@ fn read_server(table: &mut Table<'_>, server: &mut Server, folder: &Path) {
     server.steer_by_cpu = table.or("steer_by_cpu", server.steer_by_cpu, Value::flag);
     let connections = |value: &Value<'_>| value.integer(1..=1_000_000).map(|number| number as usize);
     server.tcp_connections = table.or("tcp_connections", server.tcp_connections, connections);
+    server.tcp_client_connections = table.or("tcp_client_connections", server.tcp_client_connections, connections);
     server.tcp_idle = table.or("tcp_idle", server.tcp_idle, |value| value.duration(100 * MS..=HOUR));
+    server.proxy_from = prefixes(table, "proxy_from");
     server.identity = table.or("identity", Identity::Off, |value| {
         value.word().map(|word| match word {
             "off" => Identity::Off,
@@ -142,13 +154,22 @@ fn workers(value: &Value<'_>) -> Option<Option<usize>> {
     Some(Some(value.integer(1..=1024)? as usize))
 }
 
-fn read_admin(table: &mut Table<'_>, admin: &mut Admin) {
-    admin.listen = table.or("listen", admin.listen, |value| match value.text()? {
+fn read_admin(table: &mut Table<'_>, admin: &mut Admin, listeners: &mut Listeners) {
+    let listen = table.optional("listen", |value| match value.text()? {
         "off" => Some(None),
         _ => address(value, None, true).map(Some),
     });
-    let allow = table.optional("allow", |value| value.list(cidr));
-    admin.allow = allow.map_or(Vec::new(), |at| at.value.into_iter().map(|at| at.value).collect());
+    if let Some(At { value, span }) = listen {
+        listeners.add(ADMIN_LISTEN, &[By::Tcp], value.map(|value| At { value, span }).as_slice());
+        admin.listen = value;
+    }
+    admin.allow = prefixes(table, "allow");
+}
+
+/// A list of prefixes, empty by default.
+fn prefixes(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
+    let typed = table.optional(key, |value| value.list(cidr));
+    typed.map_or(Vec::new(), |at| at.value.into_iter().map(|at| at.value).collect())
 }
 
 fn read_resolver(table: &mut Table<'_>, resolver: &mut Resolver) {

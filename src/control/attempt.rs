@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use jiff::Timestamp;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::files::{DiskFiles, Sight};
 use super::last_good::LastGood;
 use super::load::{Loaded, load};
 use super::shared::Shared;
 use crate::answer::with_hot;
-use crate::config;
+use crate::config::{self, Config};
 use crate::model::{Endpoint, EndpointId, Files, Problem, State};
+use crate::serve::Pair;
 use crate::table::{Before, Counters, Snapshot, Standing};
 
 /// A set of files that was read and compiled.
@@ -29,6 +30,31 @@ pub(super) struct Compiled {
     pub(super) loaded: Loaded,
     pub(super) snapshot: Snapshot,
     pub(super) counters: Counters,
+    /// What encrypted listeners show; none: the configuration names none.
+    pub(super) pair: Option<Pair>,
+}
+
+impl Compiled {
+    /// With the certificate and key that it names. They are always those on disk, since no kept set holds a key.
+    pub(super) fn with_pair(mut self, files: &mut DiskFiles) -> Result<Self, Vec<Problem>> {
+        self.pair = read_pair(files, &self.loaded.parts.config)?;
+        self.loaded.warnings.extend(self.pair.as_ref().and_then(|pair| pair.warning(Timestamp::now())));
+        Ok(self)
+    }
+}
+
+fn read_pair(files: &mut DiskFiles, config: &Config) -> Result<Option<Pair>, Vec<Problem>> {
+    let named = config.tls.certificate.as_ref();
+    named.map(|named| Pair::read(named, |path| files.secret(path))).transpose()
+}
+
+/// Reads the certificate and key that the configuration names, as `check` does. What the operator should know of
+/// them all the same.
+///
+/// # Errors
+/// Every problem found.
+pub fn check_pair(files: &mut DiskFiles, config: &Config) -> Result<Option<Problem>, Vec<Problem>> {
+    Ok(read_pair(files, config)?.and_then(|pair| pair.warning(Timestamp::now())))
 }
 
 impl Attempt {
@@ -46,6 +72,7 @@ impl Attempt {
         };
         let serving = Before { snapshot: &served, count: &|counter| shared.count(counter) };
         let result = compile(&mut files, path, Some((before, serving)), &counters, &standing);
+        let result = result.and_then(|compiled| compiled.with_pair(&mut files));
         Self { still_same: files.still_same(), files, result }
     }
 }
@@ -84,7 +111,7 @@ pub(super) fn compile(
     let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
     let before = before.map(|(_, serving)| serving);
     let snapshot = with_hot(Snapshot::compile(loaded.parts.clone(), standings, &mut counters, before)?);
-    Ok(Compiled { loaded, snapshot, counters })
+    Ok(Compiled { loaded, snapshot, counters, pair: None })
 }
 
 /// The newest kept set of this configuration that passes.
@@ -92,11 +119,16 @@ pub(super) fn from_last_good(path: &Path, files: &mut DiskFiles) -> Option<(Comp
     let state = config::state_folder(files, path);
     let kept = LastGood::below(&state);
     let unknown = |endpoint: &Endpoint| Standing::all(endpoint, State::Unknown);
-    kept.newest_first(path).find_map(|mut set| {
+    let (mut compiled, at) = kept.newest_first(path).find_map(|mut set| {
         let config = set.config.clone();
         compile(&mut set.files, &config, None, &Counters::default(), &unknown)
             .inspect_err(|problems| problems.iter().for_each(|problem| warn!(kept = %set.at, %problem, "kept set")))
             .ok()
             .map(|compiled| (compiled, set.at))
-    })
+    })?;
+    match read_pair(files, &compiled.loaded.parts.config) {
+        Ok(pair) => compiled.pair = pair,
+        Err(problems) => problems.iter().for_each(|problem| error!(%problem, "no encrypted query can be answered")),
+    }
+    Some((compiled, at))
 }

@@ -161,8 +161,11 @@ impl Control {
     }
 
     fn accept(&mut self, compiled: Compiled, decision_hash: Digest) {
-        let Compiled { loaded, snapshot, counters } = compiled;
+        let Compiled { loaded, snapshot, counters, pair } = compiled;
         warn_of_restart(&self.started, &loaded.parts.config);
+        if let Some(pair) = pair {
+            self.shared.certificates.replace(pair);
+        }
         let counters = std::mem::replace(&mut *self.shared.counters(), Arc::new(counters));
         self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
         let loaded = std::mem::replace(&mut self.loaded, Arc::new(loaded));
@@ -209,7 +212,11 @@ fn panicked(config: &Path, why: &str) -> Problem {
 
 /// Sockets and folders are taken at start; an edit to them is good but waits.
 fn warn_of_restart(before: &Config, after: &Config) {
-    if before.server.needs_restart(&after.server) || before.admin != after.admin {
-        warn!("changes of [server], but identity, version and cookies, and of [admin] take effect at the next restart");
+    let server = before.server.needs_restart(&after.server);
+    if server || before.tls.needs_restart(&after.tls) || before.admin != after.admin {
+        warn!(
+            "changes of [server], but proxy_from, identity, version and cookies, of [tls], but its certificate, and of [admin] take \
+             effect at the next restart"
+        );
     }
 }

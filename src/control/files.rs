@@ -275,6 +275,18 @@ impl DiskFiles {
         self.files.values().all(|seen| looks(seen) && same(seen)) && folders()
     }
 
+    /// The content of a file with a secret in it: seen as part of the set, but held by nobody here.
+    ///
+    /// # Errors
+    /// As reading a file has them.
+    pub fn secret(&mut self, path: &Path) -> io::Result<Arc<[u8]>> {
+        let seen = self.seen(path);
+        seen.check()?;
+        let (content, digest) = read_known(path, seen)?;
+        seen.digest = Some(digest);
+        Ok(content)
+    }
+
     /// What is known of a file.
     fn seen(&mut self, path: &Path) -> &mut Seen {
         if !self.files.contains_key(path.as_os_str()) {
@@ -313,18 +325,13 @@ impl DiskFiles {
 impl Files for DiskFiles {
     fn read(&mut self, path: &Path) -> io::Result<Arc<[u8]>> {
         let seen = self.seen(path);
-        let known = seen.digest;
         match &seen.content {
             Content::Large(content) => return Ok(content.clone()),
             Content::Small { .. } => return Ok(self.content(path).unwrap_or_default().into()),
             Content::Unread => {}
         }
         seen.check()?;
-        let content = read(path, seen.stamp.map_or(0, |stamp| stamp.length))?;
-        let digest = Digest::of(&content);
-        if known.is_some_and(|known| known != digest) {
-            return Err(io::Error::other("it changed while the set was read"));
-        }
+        let (content, digest) = read_known(path, seen)?;
         let held = self.hold(&content);
         let seen = self.seen(path);
         (seen.digest, seen.content) = (Some(digest), held);
@@ -355,6 +362,16 @@ impl Files for DiskFiles {
     fn shared(&mut self, path: &Path) -> Arc<Path> {
         self.seen(path).path.clone()
     }
+}
+
+/// Reads a file of which this is known, with its digest.
+fn read_known(path: &Path, seen: &Seen) -> io::Result<(Arc<[u8]>, Digest)> {
+    let content = read(path, seen.stamp.map_or(0, |stamp| stamp.length))?;
+    let digest = Digest::of(&content);
+    if seen.digest.is_some_and(|known| known != digest) {
+        return Err(io::Error::other("it changed while the set was read"));
+    }
+    Ok((content, digest))
 }
 
 /// Reads a file that had this length a moment ago. Where it has another one now, it looks another too.

@@ -26,7 +26,7 @@ mod tests;
 mod verdicts;
 mod watch;
 
-pub use attempt::{reload, trial};
+pub use attempt::{check_pair, reload, trial};
 pub use explain::{Answered, Choice, Contender, DatabaseSays, Explanation, Placed, explain};
 pub use files::{Digests, DiskFiles, Sight};
 pub use freeing::Freeing;

@@ -81,6 +81,7 @@ impl Control {
         let mut files = DiskFiles::default();
         let unknown = |endpoint: &Endpoint| Standing::all(endpoint, State::Unknown);
         let first = compile(&mut files, &options.config, None, &Counters::default(), &unknown);
+        let first = first.and_then(|compiled| compiled.with_pair(&mut files));
         let settling = Settling::new(files.sight());
         let (compiled, reload) = match first {
             Ok(compiled) => (compiled, Reload::ok()),
@@ -94,12 +95,15 @@ impl Control {
                 None => return Err(problems),
             },
         };
-        let Compiled { loaded, snapshot, counters } = compiled;
+        let Compiled { loaded, snapshot, counters, pair } = compiled;
         let config = loaded.parts.config.clone();
         let (reporter, reports) = mpsc::channel(CHANNEL);
         let (resolve, resolved) = mpsc::channel(CHANNEL);
         let journal = Journal::new(&loaded, loaded.decision_hash(), reload);
         let shared = Shared::new(Published::new(snapshot), Board::new(), journal, counters);
+        if let Some(pair) = pair {
+            shared.certificates.replace(pair);
+        }
         let mut control = Self {
             shared: Arc::new(shared),
             prober: Prober::new(config.first_round, reporter.clone()),

@@ -10,7 +10,7 @@ use super::files::Digests;
 use super::load::Loaded;
 use crate::health::Board;
 use crate::model::{Digest, Problem, Source};
-use crate::serve::Faults;
+use crate::serve::{Certificates, Faults};
 use crate::table::{Cells, Counters, Published, Traffic};
 
 /// Shared with workers (the snapshot and their own cells) and with `admin` (all of it).
@@ -18,6 +18,8 @@ use crate::table::{Cells, Counters, Published, Traffic};
 pub struct Shared {
     /// What is served.
     pub published: Published,
+    /// What encrypted listeners show.
+    pub certificates: Arc<Certificates>,
     /// When the process started.
     pub started: Timestamp,
     board: Mutex<Board>,
@@ -115,6 +117,7 @@ impl Shared {
     pub(super) fn new(published: Published, board: Board, journal: Journal, counters: Counters) -> Self {
         Self {
             published,
+            certificates: Arc::default(),
             started: Timestamp::now(),
             board: Mutex::new(board),
             journal: Mutex::new(journal),

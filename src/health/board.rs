@@ -231,7 +231,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Access, Admin, Cookies, Identity, ProbeKind, RateLimit, Resolver, Server};
+    use crate::config::{Access, Admin, Cookies, Identity, ProbeKind, RateLimit, Resolver, Server, Transports};
     use crate::health::Cause;
     use crate::model::{Cost, Site, Target, find_region};
 
@@ -287,13 +287,16 @@ mod tests {
                 receive_buffer: 0,
                 steer_by_cpu: false,
                 tcp_connections: 1,
+                tcp_client_connections: 1,
                 tcp_idle: Duration::ZERO,
+                proxy_from: Vec::new(),
                 identity: Identity::Off,
                 version: None,
                 cookies: Cookies::Off,
             },
             access: Access::default(),
             rate_limit: RateLimit::default(),
+            tls: Transports::default(),
             admin: Admin { listen: None, allow: Vec::new() },
             databases: Vec::new(),
             geo_memory: 0,

@@ -1,15 +1,27 @@
 //! Binding the sockets, with errors that say what to do.
 
 use std::fmt;
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
 
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::tcp::Layer;
 use super::{Transport, socket};
 
 /// Connections that the kernel completes ahead of `accept`.
 const BACKLOG: i32 = 1024;
+/// Connections that have brought a query with their SYN and are not whole yet (RFC 7413). More do it the usual way.
+const FAST_OPEN_QUEUE: i32 = 256;
+/// Octets that the kernel holds at most for a TCP connection, each way; it takes double for its own needs. Left to
+/// itself, it lets a client that does not read have megabytes.
+const STREAM_SEND_BUFFER: usize = 128 << 10;
+const STREAM_RECEIVE_BUFFER: usize = 64 << 10;
+/// Where the kernel says whether a server may be asked with the SYN: bit 1.
+const FAST_OPEN: &str = "/proc/sys/net/ipv4/tcp_fastopen";
 /// Ephemeral ports tried until one is free for TCP and UDP alike.
 const PORT_TRIES: usize = 32;
 /// Octets for replies on their way out: several batches, so that a worker seldom waits for the network
@@ -35,8 +47,12 @@ pub struct Bound {
     pub(super) tcp: Vec<TcpListener>,
     /// `workers` for each address.
     pub(super) udp: Vec<UdpSocket>,
+    /// What is reached by TCP alone.
+    pub(super) encrypted: Vec<(Layer, TcpListener)>,
     pub(super) settings: UdpSettings,
     absent: Vec<SocketAddr>,
+    /// Did the kernel take it for all listeners?
+    fast_open: bool,
 }
 
 /// An address that cannot be listened on.
@@ -44,7 +60,7 @@ pub struct Bound {
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// By TCP or by UDP.
+    /// By what it was to be reached.
     pub transport: Transport,
     /// The system's reason.
     pub source: io::Error,
@@ -59,26 +75,66 @@ impl Bound {
     /// [`BindError`]: the first address that cannot be had.
     pub fn bind(listen: &[SocketAddr], settings: UdpSettings) -> Result<Self, BindError> {
         let settings = UdpSettings { workers: settings.workers.max(1), ..settings };
-        let mut bound = Self { tcp: Vec::new(), udp: Vec::new(), settings, absent: Vec::new() };
+        let mut bound = Self {
+            tcp: Vec::new(),
+            udp: Vec::new(),
+            encrypted: Vec::new(),
+            settings,
+            absent: Vec::new(),
+            fast_open: true,
+        };
         for &address in listen {
-            let (tcp, udp) = match bind_both(address, &settings, false) {
-                Err(error) if error.source.kind() == ErrorKind::AddrNotAvailable => {
-                    let sockets = bind_both(address, &settings, true)?;
-                    bound.absent.push(address);
-                    sockets
-                }
-                sockets => sockets?,
-            };
+            let (tcp, udp) = bound.even_if_absent(address, |absent| bind_both(address, &settings, absent))?;
+            bound.fast_open &= socket::fast_open(&tcp, FAST_OPEN_QUEUE).is_ok();
             bound.tcp.push(tcp);
             bound.udp.extend(udp);
         }
         Ok(bound)
     }
 
+    /// Binds TCP to each address for DNS over TLS (RFC 7858), with these settings of it.
+    ///
+    /// # Errors
+    /// [`BindError`]: the first address that cannot be had.
+    pub fn with_tls(mut self, listen: &[SocketAddr], tls: Arc<ServerConfig>) -> Result<Self, BindError> {
+        let layer = Layer::Tls(tls.into());
+        for &address in listen {
+            let error = |source| BindError { address, transport: layer.transport(), source };
+            let listener = self.even_if_absent(address, |absent| bind_tcp(address, absent).map_err(error))?;
+            self.fast_open &= socket::fast_open(&listener, FAST_OPEN_QUEUE).is_ok();
+            self.encrypted.push((layer.clone(), listener));
+        }
+        Ok(self)
+    }
+
+    /// Binds an address, and where no interface has it, binds it as one that is to come.
+    fn even_if_absent<T>(
+        &mut self,
+        address: SocketAddr,
+        bind: impl Fn(bool) -> Result<T, BindError>,
+    ) -> Result<T, BindError> {
+        match bind(false) {
+            Err(error) if error.source.kind() == ErrorKind::AddrNotAvailable => {
+                let sockets = bind(true)?;
+                self.absent.push(address);
+                Ok(sockets)
+            }
+            sockets => sockets,
+        }
+    }
+
     /// Addresses bound that no interface has. Nobody is answered there until one does.
     #[must_use]
     pub fn absent(&self) -> &[SocketAddr] {
         &self.absent
+    }
+
+    /// May clients that have been here before send a query with their SYN (RFC 7413)? It is asked for; the kernel
+    /// decides.
+    #[must_use]
+    pub fn fast_open(&self) -> bool {
+        let allowed = fs::read_to_string(FAST_OPEN).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        self.fast_open && allowed.is_some_and(|bits| bits & 2 != 0)
     }
 
     /// Octets of the smallest receive buffer that the system granted.
@@ -93,11 +149,21 @@ impl Bound {
         self.udp.iter().map(granted).try_fold(usize::MAX, |least, granted| Ok(least.min(granted?)))
     }
 
-    /// The addresses in their order, ports resolved.
+    /// The addresses of UDP and TCP in their order, ports resolved.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.iter().map(|listener| listener.local_addr().expect("it is bound")).collect()
+        self.tcp.iter().map(address_of).collect()
     }
+
+    /// The addresses of encrypted transports in their order, ports resolved.
+    #[must_use]
+    pub fn encrypted_addresses(&self) -> Vec<(Transport, SocketAddr)> {
+        self.encrypted.iter().map(|(layer, listener)| (layer.transport(), address_of(listener))).collect()
+    }
+}
+
+fn address_of(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().expect("it is bound")
 }
 
 /// TCP first: its port is never shared, so a second server of ours is found here.
@@ -125,6 +191,9 @@ fn bind_tcp(address: SocketAddr, absent: bool) -> io::Result<TcpListener> {
     // Connections of the server before this one may linger; they do not hold the address.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Connections inherit them.
+    socket.set_send_buffer_size(STREAM_SEND_BUFFER)?;
+    socket.set_recv_buffer_size(STREAM_RECEIVE_BUFFER)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -176,9 +245,12 @@ fn allow_absent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, transport, source } = self;
-        let transport = match transport {
-            Transport::Udp => "UDP",
-            Transport::Tcp => "TCP",
+        let (transport, key) = match transport {
+            Transport::Udp => ("UDP", "[server] listen"),
+            Transport::Tcp => ("TCP", "[server] listen"),
+            Transport::Tls => ("TLS", "[tls] listen"),
+            Transport::Https => ("HTTPS", "[tls] https"),
+            Transport::Quic => ("QUIC", "[tls] quic"),
         };
         write!(f, "cannot listen on {address} ({transport}): ")?;
         match source.kind() {
@@ -188,14 +260,14 @@ impl fmt::Display for BindError {
                     5353 => "another server (5353 is mDNS's port: often avahi-daemon)",
                     _ => "another server",
                 };
-                write!(f, "{holder} holds it; change [server] listen, or stop that server")
+                write!(f, "{holder} holds it; change {key}, or stop that server")
             }
             ErrorKind::AddrNotAvailable => {
-                f.write_str("no interface of this machine has this address; change [server] listen")
+                write!(f, "no interface of this machine has this address; change {key}")
             }
-            ErrorKind::PermissionDenied => f.write_str(
-                "ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it, or change [server] listen",
-            ),
+            ErrorKind::PermissionDenied => {
+                write!(f, "ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it, or change {key}")
+            }
             _ => write!(f, "{source}"),
         }
     }

@@ -5,11 +5,14 @@
 //!   └───────────────────────────────────────────────┘         length below a header's, silence,
 //!                                                              end of input, stop, evicted
 //! ```
+//! Answers leave in the order of their queries. RFC 7766 §6.2.1.1 allows another, for servers where a query may wait
+//! for something; here none does, so that none delays those behind it by more than microseconds.
+//!
 //! It holds at most one query that is not whole, and writes from 64 KiB of answers on: 200 KiB at
 //! most, mostly 4.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +25,8 @@ use crate::wire::HEADER_LENGTH;
 
 /// A connection that shall end waits so long for what is on its way to be read.
 const LAST_READ: Duration = Duration::from_millis(100);
+/// What a connection may take to bring its first whole query: who connects has something to ask.
+const FIRST_QUERY: Duration = Duration::from_secs(3);
 /// A client that has not taken its answers in this time is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers are written when they have this many octets.
@@ -29,9 +34,16 @@ const WRITE_AT: usize = 1 << 16;
 /// Octets that are read at once at least, and buffers that are kept.
 const READ_ROOM: usize = 2048;
 
+/// Who asks, and by what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) client: SocketAddr,
+    pub(super) transport: Transport,
+}
+
 /// One client's connection.
 pub(super) struct Connection<R> {
-    client: SocketAddr,
+    peer: Peer,
     /// Which responder is its, over and over.
     worker: usize,
     responders: Arc<Responders<R>>,
@@ -45,28 +57,42 @@ pub(super) struct Connection<R> {
 
 /// When a connection last brought a whole query, or began.
 #[derive(Clone)]
-pub(super) struct LastQuery(Arc<Mutex<Instant>>);
+pub(super) struct LastQuery(Arc<Mutex<Asked>>);
+
+/// What is less is the first to make room: no query yet, then the longest time without.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Asked {
+    /// Has it brought any?
+    any: bool,
+    at: Instant,
+}
 
 impl LastQuery {
-    pub(super) fn at(&self) -> Instant {
+    pub(super) fn get(&self) -> Asked {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_now(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    fn is_now(&self, any: bool) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Asked { any, at: Instant::now() };
     }
 }
 
 impl<R: Respond> Connection<R> {
     pub(super) fn new(
-        client: SocketAddr,
+        peer: Peer,
         worker: usize,
         responders: Arc<Responders<R>>,
         idle: Duration,
         stop: watch::Receiver<()>,
     ) -> Self {
-        let last_query = LastQuery(Arc::new(Mutex::new(Instant::now())));
-        Self { client, worker, responders, idle, stop, last_query, received: Vec::new(), answers: Vec::new() }
+        let last_query = LastQuery(Arc::new(Mutex::new(Asked { any: false, at: Instant::now() })));
+        Self { peer, worker, responders, idle, stop, last_query, received: Vec::new(), answers: Vec::new() }
+    }
+
+    /// The same for whom a proxy brings it.
+    pub(super) fn of(mut self, client: SocketAddr) -> Self {
+        self.peer.client = client;
+        self
     }
 
     pub(super) fn last_query(&self) -> LastQuery {
@@ -75,12 +101,14 @@ impl<R: Respond> Connection<R> {
 
     /// Serves it to its end. An error is the client's or the network's.
     pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut stream: S) -> io::Result<()> {
+        self.last_query.is_now(false); // a handshake's time is its own
         loop {
             // Octets that make no whole query do not put off the end.
-            let close_at = self.last_query.at() + self.idle;
+            let Asked { any, at } = self.last_query.get();
+            let close_at = at + if any { self.idle } else { self.idle.min(FIRST_QUERY) };
             let more = timeout_at(close_at, self.read(&mut stream)).await??;
             if !more || !self.answer_all(&mut stream).await? {
-                return stream.shutdown().await;
+                return timeout(WRITE_TIMEOUT, stream.shutdown()).await?;
             }
         }
     }
@@ -107,8 +135,8 @@ impl<R: Respond> Connection<R> {
         while let Some(query) = first_query(&received[answered..]).filter(|_| go_on) {
             answered += 2 + query.len();
             go_on = query.len() >= HEADER_LENGTH
-                && self.responders.answer(self.worker, self.client, query, &mut self.answers);
-            self.last_query.is_now();
+                && self.responders.answer(self.worker, self.peer, query, &mut self.answers);
+            self.last_query.is_now(true);
             if self.answers.len() >= WRITE_AT {
                 self.write(stream).await?;
             }
@@ -121,7 +149,11 @@ impl<R: Respond> Connection<R> {
     }
 
     async fn write<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
-        timeout(WRITE_TIMEOUT, stream.write_all(&self.answers)).await??;
+        let write = async {
+            stream.write_all(&self.answers).await?;
+            stream.flush().await // TLS holds some back
+        };
+        timeout(WRITE_TIMEOUT, write).await??;
         self.answers.clear();
         self.answers.shrink_to(READ_ROOM);
         Ok(())
@@ -162,12 +194,16 @@ impl<R: Respond> Responders<R> {
         &self.faults
     }
 
+    pub(super) fn is_proxy(&self, source: IpAddr) -> bool {
+        self.workers[0].lock().unwrap_or_else(PoisonError::into_inner).responder.is_proxy(source)
+    }
+
     /// Appends the answer behind its length; false: there is none.
-    fn answer(&self, worker: usize, client: SocketAddr, query: &[u8], answers: &mut Vec<u8>) -> bool {
+    fn answer(&self, worker: usize, peer: Peer, query: &[u8], answers: &mut Vec<u8>) -> bool {
         let worker = &self.workers[worker % self.workers.len()];
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
         let Worker { responder, reply } = &mut *worker;
-        let length = respond(responder, client, Transport::Tcp, query, reply, &self.faults);
+        let length = respond(responder, peer.client, peer.transport, query, reply, &self.faults);
         if length > 0 {
             answers.extend((length as u16).to_be_bytes()); // a reply has 65,535 octets at most
             answers.extend(&reply[..length]);

@@ -1,7 +1,7 @@
 //! What goes wrong at the sockets, counted. Rare, so all workers share the counters.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::{error, warn};
@@ -14,6 +14,8 @@ pub struct Faults {
     panics: AtomicU64,
     socket_errors: AtomicU64,
     evicted: AtomicU64,
+    client_evicted: AtomicU64,
+    failed_handshakes: AtomicU64,
     pub(super) drops: Drops,
 }
 
@@ -37,6 +39,16 @@ impl Faults {
     /// TCP connections that were closed to make room at the limit.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// TCP connections that were closed to make room for another of the same client, at the limit of one.
+    pub fn client_evicted(&self) -> u64 {
+        self.client_evicted.load(Ordering::Relaxed)
+    }
+
+    /// TLS handshakes that failed or took too long.
+    pub fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Ordering::Relaxed)
     }
 
     pub(super) fn count_panic(&self, client: SocketAddr) {
@@ -63,6 +75,17 @@ impl Faults {
         if let Some(count) = bump(&self.evicted) {
             warn!(count, "the limit of TCP connections is reached: the longest idle one is closed for a new one");
         }
+    }
+
+    pub(super) fn count_client_eviction(&self, client: IpAddr) {
+        if let Some(count) = bump(&self.client_evicted) {
+            warn!(count, %client, "a client is at its limit of TCP connections: its longest idle one is closed for a new one");
+        }
+    }
+
+    /// Any scanner brings some, so that nothing is said.
+    pub(super) fn count_failed_handshake(&self) {
+        bump(&self.failed_handshakes);
     }
 }
 

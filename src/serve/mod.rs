@@ -1,27 +1,31 @@
-//! Floor 3: the sockets. UDP on threads, TCP on tokio; both call one bytes → bytes function.
+//! Floor 3: the sockets. UDP on threads, TCP and TLS on tokio; all call one bytes → bytes function.
 //!
 //! ```text
 //! bind(listen) → Bound ── serve(settings, responder for each worker) → Serving ── stop().await
 //!    one TCP listener and, for each worker, one UDP socket (SO_REUSEPORT) an address
 //! UDP worker: receive → respond → send, by the batch (udp.rs over socket.rs)
 //! TCP: accept → gate, which keeps the limit (tcp.rs) → connection (connection.rs)
+//! from a proxy, both begin with whose connection it is (proxied.rs)
+//! TLS: the same with a handshake before the first query; Certificates has what it shows (certificates.rs)
 //! ```
 //! Nothing that a client sends ends a worker: socket errors and panics of the responder are counted
 //! in [`Faults`], logged now and then, and the next packet is served.
 
 mod bind;
+mod certificates;
 mod connection;
 mod drops;
 mod faults;
 mod homes;
 mod names;
+mod proxied;
 mod socket;
 mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -31,8 +35,10 @@ use tokio::sync::watch;
 
 use crate::wire::Batch;
 use connection::Responders;
+use tcp::Layer;
 
 pub use bind::{BindError, Bound, UdpSettings};
+pub use certificates::{Certificates, Pair};
 pub use faults::Faults;
 
 /// What a query came by.
@@ -42,12 +48,18 @@ pub enum Transport {
     Udp,
     /// A connection; a reply may have 65,535 octets.
     Tcp,
+    /// The same under TLS (RFC 7858).
+    Tls,
+    /// A request by HTTP (RFC 8484).
+    Https,
+    /// A stream of QUIC (RFC 9250).
+    Quic,
 }
 
 /// Answers messages. Each worker has its own and is alone with it, so it may keep scratch space.
 pub trait Respond: Send + 'static {
     /// Writes the reply to `query` into `out` and returns its length; 0 is silence (which closes a
-    /// TCP connection). `out` has [`LONGEST`] octets for UDP and 65,535 for TCP. It is called on the
+    /// connection). `out` has [`LONGEST`] octets for UDP and 65,535 for the others. It is called on the
     /// data path and may not block. It may panic: that is silence, and the next query finds it as it
     /// was left.
     ///
@@ -60,6 +72,12 @@ pub trait Respond: Send + 'static {
     /// one.
     fn respond_batch(&mut self, batch: &mut Batch) {
         batch.answer_each(|client, query, out| self.respond(client, Transport::Udp, query, out));
+    }
+
+    /// Do connections from there begin with a PROXY header that says whose they are? Then `client` above is who that
+    /// header names. What comes by UDP, the responder looks through itself.
+    fn is_proxy(&mut self, _source: IpAddr) -> bool {
+        false
     }
 }
 
@@ -75,16 +93,20 @@ where
 /// Bounds on TCP connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpSettings {
-    /// Connections at once, over all listeners; at least one. At the limit a new one takes the place
-    /// of the one that has been without a query for the longest time.
+    /// Connections at once, over all listeners; at least one. At the limit a new one takes the place of one that has
+    /// brought no query yet, if there is one, and of the one that has been without a query for the longest time.
     pub connections: usize,
-    /// A connection without a whole query for this long is closed (RFC 7766 §6.2.3).
+    /// The same of one client: an IPv4 address, or an IPv6 /56, which is what one subscriber has.
+    pub client_connections: usize,
+    /// A connection without a whole query for this long is closed (RFC 7766 §6.2.3). For its first it has three
+    /// seconds at most.
     pub idle: Duration,
 }
 
 /// A running server. Dropping it stops it as well, without waiting.
 pub struct Serving {
     addresses: Vec<SocketAddr>,
+    encrypted: Vec<(Transport, SocketAddr)>,
     faults: Arc<Faults>,
     udp: Vec<JoinHandle<()>>,
     tcp: tokio::task::JoinHandle<()>,
@@ -105,7 +127,7 @@ impl Bound {
     ) -> std::io::Result<Serving> {
         let (alive, stop) = watch::channel(());
         let faults = Arc::new(Faults::default());
-        let addresses = self.addresses();
+        let (addresses, encrypted) = (self.addresses(), self.encrypted_addresses());
         let UdpSettings { workers, steer_by_cpu, .. } = self.settings;
         let cpus = if steer_by_cpu { socket::own_cpus()? } else { Vec::new() };
         let udp_workers = self.udp.len();
@@ -118,19 +140,26 @@ impl Bound {
             udp.push(std::thread::Builder::new().name(format!("udp-{index}")).spawn(move || worker.run(&own))?);
         }
         let shared = (0..workers).map(|index| responder(udp_workers + index)).collect();
-        let listeners =
-            self.tcp.into_iter().map(tokio::net::TcpListener::from_std).collect::<std::io::Result<Vec<_>>>()?;
+        let plain = self.tcp.into_iter().map(|listener| (Layer::Plain, listener));
+        let listeners = plain.chain(self.encrypted).map(|(layer, listener)| Ok((layer, listener.try_into()?)));
+        let listeners = listeners.collect::<std::io::Result<Vec<_>>>()?;
         let gate = tcp::Gate::new(settings, Responders::new(shared, Arc::clone(&faults)), stop);
         let tcp = tokio::spawn(gate.run(listeners));
-        Ok(Serving { addresses, faults, udp, tcp, alive })
+        Ok(Serving { addresses, encrypted, faults, udp, tcp, alive })
     }
 }
 
 impl Serving {
-    /// The addresses served, in the order of the configuration, ports resolved.
+    /// The addresses served by UDP and TCP, in the order of the configuration, ports resolved.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The same of encrypted transports.
+    #[must_use]
+    pub fn encrypted_addresses(&self) -> &[(Transport, SocketAddr)] {
+        &self.encrypted
     }
 
     /// What has gone wrong so far.
