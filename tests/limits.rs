@@ -139,7 +139,9 @@ fn what_is_longer_or_says_no_is_limited_by_kind() {
         let traffic = worker.batches.traffic();
         let now = (START / SECOND) as u32;
         let asking: Vec<_> = traffic.asking.rates(now).collect();
-        assert_eq!((asking.len(), asking[0].0.to_string(), asking[0].1), (1, "192.0.2.0/24".to_owned(), 100.0));
+        assert_eq!((asking.len(), asking[0].0.to_string()), (1, "192.0.2.0/24".to_owned()));
+        // One is counted for 256, so some wait to be counted.
+        assert!((75.0..=100.0).contains(&asking[0].1), "{}", asking[0].1);
         assert_eq!(traffic.limited.rates(now).next().unwrap().1, over as f64 / 10.0);
         // Others are served meanwhile.
         let others = worker.ask(&query, "192.0.3.1", at_once, START..START);

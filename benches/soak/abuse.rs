@@ -152,7 +152,7 @@ fn slow(server: SocketAddr, name: &str, turn: Duration) -> bool {
                     next = 0;
                     thread::sleep(Duration::from_secs(1));
                 }
-                clients.iter().filter(|mut client| client.write(&[0]).is_ok()).count()
+                clients.iter_mut().map(|client| client.write(&[0])).filter(Result::is_ok).count()
             });
             disturbed.ask(RESOLVER_RATE, turn);
             over.store(true, Ordering::Relaxed);

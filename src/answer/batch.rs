@@ -38,6 +38,9 @@ const FROM_ECS: usize = 0;
 const FROM_RESOLVER: usize = 1;
 const FROM_NOTHING: usize = 2;
 
+/// Queries that one is counted for, or a second's.
+const SAMPLE: u32 = 256;
+
 /// Octets of the longest client subnet option, its head included.
 const SUBNET_LENGTH: usize = 24;
 /// What the first eight octets of a reply's OPT record are but for DO.
@@ -57,6 +60,9 @@ pub struct Batches {
     traffic: Arc<Traffic>,
     /// Chooses whom of a batch to count.
     turn: u64,
+    /// Queries since one was counted, and when that was.
+    unseen: u32,
+    seen: u64,
 }
 
 /// A query and its place.
@@ -89,7 +95,7 @@ impl Batches {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let (limiter, traffic) = (Limiter::new(seed), Arc::default());
-        Self { reply: vec![0; LONGEST].into(), random: seed, now: 0, limiter, traffic, turn: seed }
+        Self { reply: vec![0; LONGEST].into(), random: seed, now: 0, limiter, traffic, turn: seed, unseen: 0, seen: 0 }
     }
 
     /// Who asks it.
@@ -128,7 +134,13 @@ impl Batches {
 
     #[inline(always)]
     fn passes(&mut self, snapshot: &Snapshot, cells: &Cells, batch: &mut Batch) {
-        self.look_around(snapshot, batch);
+        self.unseen += batch.count as u32;
+        if self.unseen >= SAMPLE || self.now.wrapping_sub(self.seen) >= 1_000_000 {
+            self.see_one(batch);
+        }
+        if !snapshot.parts.config.access.is_open() {
+            turn_away(snapshot, batch);
+        }
         let asked = batch.lengths;
         let marks = self.answer_all(snapshot, cells, batch);
         // Over 64 lanes, those left over from before among them: they are as they were.
@@ -142,26 +154,18 @@ impl Batches {
         }
     }
 
-    /// Before a batch is answered: who asks most, and who is not answered.
+    /// Counts one query of the batch for all since the last one that was counted.
+    #[cold]
     #[inline(never)]
-    fn look_around(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+    fn see_one(&mut self, batch: &Batch) {
         let count = batch.count.min(BATCH);
         if count == 0 {
             return;
         }
         self.turn = self.turn.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f); // Knuth's MMIX
         let one = (((self.turn >> 32) * count as u64) >> 32) as usize;
-        self.traffic.asking.count(Source::of(batch.clients[one].ip()), count as u64, self.seconds());
-        let access = &snapshot.parts.config.access;
-        if access.is_open() {
-            return;
-        }
-        for (slot, client) in batch.slots[..count].iter_mut().zip(&batch.clients) {
-            let is_proxied = slot.starts_with(&PROXY_SIGNATURE) && is_proxy(snapshot, client.ip());
-            if !is_proxied && !access.admits(client.ip()) {
-                slot[2] |= 0x80; // as a response it is not plain, and the other path counts and drops it
-            }
-        }
+        self.traffic.asking.count(Source::of(batch.clients[one].ip()), self.unseen.into(), self.seconds());
+        (self.unseen, self.seen) = (0, self.now);
     }
 
     /// In seconds of Unix time.
@@ -198,29 +202,17 @@ impl Batches {
             let answered = match found {
                 Found::Steered(steered) => query.steered(snapshot, cells, steered, slot),
                 Found::Static(answer) => {
-                    marks.limitable |= u64::from(snapshot.hot.answer(*answer).0.answers == 0) << (*begun - 1);
-                    query.fixed(snapshot, cells, *answer, slot)
+                    let length = query.fixed(snapshot, cells, *answer, slot);
+                    marks.limitable |= u64::from(slot[7] == 0) << (*begun - 1); // ANCOUNT
+                    length
                 }
                 Found::Unknown => None,
             };
-            *length = match answered {
-                Some(length) => length as u16, // a slot is shorter than 65,536 octets
-                None => {
-                    let answered = self.other(snapshot, cells, client, slot, query, (*length).into());
-                    let Answered { length, vouched, client: known } = answered;
-                    if known != client.ip() {
-                        marks.proxied.push((*begun - 1, known));
-                    }
-                    let mark = 1 << (*begun - 1);
-                    marks.limitable |= mark;
-                    match vouched {
-                        Vouched::No => {}
-                        Vouched::Asks => marks.asks |= mark,
-                        Vouched::Yes => marks.vouched |= mark,
-                    }
-                    length as u16
-                }
-            };
+            let answered = answered.unwrap_or_else(|| {
+                let answered = self.other(snapshot, cells, client, slot, query, (*length).into());
+                marks.add(*begun - 1, client.ip(), answered)
+            });
+            *length = answered as u16; // a slot is shorter than 65,536 octets
         }
         marks
     }
@@ -240,7 +232,7 @@ impl Batches {
         if query.name_length > 0
             && let Some(length) = query.negative(snapshot, cells, slot)
         {
-            return Answered { length, vouched: Vouched::No, client: client.ip() };
+            return Answered { length, vouched: Vouched::No, client: client.ip(), limitable: true };
         }
         if let Some(answered) = self.with_cookie(snapshot, cells, client, slot, length) {
             return answered;
@@ -281,8 +273,9 @@ impl Batches {
             Found::Static(answer) => query.fixed(snapshot, cells, *answer, slot)?,
             Found::Unknown => query.negative(snapshot, cells, slot)?,
         };
+        let limitable = slot[7] == 0; // ANCOUNT
         let Cookies::Secret(secret) = &snapshot.parts.config.server.cookies else {
-            return Some(Answered { length, vouched: Vouched::No, client: client.ip() });
+            return Some(Answered { length, vouched: Vouched::No, client: client.ip(), limitable });
         };
         let (is_valid, ours) = secret.reply(cookie, client.ip(), self.seconds());
         let rdlength = length - usize::from(query.subnet_length) - 1; // its lower octet; OPT is the last record
@@ -292,7 +285,7 @@ impl Batches {
         both[..CLIENT_COOKIE].copy_from_slice(&cookie.client);
         both[CLIENT_COOKIE..].copy_from_slice(&ours);
         let vouched = if is_valid { Vouched::Yes } else { Vouched::Asks };
-        Some(Answered { length: length + COOKIE_LENGTH, vouched, client: client.ip() })
+        Some(Answered { length: length + COOKIE_LENGTH, vouched, client: client.ip(), limitable })
     }
 }
 
@@ -335,6 +328,18 @@ impl Steered<'_> {
                 false => trie.begin_v4(query.address as u32),
                 true => trie.begin_v6(query.address),
             };
+        }
+    }
+}
+
+/// Marks queries of who is not admitted as responses: these are not plain, and the other path counts and drops them.
+#[inline(never)]
+fn turn_away(snapshot: &Snapshot, batch: &mut Batch) {
+    let access = &snapshot.parts.config.access;
+    for (slot, client) in batch.slots.iter_mut().zip(&batch.clients).take(batch.count) {
+        let is_proxied = slot.starts_with(&PROXY_SIGNATURE) && is_proxy(snapshot, client.ip());
+        if !is_proxied && !access.admits(client.ip()) {
+            slot[2] |= 0x80;
         }
     }
 }

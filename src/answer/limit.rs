@@ -17,6 +17,7 @@ use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 
+use super::{Answered, Vouched};
 use crate::config::RateLimit;
 use crate::model::Source;
 use crate::table::{Cells, LIMITED_ACTIONS, LIMITED_KINDS, Snapshot, Talkers};
@@ -96,12 +97,27 @@ enum Excess {
 pub(super) struct Marks {
     /// Its reply may be limited, however long it is.
     pub(super) limitable: u64,
-    /// [`Vouched::Asks`](super::Vouched)
+    /// [`Vouched::Asks`]
     pub(super) asks: u64,
-    /// [`Vouched::Yes`](super::Vouched)
+    /// [`Vouched::Yes`]
     pub(super) vouched: u64,
     /// Those that came by a proxy, and whose they are.
     pub(super) proxied: ArrayVec<(usize, IpAddr), BATCH>,
+}
+
+impl Marks {
+    /// Takes in what the other path says of a query; the length of the reply.
+    #[inline(always)]
+    pub(super) fn add(&mut self, index: usize, from: IpAddr, answered: Answered) -> usize {
+        let Answered { length, vouched, client, limitable } = answered;
+        self.limitable |= u64::from(limitable) << index;
+        self.asks |= u64::from(vouched == Vouched::Asks) << index;
+        self.vouched |= u64::from(vouched == Vouched::Yes) << index;
+        if client != from {
+            self.proxied.push((index, client));
+        }
+        length
+    }
 }
 
 /// A worker's table.

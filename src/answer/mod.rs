@@ -99,6 +99,8 @@ struct Answered {
     vouched: Vouched,
     /// Whose address this is about: the transport's, or the one behind a proxy.
     client: IpAddr,
+    /// It may be over a limit however long it is.
+    limitable: bool,
 }
 
 fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: &mut [u8]) -> Answered {
@@ -107,18 +109,18 @@ fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: 
     let client = asker.address;
     if !snapshot.parts.config.access.admits(client) {
         cells.count(snapshot.denied_counter);
-        return Answered { length: 0, vouched: Vouched::No, client };
+        return Answered { length: 0, vouched: Vouched::No, client, limitable: true };
     }
     match wire::parse(packet) {
-        Err(Rejection::Silence) => Answered { length: 0, vouched: Vouched::No, client },
+        Err(Rejection::Silence) => Answered { length: 0, vouched: Vouched::No, client, limitable: true },
         Err(Rejection::Reply(rejected)) => {
             count(snapshot, cells, None, rejected.rcode);
             let length = rejected.write(asker.transport.is_encrypted(), out);
-            Answered { length, vouched: Vouched::No, client }
+            Answered { length, vouched: Vouched::No, client, limitable: true }
         }
         Ok(query) => {
             let (length, vouched) = answer_query(snapshot, cells, asker, &query, out);
-            Answered { length, vouched, client }
+            Answered { length, vouched, client, limitable: true }
         }
     }
 }
