@@ -142,13 +142,14 @@ impl Batches {
             turn_away(snapshot, batch);
         }
         let asked = batch.lengths;
-        let marks = self.answer_all(snapshot, cells, batch);
+        let mut marks = Marks::default();
+        self.answer_all(snapshot, cells, &mut marks, batch);
         // Over 64 lanes, those left over from before among them: they are as they were.
         let mut least = i16::MAX;
         for (asked, length) in asked.iter().zip(&batch.lengths) {
             least = least.min((3 * asked).wrapping_sub(2 * length) as i16); // a slot has 2,112 octets
         }
-        if least < 0 || marks.limitable != 0 {
+        if least < 0 || marks.limitable {
             let Self { limiter, traffic, now, .. } = self;
             limiter.hold_back(snapshot, cells, &traffic.limited, batch, &asked, &marks, *now);
         }
@@ -175,7 +176,7 @@ impl Batches {
 
     /// The four passes.
     #[inline(always)]
-    fn answer_all(&mut self, snapshot: &Snapshot, cells: &Cells, batch: &mut Batch) -> Marks {
+    fn answer_all(&mut self, snapshot: &Snapshot, cells: &Cells, marks: &mut Marks, batch: &mut Batch) {
         let Batch { slots, lengths, clients, begun, count, .. } = batch;
         let count = (*count).min(BATCH);
         let (slots, lengths, clients) = (&mut slots[..count], &mut lengths[..count], &clients[..count]);
@@ -195,7 +196,7 @@ impl Batches {
                 steered.begin(&job.query, cells);
             }
         }
-        let mut marks = Marks::default();
+        let mut limitable = false;
         for ((job, length), client) in jobs.iter_mut().zip(lengths).zip(clients) {
             *begun += 1;
             let Job { slot, query, found, .. } = job;
@@ -203,24 +204,41 @@ impl Batches {
                 Found::Steered(steered) => query.steered(snapshot, cells, steered, slot),
                 Found::Static(answer) => {
                     let length = query.fixed(snapshot, cells, *answer, slot);
-                    marks.limitable |= u64::from(slot[7] == 0) << (*begun - 1); // ANCOUNT
+                    limitable |= slot[7] == 0; // ANCOUNT
                     length
                 }
                 Found::Unknown => None,
             };
-            let answered = answered.unwrap_or_else(|| {
-                let answered = self.other(snapshot, cells, client, slot, query, (*length).into());
-                marks.add(*begun - 1, client.ip(), answered)
-            });
+            let answered = match answered {
+                Some(answered) => answered,
+                None => self.other(snapshot, cells, marks, (*begun - 1, client), slot, query, (*length).into()),
+            };
             *length = answered as u16; // a slot is shorter than 65,536 octets
         }
-        marks
+        marks.limitable |= limitable;
     }
 
-    /// Answers one query in its place, with a cookie or by the other path.
+    /// Answers one query in its place, and marks what is known of it.
     #[cold]
     #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "one call, from the middle of a batch")]
     fn other(
+        &mut self,
+        snapshot: &Snapshot,
+        cells: &Cells,
+        marks: &mut Marks,
+        (index, client): (usize, &SocketAddr),
+        slot: &mut [u8; SLOT],
+        query: &Plain,
+        length: usize,
+    ) -> usize {
+        let answered = self.other_answer(snapshot, cells, client, slot, query, length);
+        marks.add(index, answered)
+    }
+
+    /// As none exists, with a cookie, or by the other path.
+    #[inline(always)]
+    fn other_answer(
         &mut self,
         snapshot: &Snapshot,
         cells: &Cells,
@@ -232,7 +250,7 @@ impl Batches {
         if query.name_length > 0
             && let Some(length) = query.negative(snapshot, cells, slot)
         {
-            return Answered { length, vouched: Vouched::No, client: client.ip(), limitable: true };
+            return Answered { length, vouched: Vouched::No, proxied: None, limitable: true };
         }
         if let Some(answered) = self.with_cookie(snapshot, cells, client, slot, length) {
             return answered;
@@ -275,7 +293,7 @@ impl Batches {
         };
         let limitable = slot[7] == 0; // ANCOUNT
         let Cookies::Secret(secret) = &snapshot.parts.config.server.cookies else {
-            return Some(Answered { length, vouched: Vouched::No, client: client.ip(), limitable });
+            return Some(Answered { length, vouched: Vouched::No, proxied: None, limitable });
         };
         let (is_valid, ours) = secret.reply(cookie, client.ip(), self.seconds());
         let rdlength = length - usize::from(query.subnet_length) - 1; // its lower octet; OPT is the last record
@@ -285,7 +303,7 @@ impl Batches {
         both[..CLIENT_COOKIE].copy_from_slice(&cookie.client);
         both[CLIENT_COOKIE..].copy_from_slice(&ours);
         let vouched = if is_valid { Vouched::Yes } else { Vouched::Asks };
-        Some(Answered { length: length + COOKIE_LENGTH, vouched, client: client.ip(), limitable })
+        Some(Answered { length: length + COOKIE_LENGTH, vouched, proxied: None, limitable })
     }
 }
 

@@ -92,11 +92,11 @@ enum Excess {
     Slip,
 }
 
-/// What is known of a batch's answers, a bit for each.
+/// What is known of a batch's answers, where it says so a bit for each.
 #[derive(Default)]
 pub(super) struct Marks {
-    /// Its reply may be limited, however long it is.
-    pub(super) limitable: u64,
+    /// Some reply may be over a limit, however long it is.
+    pub(super) limitable: bool,
     /// [`Vouched::Asks`]
     pub(super) asks: u64,
     /// [`Vouched::Yes`]
@@ -108,12 +108,12 @@ pub(super) struct Marks {
 impl Marks {
     /// Takes in what the other path says of a query; the length of the reply.
     #[inline(always)]
-    pub(super) fn add(&mut self, index: usize, from: IpAddr, answered: Answered) -> usize {
-        let Answered { length, vouched, client, limitable } = answered;
-        self.limitable |= u64::from(limitable) << index;
+    pub(super) fn add(&mut self, index: usize, answered: Answered) -> usize {
+        let Answered { length, vouched, proxied, limitable } = answered;
+        self.limitable |= limitable;
         self.asks |= u64::from(vouched == Vouched::Asks) << index;
         self.vouched |= u64::from(vouched == Vouched::Yes) << index;
-        if client != from {
+        if let Some(client) = proxied {
             self.proxied.push((index, client));
         }
         length

@@ -97,8 +97,8 @@ struct Answered {
     /// 0: silence.
     length: usize,
     vouched: Vouched,
-    /// Whose address this is about: the transport's, or the one behind a proxy.
-    client: IpAddr,
+    /// Whose query it is, where that came by a proxy.
+    proxied: Option<IpAddr>,
     /// It may be over a limit however long it is.
     limitable: bool,
 }
@@ -106,21 +106,21 @@ struct Answered {
 fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: &mut [u8]) -> Answered {
     let is_proxied = asker.transport == Transport::Datagram && packet.starts_with(&PROXY_SIGNATURE);
     let (asker, packet) = if is_proxied { behind_proxy(snapshot, asker, packet) } else { (asker, packet) };
-    let client = asker.address;
-    if !snapshot.parts.config.access.admits(client) {
+    let proxied = is_proxied.then_some(asker.address);
+    if !snapshot.parts.config.access.admits(asker.address) {
         cells.count(snapshot.denied_counter);
-        return Answered { length: 0, vouched: Vouched::No, client, limitable: true };
+        return Answered { length: 0, vouched: Vouched::No, proxied, limitable: true };
     }
     match wire::parse(packet) {
-        Err(Rejection::Silence) => Answered { length: 0, vouched: Vouched::No, client, limitable: true },
+        Err(Rejection::Silence) => Answered { length: 0, vouched: Vouched::No, proxied, limitable: true },
         Err(Rejection::Reply(rejected)) => {
             count(snapshot, cells, None, rejected.rcode);
             let length = rejected.write(asker.transport.is_encrypted(), out);
-            Answered { length, vouched: Vouched::No, client, limitable: true }
+            Answered { length, vouched: Vouched::No, proxied, limitable: true }
         }
         Ok(query) => {
             let (length, vouched) = answer_query(snapshot, cells, asker, &query, out);
-            Answered { length, vouched, client, limitable: true }
+            Answered { length, vouched, proxied, limitable: true }
         }
     }
 }

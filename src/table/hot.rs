@@ -145,7 +145,8 @@ impl Hot {
     #[inline(never)]
     fn find_behind(&self, place: usize, name: &FoldedName, rtype: u16) -> Option<&HotLine> {
         let mut used = self.lines[place..].iter().take(FARTHEST).take_while(|line| line.types != FREE);
-        used.find(|line| line.is_of(name, rtype))
+        // Most differ in their first octets: that is seen without a call.
+        used.find(|line| line.name[0] == name[0] && line.is_of(name, rtype))
     }
 
     /// The service of a steered name.
