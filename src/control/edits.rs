@@ -162,12 +162,13 @@ impl Control {
 
     fn accept(&mut self, compiled: Compiled, decision_hash: Digest) {
         let Compiled { loaded, snapshot, counters } = compiled;
-        warn_of_restart(&self.started, &loaded.parts.config);
+        let restart_pending = waits_for_restart(&self.started, &loaded.parts.config);
         let counters = std::mem::replace(&mut *self.shared.counters(), Arc::new(counters));
         self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
         let loaded = std::mem::replace(&mut self.loaded, Arc::new(loaded));
         let ready = self.shared.journal().ready;
-        *self.shared.journal() = Journal { ready, ..Journal::new(&self.loaded, decision_hash, Reload::ok()) };
+        *self.shared.journal() =
+            Journal { ready, restart_pending, ..Journal::new(&self.loaded, decision_hash, Reload::ok()) };
         self.swap_in(&snapshot);
         self.freeing.free((counters, loaded, snapshot));
         self.record_reload();
@@ -207,9 +208,11 @@ fn panicked(config: &Path, why: &str) -> Problem {
     problem.help("please report it with these files")
 }
 
-/// Sockets and folders are taken at start; an edit to them is good but waits.
-fn warn_of_restart(before: &Config, after: &Config) {
-    if before.server.needs_restart(&after.server) || before.admin != after.admin {
+/// Sockets and folders are taken at start; an edit to them is good but waits, and the operator is told.
+fn waits_for_restart(before: &Config, after: &Config) -> bool {
+    let waits = before.server.needs_restart(&after.server) || before.admin != after.admin;
+    if waits {
         warn!("changes of [server], but identity, version and cookies, and of [admin] take effect at the next restart");
     }
+    waits
 }

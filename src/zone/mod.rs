@@ -31,7 +31,7 @@ mod tree;
 mod zones;
 
 pub use build::Steered;
-pub use data::ZoneData;
+pub use data::{ZoneData, is_at_or_below};
 pub use read::read;
 pub use rrset::{RRset, Rdatas};
 pub use serial::{SERIAL_NOT_RAISED, serial_not_raised};
