@@ -61,7 +61,7 @@ pub struct Check {
     /// Compare each zone with its delegation at the parent, too, and ask each of its name servers whether it serves it
     #[arg(long)]
     pub live: bool,
-    /// Ask this server of the parent zone, instead of those that [resolver] finds; may be given several times
+    /// Ask this server of the parent zone, instead of those that are looked up; may be given several times
     #[arg(long = "parent", value_name = "ADDRESS", requires = "live", value_parser = server)]
     pub parents: Vec<SocketAddr>,
 }

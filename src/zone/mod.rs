@@ -31,6 +31,7 @@ mod tree;
 mod zones;
 
 pub use build::Steered;
+pub use check::targets_without_address;
 pub use data::{ZoneData, is_at_or_below};
 pub use read::read;
 pub use rrset::{RRset, Rdatas};
