@@ -8,7 +8,7 @@
 //! | 1, pure functions | [`wire`], [`config`], [`health`], [`latency`], [`steer`] |
 //! | 2, compiled, immutable | [`zone`], [`geo`], [`table`] |
 //! | 3, data plane | [`answer`], [`serve`] |
-//! | 4, control plane | [`probe`], [`control`], [`admin`] |
+//! | 4, control plane | [`probe`], [`delegation`], [`control`], [`admin`] |
 //! | 5, commands | [`cli`] |
 
 pub mod admin;
@@ -16,6 +16,7 @@ pub mod answer;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod delegation;
 pub mod geo;
 pub mod health;
 pub mod latency;

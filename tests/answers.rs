@@ -377,8 +377,8 @@ fn services_in_the_zone() {
 
 #[test]
 fn any_gets_one_rrset() {
-    // RFC 8482 §4.1
-    exchange("static.shop.example ANY", "NOERROR aa\nAN static.shop.example. 3600 IN A 192.0.2.80");
+    // RFC 8482 §4.1: the smallest.
+    exchange("static.shop.example ANY", "NOERROR aa\nAN static.shop.example. 3600 IN TYPE65280 \\# 3 0a0b0c");
     exchange("alias.shop.example ANY", "NOERROR aa\nAN alias.shop.example. 3600 IN CNAME static.shop.example.");
     exchange("www.shop.example ANY", "NOERROR aa\nAN www.shop.example. 20 IN A 198.51.100.1");
     exchange("ent.shop.example ANY", "NOERROR aa\nNS {SOA}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian::config::{Loaded, ProbeKind, read};
+use meridian::config::{Loaded, ProbeKind, admin_address, read};
 use meridian::model::{Family, FenceUnknown, Member, Problem, Severity, Spread, WhenNone};
 
 const GOOD: &str = include_str!("broken/good.toml");
@@ -340,6 +340,8 @@ fn services() {
         ("multivalue = 2", "bad-value", "2"),
         ("spread = \"multivalue\"", "bad-value", "\"multivalue\""),
         ("spread = \"stikcy\"", "bad-value", "\"stikcy\""),
+        ("spread = \"multivalu\"\nmultivalue = 2", "bad-value", "\"multivalu\""),
+        ("sprad = \"multivalue\"\nmultivalue = 2", "unknown-key", "sprad"),
         ("when_none = \"endpoint:gcp\"", "unknown-endpoint", "\"endpoint:gcp\""),
         ("when_none = \"endpoint:aws-virginia\"", "when-none-outside-fence", "\"endpoint:aws-virginia\""),
         ("when_none = \"refuse\"", "bad-value", "\"refuse\""),
@@ -459,6 +461,32 @@ fn an_error_is_said_once_and_hides_no_other() {
     // What lies in a line that does not parse is not missed.
     let text = edited("name = \"aws-virginia\"", "name = aws-virginia").replace("timeout", "timeuot");
     assert_eq!(said(&text).iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["unknown-key", "syntax"]);
+}
+
+#[test]
+fn what_is_known_is_listed_once() {
+    let help = read_text(&format!("zzz = 1\n{GOOD}")).unwrap_err().remove(0).help.unwrap();
+    assert_eq!(help.matches("`zones`").count(), 1, "{help}");
+}
+
+/// A server that runs is asked while an edit of its file has errors.
+#[test]
+fn where_the_admin_endpoint_is_whatever_else_is_wrong() {
+    let address = |text: &str| {
+        let mut files: BTreeMap<PathBuf, Arc<[u8]>> = BTreeMap::new();
+        files.insert("c".into(), text.as_bytes().into());
+        admin_address(&mut files, Path::new("c")).unwrap().map(|address| address.to_string())
+    };
+    let default = Some("127.0.0.1:8053".to_owned());
+    assert_eq!(
+        address("[admin]\nlisten = \"[::1]:8080\"\n[server]\nworkers = x\nworkrs = 1").as_deref(),
+        Some("[::1]:8080")
+    );
+    assert_eq!(address("[admin]\nlisten = \"off\"\nb = = 1"), None);
+    assert_eq!(address("[admin\nlisten = 1"), default);
+    assert_eq!(address("[admin]\nlisten = \"localhost\""), default);
+    let mut none: BTreeMap<PathBuf, Arc<[u8]>> = BTreeMap::new();
+    assert_eq!(admin_address(&mut none, Path::new("c")).unwrap_err()[0].code, "missing-file");
 }
 
 #[test]

@@ -86,7 +86,8 @@ impl Model {
         let types = self.records.get(name).unwrap_or(&none);
         let found = if qtype == ANY { types.values().next() } else { types.get(&qtype) };
         match found {
-            Some(records) => Outcome::Answer { records: records.len(), wildcard },
+            // Which one ANY gets is a matter of octets, which are not modelled.
+            Some(records) => Outcome::Answer { records: if qtype == ANY { 0 } else { records.len() }, wildcard },
             None if types.contains_key(&CNAME) => Outcome::Cname { wildcard },
             None => Outcome::NoData { service },
         }
@@ -114,7 +115,7 @@ fn found(tree: &ZoneTree, name: &str, qtype: u16) -> Outcome {
     match tree.find(name.as_wire(), qtype) {
         Found::Answer { rrset, wildcard } => {
             assert_eq!(rrset.len(), rrset.rdatas().count());
-            Outcome::Answer { records: rrset.len(), wildcard }
+            Outcome::Answer { records: if qtype == ANY { 0 } else { rrset.len() }, wildcard }
         }
         Found::Steered { service, wildcard } => Outcome::Steered { service: service.0, wildcard },
         Found::Cname { wildcard, .. } => Outcome::Cname { wildcard },

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use meridian::model::{Name, Problem, Severity};
-use meridian::zone::{Found, ZoneData, ZoneTree, read};
+use meridian::model::{Name, Problem, ServiceId, Severity};
+use meridian::zone::{Found, Steered, ZoneData, ZoneTree, read, targets_without_address};
 use proptest::prelude::*;
 
 type Read = Result<(ZoneData, Vec<Problem>), Vec<Problem>>;
@@ -153,6 +153,22 @@ fn warnings() {
     assert_eq!(node("kid.test").unwrap().rrsets().len(), 1);
     let rrset = node("a.test").unwrap().rrsets().next().unwrap();
     assert_eq!((rrset.ttl, rrset.len()), (30, 2));
+}
+
+/// What is at a service, below a cut, elsewhere or an alias is another matter.
+#[test]
+fn targets_of_mail_and_calls() {
+    let zone = format!(
+        "{HEAD}@ MX 1 ns\n@ MX 2 gone\n@ MX 3 txt\n_x._tcp SRV 0 0 1 gone.w\ntxt TXT x\n*.w A 192.0.2.1
+a MX 1 www\na MX 1 x.kid\na MX 1 y.\na MX 1 alias\n_y._tcp SRV 0 0 1 gone\nkid NS ns.y.\nalias CNAME ns\n"
+    );
+    let (data, _) = read_files(&[("z/zone", &zone)]).unwrap();
+    let www =
+        Steered { name: "www.test".parse().unwrap(), service: ServiceId(0), file: "config.toml".into(), spot: None };
+    let tree = ZoneTree::build(&data, &[www]).unwrap();
+    let warnings: Vec<String> = targets_without_address(&data, &tree).iter().map(say).collect();
+    let expected = ["target-without-address? 5:3", "target-without-address? 5:3", "target-without-address? 15:9"];
+    assert_eq!(warnings, expected);
 }
 
 #[test]

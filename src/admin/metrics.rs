@@ -149,6 +149,7 @@ fn record_state(shared: &Shared) {
     describe_gauge!("meridian_ready", "1 once steered names are answered.");
     describe_gauge!("meridian_config_stale", "1 while the files on disk do not pass and the last good set serves.");
     describe_gauge!("meridian_config_errors", "Errors of the last reading of files.");
+    describe_gauge!("meridian_config_warnings", "Warnings of the set that serves.");
     describe_gauge!("meridian_config_error", "Always 1: an error of the last reading of files, with its place.");
     if let Some(faults) = shared.faults() {
         describe_counter!("meridian_socket_errors_total", "Errors in receiving, sending and accepting.");
@@ -171,7 +172,7 @@ fn record_state(shared: &Shared) {
     let journal = shared.journal().clone();
     gauge!("meridian_ready").set(f64::from(u8::from(journal.ready)));
     gauge!("meridian_config_stale").set(f64::from(u8::from(journal.stale)));
-    describe_gauge!("meridian_config_errors", "Errors of the last reading of files.");
+    gauge!("meridian_config_warnings").set(journal.warnings.len() as f64);
     let errors = journal.reload.problems.iter().filter(|problem| problem.severity == Severity::Error);
     gauge!("meridian_config_errors").set(errors.clone().count() as f64);
     for problem in errors.take(MAX_ERRORS) {

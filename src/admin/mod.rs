@@ -148,6 +148,10 @@ struct StatusQuery {
 
 async fn status(State(context): State<Arc<Context>>, Query(query): Query<StatusQuery>) -> Response {
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if let Some(name) = query.service.as_deref().filter(|name| !Status::knows(&context.shared, name)) {
+        let text = format!("no service is named '{name}'; /status lists them\n");
+        return (StatusCode::NOT_FOUND, text).into_response();
+    }
     json(&Status::of(&context.shared, query.service.as_deref(), limit))
 }
 

@@ -51,6 +51,8 @@ pub struct ReloadStatus {
     pub result: &'static str,
     /// The files on disk do not pass: what serves is the last good set.
     pub stale: bool,
+    /// What serves has edits of `[server]` or `[admin]` that take effect at the next restart.
+    pub restart_pending: bool,
     /// Every problem of a failed reading.
     pub errors: Vec<ProblemStatus>,
 }
@@ -157,6 +159,13 @@ pub struct GeoStatus {
 }
 
 impl Status {
+    /// Is there a service of that name?
+    #[must_use]
+    pub fn knows(shared: &Shared, service: &str) -> bool {
+        let snapshot = shared.published.load_full();
+        snapshot.services.iter().any(|entry| *snapshot.service(entry).label == *service)
+    }
+
     /// The present status; of services those named `service`, at most `limit`.
     #[must_use]
     pub fn of(shared: &Shared, service: Option<&str>, limit: usize) -> Self {
@@ -197,6 +206,7 @@ impl Status {
                 at: journal.reload.at,
                 result: journal.reload.result.as_str(),
                 stale: journal.stale,
+                restart_pending: journal.restart_pending,
                 errors: match journal.reload.result {
                     ReloadResult::Ok => Vec::new(),
                     ReloadResult::Failed => journal.reload.problems.iter().map(ProblemStatus::of).collect(),

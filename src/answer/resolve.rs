@@ -6,7 +6,7 @@ use super::Asker;
 use crate::model::ZoneId;
 use crate::table::{Cells, Snapshot};
 use crate::wire::{Class, Ending, ExtendedError, Full, Query, Rcode, Rtype, Section, Writer, name_length};
-use crate::zone::{Found, RRset, ZoneTree};
+use crate::zone::{Found, RRset, ZoneTree, is_at_or_below};
 
 /// Aliases followed in one answer. Beyond, the answer ends with the last alias and the client asks on.
 const MAX_ALIASES: usize = 8;
@@ -53,6 +53,11 @@ impl Asked {
         &self.sent[..self.length]
     }
 
+    /// Its last octets, a name above it, as they were sent: so it is compressed with what is there.
+    fn end(&self, length: usize) -> &[u8] {
+        &self.sent[self.length - length..self.length]
+    }
+
     fn folded(&self) -> &[u8] {
         &self.folded[..self.length]
     }
@@ -97,7 +102,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
         let mut dnames: [Option<RRset<'s>>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
         let snapshot = self.snapshot;
         for hop in 0..=MAX_ALIASES {
-            let Some((id, zone)) = snapshot.parts.zones.find_zone(asked.folded()) else {
+            let Some((id, zone)) = self.zone_of(asked.folded()) else {
                 if hop == 0 {
                     self.refuse(NOT_AUTHORITATIVE, "no zone of this server holds the name");
                 }
@@ -111,7 +116,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
             let next = match found {
                 Found::Answer { rrset, .. } => return self.answer(zone, asked.sent(), rrset),
                 Found::Steered { service, .. } => return self.steered(zone, asked.sent(), service, hop > 0),
-                Found::Referral { owner, ns } => return self.referral(zone, owner, ns, hop == 0),
+                Found::Referral { owner, ns } => return self.referral(zone, asked.end(owner.len()), ns, hop == 0),
                 Found::NoData { service } => {
                     let ttl = service.map_or(u32::MAX, |service| snapshot.services[service.index()].ttl);
                     return self.nodata(zone, ttl);
@@ -122,7 +127,7 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
                     let same = |earlier: &RRset<'_>| std::ptr::eq(earlier.octets(), rrset.octets());
                     let is_there = dnames.iter().flatten().any(same);
                     dnames[hop] = Some(rrset);
-                    self.dname(asked.sent(), asked.length - owner.len(), owner, rrset, is_there)
+                    self.dname(asked.sent(), asked.end(owner.len()), rrset, is_there)
                 }
             };
             // An alias that leads back ends the answer (RFC 1034 §3.6.2).
@@ -130,6 +135,20 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
             let Some(next) = next.filter(|next| !names[..=hop].contains(&next.hash())) else { return };
             asked = next;
         }
+    }
+
+    /// The zone that answers for a name: the innermost one; but for DS at its apex the one above, where that
+    /// is ours too and delegates it (RFC 4035 §3.1.4.1).
+    fn zone_of(&self, name: &[u8]) -> Option<(ZoneId, &'s ZoneTree)> {
+        let snapshot: &'s Snapshot = self.snapshot;
+        let found = snapshot.parts.zones.find_zone(name)?;
+        if self.query.question.rtype != Rtype::DS || found.1.apex() != name || name == [0] {
+            return Some(found);
+        }
+        let above = snapshot.parts.zones.find_zone(&name[1 + usize::from(name[0])..]);
+        let delegates =
+            |zone: &ZoneTree| matches!(zone.find(name, Rtype::DS.0), Found::Answer { .. } | Found::NoData { .. });
+        above.filter(|(_, zone)| delegates(zone)).or(Some(found))
     }
 
     /// What the server says of itself, where the operator has it do so (RFC 4892).
@@ -161,8 +180,8 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
             self.ending.truncated = true;
             return;
         }
-        // The addresses of the zone's own servers are courtesy; other answers are minimal.
-        if rrset.rtype == Rtype::NS.0 {
+        // The addresses of the zone's own servers are courtesy; other answers are minimal, ANY's above all.
+        if self.query.question.rtype == Rtype::NS {
             for target in rrset.rdatas() {
                 if self.addresses(zone, target).is_err() {
                     return;
@@ -182,7 +201,8 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
 
     /// Adds a DNAME, unless it is there already, and the CNAME made from it (RFC 6672 §3.1): the name with its
     /// last octets, which are `owner`, replaced by the target. None: the answer ends here.
-    fn dname(&mut self, sent: &[u8], prefix: usize, owner: &[u8], rrset: RRset<'_>, is_there: bool) -> Option<Asked> {
+    fn dname(&mut self, sent: &[u8], owner: &[u8], rrset: RRset<'_>, is_there: bool) -> Option<Asked> {
+        let prefix = sent.len() - owner.len();
         if !is_there && self.put(Section::Answer, owner, rrset, rrset.ttl).is_err() {
             self.ending.truncated = true;
             return None;
@@ -211,9 +231,15 @@ impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {
             self.ending.truncated = true;
             return;
         }
-        for target in ns.rdatas() {
+        // Without the addresses of servers below the cut there is no way there: they come first and are whole
+        // (RFC 9471 §3.1). Those of others are there as far as there is room (§3.2).
+        let within = |target: &&[u8]| is_at_or_below(target, cut);
+        if ns.rdatas().filter(within).any(|target| self.addresses(zone, target).is_err()) {
+            self.ending.truncated = true;
+            return;
+        }
+        for target in ns.rdatas().filter(|target| !within(target)) {
             if self.addresses(zone, target).is_err() {
-                self.ending.truncated = true; // glue must be whole (RFC 9471)
                 return;
             }
         }

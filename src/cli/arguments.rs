@@ -28,7 +28,9 @@ pub enum Command {
     #[command(after_help = "Example: meridian serve --config /etc/meridian/config.toml")]
     Serve(Serve),
     /// Read the configuration with all its files and tell every error, with its place
-    #[command(after_help = "Example: meridian check --config config.toml && systemctl reload meridian")]
+    #[command(after_help = "Examples: meridian check --config config.toml && systemctl reload meridian\n          \
+                            meridian check --live\n          \
+                            meridian check --live --parent 192.0.2.53 --parent [2001:db8::53]:5353")]
     Check(Check),
     /// Tell why a client gets the answer that it gets
     #[command(after_help = "Examples: meridian explain --client 103.86.96.1 www.shop.example\n          \
@@ -56,6 +58,12 @@ pub struct Check {
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigFile,
+    /// Compare each zone with its delegation at the parent, too, and ask each of its name servers whether it serves it
+    #[arg(long)]
+    pub live: bool,
+    /// Ask this server of the parent zone, instead of those that are looked up; may be given several times
+    #[arg(long = "parent", value_name = "ADDRESS", requires = "live", value_parser = server)]
+    pub parents: Vec<SocketAddr>,
 }
 
 /// `meridian explain`
@@ -123,6 +131,14 @@ fn url(text: &str) -> Result<String, String> {
     }
 }
 
+/// A DNS server; port 53 where none is said.
+fn server(text: &str) -> Result<SocketAddr, String> {
+    let alone = || text.parse().ok().map(|address| SocketAddr::new(address, 53));
+    let server = text.parse().ok().or_else(alone);
+    server
+        .ok_or_else(|| "write an address, with a port or without, such as 192.0.2.53 or [2001:db8::53]:5353".to_owned())
+}
+
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr =
         text.parse().map_err(|_| "write an address and a port, such as 127.0.0.1:8054".to_owned())?;
@@ -163,7 +179,11 @@ mod tests {
         let serve = |path, strict| Command::Serve(Serve { config: config(path), strict });
         assert_eq!(parse("serve").unwrap(), serve("config.toml", false));
         assert_eq!(parse("serve --strict --config b.toml").unwrap(), serve("b.toml", true));
-        assert_eq!(parse("check").unwrap(), Command::Check(Check { config: config("config.toml") }));
+        let check = |live, parents| Command::Check(Check { config: config("config.toml"), live, parents });
+        assert_eq!(parse("check").unwrap(), check(false, vec![]));
+        let parents = ["192.0.2.53:53", "[2001:db8::53]:53", "[::1]:5353"].map(|server| server.parse().unwrap());
+        let line = "check --live --parent 192.0.2.53 --parent 2001:db8::53 --parent [::1]:5353";
+        assert_eq!(parse(line).unwrap(), check(true, parents.into()));
         let listen = "127.0.0.1:8054".parse().unwrap();
         assert_eq!(parse("lab").unwrap(), Command::Lab(Lab { config: config("config.toml"), listen }));
     }
@@ -192,6 +212,8 @@ mod tests {
             ("", "Usage: meridian <COMMAND>"),
             ("serv", "serve"),
             ("serve --stric", "--strict"),
+            ("check --parent 192.0.2.53", "--live"),
+            ("check --live --parent ns1", "write an address"),
             ("explain www.shop.example", "--client <IP>"),
             ("explain --client 192.0.2 www.shop.example", "write an address such as"),
             ("explain --client 192.0.2.1 www..example", "www..example"),

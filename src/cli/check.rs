@@ -1,11 +1,13 @@
-//! `meridian check`: reads and compiles everything, serves nothing.
+//! `meridian check`: reads and compiles everything, serves nothing; `--live`: and compares it with the world.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::arguments;
-use super::report;
-use crate::control::{DiskFiles, check_pair, trial};
+use super::report::{self, StartError};
+use crate::control::{DiskFiles, Loaded, check_pair, trial};
+use crate::delegation::{self, Ours};
+use crate::model::{Problem, Severity};
 
 /// Tells every problem; exit code 1 where one is an error.
 #[must_use]
@@ -15,26 +17,51 @@ pub fn run(arguments: &arguments::Check) -> ExitCode {
         loaded.warnings.extend(check_pair(&mut files, &loaded.parts.config)?);
         Ok(loaded)
     });
-    match checked {
-        Ok(loaded) => {
-            report::show(&loaded.warnings);
-            let config = &loaded.parts.config;
-            let (zones, services, plans) = (config.zones.len(), config.services.len(), config.plans.len());
-            let (endpoints, locations) = (config.endpoints.len(), loaded.parts.geo.locations().len());
-            let text = format!(
-                "{} is good: zones {zones}, services {services}, plans {plans}, endpoints {endpoints}, locations {locations}, warnings {}\n",
-                arguments.config.path.display(),
-                loaded.warnings.len()
-            );
-            let _ = io::stdout().write_all(text.as_bytes());
+    let loaded = match checked {
+        Ok(loaded) => loaded,
+        Err(problems) => return failed(arguments, &problems),
+    };
+    report::show(&loaded.warnings);
+    let config = &loaded.parts.config;
+    let (zones, services, plans) = (config.zones.len(), config.services.len(), config.plans.len());
+    let (endpoints, locations) = (config.endpoints.len(), loaded.parts.geo.locations().len());
+    say(&format!(
+        "{} is good: zones {zones}, services {services}, plans {plans}, endpoints {endpoints}, locations {locations}, warnings {}",
+        arguments.config.path.display(),
+        loaded.warnings.len()
+    ));
+    if !arguments.live {
+        return ExitCode::SUCCESS;
+    }
+    match report::block_on(live(arguments, &loaded)) {
+        Ok(problems) if problems.iter().all(|problem| problem.severity == Severity::Warning) => {
+            report::show(&problems);
+            say(&format!("its delegations are good: zones {zones}, warnings {}", problems.len()));
             ExitCode::SUCCESS
         }
-        Err(problems) => {
-            report::show(&problems);
-            let errors = problems.iter().filter(|problem| problem.severity == crate::model::Severity::Error).count();
-            let noun = if errors == 1 { "error" } else { "errors" };
-            let _ = writeln!(io::stderr(), "{}: {errors} {noun}", arguments.config.path.display());
-            ExitCode::FAILURE
-        }
+        Ok(problems) | Err(StartError::Problems(problems)) => failed(arguments, &problems),
+        Err(error) => report::finish(Err(error)),
     }
+}
+
+/// What is wrong between the zones and the world.
+async fn live(arguments: &arguments::Check, loaded: &Loaded) -> Result<Vec<Problem>, StartError> {
+    let config = &loaded.parts.config;
+    let zones = loaded.parts.zones.iter().zip(&config.zones);
+    let zones = zones.map(|(zone, typed)| Ours::of(zone, &typed.file)).collect();
+    let settings =
+        delegation::Settings { resolver: config.resolver.clone(), parents: arguments.parents.clone(), port: 53 };
+    delegation::check(zones, settings).await.map_err(|problem| StartError::Problems(vec![*problem]))
+}
+
+fn failed(arguments: &arguments::Check, problems: &[Problem]) -> ExitCode {
+    report::show(problems);
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let noun = if errors == 1 { "error" } else { "errors" };
+    let _ = writeln!(io::stderr(), "{}: {errors} {noun}", arguments.config.path.display());
+    ExitCode::FAILURE
+}
+
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}"); // nobody reads: nothing to do
 }

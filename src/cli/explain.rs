@@ -70,9 +70,10 @@ fn live(arguments: &arguments::Explain, url: Option<&str>) -> Result<Explanation
 }
 
 fn admin_url(arguments: &arguments::Explain) -> Result<String, StartError> {
-    let read = config::read(&mut DiskFiles::default(), &arguments.config.path).map_err(StartError::Problems)?;
-    let listen = read.config.admin.listen;
-    let listen = listen.ok_or_else(|| io::Error::other("the configuration has no [admin] listen; say --live=URL"))?;
+    let listen = config::admin_address(&mut DiskFiles::default(), &arguments.config.path);
+    let listen = listen
+        .map_err(StartError::Problems)?
+        .ok_or_else(|| io::Error::other("the configuration has no [admin] listen; say --live=URL"))?;
     Ok(format!("http://{listen}"))
 }
 

@@ -30,6 +30,7 @@ mod words;
 mod zones;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -398,9 +399,28 @@ fn named_of_clients(config: &Config) -> (Vec<IpNet>, Vec<u32>) {
 #[must_use]
 pub fn state_folder(files: &mut dyn Files, path: &Path) -> PathBuf {
     let octets = files.read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&octets);
+    let state = typed_text(&octets, "server", "state");
+    path.parent().unwrap_or(Path::new("")).join(state.as_deref().unwrap_or("state"))
+}
+
+/// Where the server with the configuration at `path` answers HTTP, as far as the text can be read: it runs, and is
+/// asked, while an edit has errors. None: nowhere.
+///
+/// # Errors
+/// There is no such file.
+pub fn admin_address(files: &mut dyn Files, path: &Path) -> Result<Option<SocketAddr>, Vec<Problem>> {
+    let octets = files.read(path).map_err(|error| vec![unreadable(path, &error.to_string())])?;
+    let typed = typed_text(&octets, "admin", "listen");
+    Ok(match typed.as_deref() {
+        Some("off") => None,
+        typed => typed.and_then(|listen| listen.parse().ok()).or(settings::Settings::new(Path::new("")).admin.listen),
+    })
+}
+
+/// The text of a key in a table, whatever else is wrong.
+fn typed_text(octets: &[u8], table: &str, key: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(octets);
     let (tree, _) = DeTable::parse_recoverable(&text);
-    let server = tree.get_ref().get("server").and_then(|server| server.get_ref().as_table());
-    let state = server.and_then(|server| server.get("state")).and_then(|state| state.get_ref().as_str());
-    path.parent().unwrap_or(Path::new("")).join(state.unwrap_or("state"))
+    let value = tree.get_ref().get(table)?.get_ref().as_table()?.get(key)?;
+    value.get_ref().as_str().map(str::to_owned)
 }

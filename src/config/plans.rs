@@ -174,6 +174,9 @@ impl Resolver<'_, '_> {
 
     fn spread(&self, policy: &PolicySpec<'_>) -> Option<Spread> {
         let word = policy.spread.as_ref().or(self.defaults.spread.as_ref());
+        if policy.spread_lost || (word.is_none() && self.defaults.spread_lost) {
+            return None; // reported by now, and what `multivalue` is to it nobody knows
+        }
         let number = policy.multivalue.as_ref().or(self.defaults.multivalue.as_ref()).map_or(1, |at| at.value);
         let typed = policy.multivalue.as_ref().filter(|at| at.value > 1);
         match (word.map_or(SpreadWord::Sticky, |at| at.value), word, typed) {

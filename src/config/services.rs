@@ -29,6 +29,8 @@ const MAX_RULES: usize = 64;
 pub(super) struct PolicySpec<'a> {
     pub(super) ttl: Option<At<Duration>>,
     pub(super) spread: Option<At<SpreadWord>>,
+    /// There is a `spread`, and it was not understood.
+    pub(super) spread_lost: bool,
     pub(super) multivalue: Option<At<u8>>,
     pub(super) tie_ms: Option<At<f32>>,
     pub(super) when_none: Option<At<WhenNoneSpec<'a>>>,
@@ -176,14 +178,16 @@ fn service_name(value: &Value<'_>) -> Option<Name> {
 fn read_policy<'a>(table: &mut Table<'a>) -> PolicySpec<'a> {
     let spreads =
         [("sticky", SpreadWord::Sticky), ("random", SpreadWord::Random), ("multivalue", SpreadWord::Multivalue)];
-    PolicySpec {
+    let policy = PolicySpec {
         ttl: table.optional("ttl", ttl),
         spread: table.optional("spread", |value| value.choice(&spreads)),
+        spread_lost: false,
         multivalue: table
             .optional("multivalue", |value| value.integer(1..=MAX_MULTIVALUE as u32).map(|number| number as u8)),
         tie_ms: table.optional("tie", latency_ms),
         when_none: table.optional("when_none", when_none),
-    }
+    };
+    PolicySpec { spread_lost: policy.spread.is_none() && table.has_nearly("spread"), ..policy }
 }
 
 fn when_none<'a>(value: &Value<'a>) -> Option<WhenNoneSpec<'a>> {

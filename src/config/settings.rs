@@ -61,7 +61,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    fn new(folder: &Path) -> Self {
+    pub(super) fn new(folder: &Path) -> Self {
         let address = |text: &str| text.parse().expect("an address");
         Self {
             server: Server {

@@ -67,7 +67,7 @@ impl<'a> Table<'a> {
         read: impl FnOnce(&Value<'a>) -> Option<T>,
     ) -> Option<At<T>> {
         if !self.has(key) {
-            self.asked.push(key);
+            self.ask(key);
             self.missing(key, example);
             return None;
         }
@@ -86,11 +86,23 @@ impl<'a> Table<'a> {
         self.entries.contains_key(key)
     }
 
+    /// Is the key there, or one that may have been meant for it?
+    pub(super) fn has_nearly(&self, key: &str) -> bool {
+        self.has(key) || self.entries.keys().any(|typed| closest(typed.get_ref(), [key]).is_some())
+    }
+
     /// The value of `key`, whatever it is.
     pub(super) fn value(&mut self, key: &'static str) -> Option<Value<'a>> {
-        self.asked.push(key);
+        self.ask(key);
         let inner = self.entries.get(key)?;
         Some(Value { report: self.report, key, base: self.base, inner })
+    }
+
+    /// Notes that the key is known.
+    fn ask(&mut self, key: &'static str) {
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
     }
 
     /// A table within, read by `read` to its end.

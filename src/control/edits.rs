@@ -162,7 +162,7 @@ impl Control {
 
     fn accept(&mut self, compiled: Compiled, decision_hash: Digest) {
         let Compiled { loaded, snapshot, counters, pair } = compiled;
-        warn_of_restart(&self.started, &loaded.parts.config);
+        let restart_pending = waits_for_restart(&self.started, &loaded.parts.config);
         if let Some(pair) = pair {
             self.shared.certificates.replace(pair);
         }
@@ -170,7 +170,8 @@ impl Control {
         self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
         let loaded = std::mem::replace(&mut self.loaded, Arc::new(loaded));
         let ready = self.shared.journal().ready;
-        *self.shared.journal() = Journal { ready, ..Journal::new(&self.loaded, decision_hash, Reload::ok()) };
+        *self.shared.journal() =
+            Journal { ready, restart_pending, ..Journal::new(&self.loaded, decision_hash, Reload::ok()) };
         self.swap_in(&snapshot);
         self.freeing.free((counters, loaded, snapshot));
         self.record_reload();
@@ -210,13 +211,15 @@ fn panicked(config: &Path, why: &str) -> Problem {
     problem.help("please report it with these files")
 }
 
-/// Sockets and folders are taken at start; an edit to them is good but waits.
-fn warn_of_restart(before: &Config, after: &Config) {
+/// Sockets and folders are taken at start; an edit to them is good but waits, and the operator is told.
+fn waits_for_restart(before: &Config, after: &Config) -> bool {
     let server = before.server.needs_restart(&after.server);
-    if server || before.tls.needs_restart(&after.tls) || before.admin != after.admin {
+    let waits = server || before.tls.needs_restart(&after.tls) || before.admin != after.admin;
+    if waits {
         warn!(
             "changes of [server], but proxy_from, identity, version and cookies, of [tls], but its certificate, and of [admin] take \
              effect at the next restart"
         );
     }
+    waits
 }

@@ -142,6 +142,7 @@ fn zones(
         };
         let steered: Vec<Steered> = services.iter().map(|&id| steered(config, spots, path, id)).collect();
         let Some(tree) = keep(ZoneTree::build(&data, &steered), &mut problems) else { continue };
+        warnings.extend(zone::targets_without_address(&data, &tree));
         if let Some((id, tree_before)) = before.and_then(|(before, _)| before.parts.zones.find_zone(tree.apex()))
             && let Some((before, _)) = before
         {

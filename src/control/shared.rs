@@ -37,6 +37,8 @@ pub struct Journal {
     pub reload: Reload,
     /// What is served is not what is on disk: the files there do not pass.
     pub stale: bool,
+    /// The set that is served has edits that take effect at the next restart.
+    pub restart_pending: bool,
     /// Has the first round of probes passed, or its bound?
     pub ready: bool,
     /// What the operator should know of the set that is served.
@@ -79,7 +81,7 @@ impl Journal {
     pub(super) fn new(loaded: &Loaded, decision_hash: Digest, reload: Reload) -> Self {
         let stale = reload.result == ReloadResult::Failed;
         let (warnings, digests) = (loaded.warnings.clone(), loaded.digests.clone());
-        Self { reload, stale, ready: false, warnings, digests, decision_hash }
+        Self { reload, stale, restart_pending: false, ready: false, warnings, digests, decision_hash }
     }
 }
 

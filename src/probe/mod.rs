@@ -17,6 +17,6 @@ mod schedule;
 mod trust;
 
 pub use prober::{Discarded, MAX_IN_FLIGHT, Prober, Report};
-pub use resolver::{Resolved, Resolver};
+pub use resolver::{Resolved, Resolver, resolver_client};
 
 pub use trust::Trust;

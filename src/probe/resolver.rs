@@ -78,7 +78,7 @@ impl Resolver {
     pub fn reconfigure(&mut self, settings: &config::Resolver, endpoints: &[Endpoint]) -> Result<(), Box<Problem>> {
         let hostnames: Vec<_> = endpoints.iter().filter_map(hostname_of).collect();
         if !hostnames.is_empty() {
-            check(settings)?;
+            resolver_client(settings)?;
         }
         self.settings.send_if_modified(|old| {
             let differ = **old != *settings;
@@ -109,11 +109,13 @@ fn hostname_of(endpoint: &Endpoint) -> Option<(&Arc<str>, &Name)> {
     }
 }
 
-/// Can a client be made of these settings?
-fn check(settings: &config::Resolver) -> Result<(), Box<Problem>> {
-    let made = client(settings).map_err(|error| error.to_string());
-    made.map(drop).map_err(|error| {
-        let text = format!("hostname endpoints need a resolver: {error}");
+/// What asks the servers of `[resolver]`, or those of the system. It caches nothing.
+///
+/// # Errors
+/// `servers` is empty and `/etc/resolv.conf` names none.
+pub fn resolver_client(settings: &config::Resolver) -> Result<TokioResolver, Box<Problem>> {
+    client(settings).map_err(|error| {
+        let text = format!("there is nobody to resolve hostnames: {error}");
         let problem = Problem::error("no-resolver", Path::new("/etc/resolv.conf"), text);
         Box::new(problem.help("name recursive servers in [resolver] servers"))
     })

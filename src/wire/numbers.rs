@@ -22,7 +22,7 @@ macro_rules! numbers {
 }
 
 numbers! { Rtype:
-    A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, TXT = 16, AAAA = 28, SRV = 33, OPT = 41, IXFR = 251,
+    A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, TXT = 16, AAAA = 28, SRV = 33, OPT = 41, DS = 43, IXFR = 251,
     AXFR = 252, ANY = 255, CAA = 257,
 }
 

@@ -110,8 +110,8 @@ impl Rejected<'_> {
 /// - An opcode other than QUERY is NOTIMP, whatever follows.
 /// - QDCOUNT must be 1 (RFC 9619), and its name whole: a pointer there could lead only into the
 ///   header or to itself.
-/// - Answer and authority must be empty, as NSD has it: only an IXFR query brings a record there
-///   (RFC 1995 §3), and transfers are not offered.
+/// - Answer and authority must be empty, as NSD has it; an IXFR query may have one record of authority
+///   (RFC 1995 §3).
 /// - Additional records are passed over, TSIG too, but for one OPT, owned by the root.
 /// - Nothing may follow the last record.
 /// - A malformed client subnet option, or a second one, is FORMERR: [`ClientSubnet`].
@@ -184,7 +184,9 @@ impl<'a> Parts<'a> {
                 self.read_opt(&record)?;
             }
         }
-        let clean = counts.questions == 1 && counts.answers == 0 && counts.authorities == 0;
+        // Who asks for a zone's changes brings the SOA that it has (RFC 1995 §3).
+        let soa = u16::from(self.question.is_some_and(|question| question.rtype == Rtype::IXFR));
+        let clean = counts.questions == 1 && counts.answers == 0 && counts.authorities <= soa;
         if clean && cursor.at == packet.len() { Ok(()) } else { Err(Malformed) }
     }
 

@@ -150,6 +150,28 @@ fn check_targets(data: &ZoneData, problems: &mut Problems) {
     }
 }
 
+/// Warnings of MX and SRV records that point to names of the zone at which nothing has an address, no service either:
+/// what follows them does not get there.
+#[must_use]
+pub fn targets_without_address(data: &ZoneData, tree: &ZoneTree) -> Vec<Problem> {
+    let addresses = [rtype::A, rtype::AAAA];
+    let lacks = |target: &Name| {
+        let known = addresses.iter().any(|&rtype| data.get(target.as_wire(), rtype).is_some());
+        let none = |rtype| matches!(tree.find(target.as_wire(), rtype), Found::NoData { .. } | Found::NxDomain);
+        !known && !target.is_root() && addresses.into_iter().all(none)
+    };
+    let mut problems = Problems::default();
+    for rtype in [rtype::MX, rtype::SRV] {
+        for (owner, draft, target) in data.targets(rtype).filter(|(.., target)| lacks(target)) {
+            let (say, owner) = (rtype::name_of(rtype), data.shown(owner));
+            let message = format!("{say} of '{owner}' points to '{target}', which has no address");
+            let help = "give it A or AAAA records, or make it a service".to_owned();
+            problems.warn(data, "target-without-address", draft.place, message, help);
+        }
+    }
+    problems.finish(data)
+}
+
 /// Does a wildcard give it one?
 fn has_address(tree: &ZoneTree, target: &Name) -> bool {
     [rtype::A, rtype::AAAA].iter().any(|&rtype| matches!(tree.find(target.as_wire(), rtype), Found::Answer { .. }))

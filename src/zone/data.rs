@@ -246,7 +246,8 @@ impl ZoneData {
         let drafts = self.owners.iter().flat_map(|owner| self.drafts(owner).map(move |draft| (owner, draft)));
         drafts.filter(move |(_, draft)| draft.rtype == rtype).flat_map(move |(owner, draft)| {
             self.rdatas(draft).filter_map(move |rdata| {
-                let target = rtype::target(rtype, rdata).filter(|target| is_below(target, self.apex.as_wire()))?;
+                let target =
+                    rtype::target(rtype, rdata).filter(|target| is_at_or_below(target, self.apex.as_wire()))?;
                 Some((owner, draft, Name::from_wire(target).ok()?))
             })
         })
@@ -314,8 +315,9 @@ fn small(number: usize) -> u32 {
     u32::try_from(number).expect("files and zones are bounded")
 }
 
-/// Is this wire name that one, lower-cased, or below it? Whatever its case (RFC 4343).
-pub(super) fn is_below(name: &[u8], apex: &[u8]) -> bool {
+/// Is this wire name that one or below it? Whatever their case (RFC 4343).
+#[must_use]
+pub fn is_at_or_below(name: &[u8], apex: &[u8]) -> bool {
     let above = suffixes(name).find(|suffix| suffix.len() <= apex.len());
     above.is_some_and(|above| above.eq_ignore_ascii_case(apex))
 }

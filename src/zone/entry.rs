@@ -77,6 +77,10 @@ fn directive(first: &Token<'_>, arguments: &[Token<'_>], origin: &Origin) -> Res
             let path_text = String::from_utf8_lossy(path.raw).into_owned();
             Ok(Directive::Include { path: path_text, origin, span: path.span.clone() })
         }
+        _ if first.is("$GENERATE") => {
+            let message = "$GENERATE is BIND's own and is not read";
+            Err(Fault::new("bad-directive", first.span.clone(), message, "write its records out"))
+        }
         _ => {
             let message = format!("directive {} is not known, or not with so many values", first.say());
             let help = "allowed are '$ORIGIN NAME', '$TTL SECONDS' and '$INCLUDE FILE [ORIGIN]'";

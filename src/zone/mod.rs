@@ -31,7 +31,8 @@ mod tree;
 mod zones;
 
 pub use build::Steered;
-pub use data::ZoneData;
+pub use check::targets_without_address;
+pub use data::{ZoneData, is_at_or_below};
 pub use read::read;
 pub use rrset::{RRset, Rdatas};
 pub use serial::{SERIAL_NOT_RAISED, serial_not_raised};

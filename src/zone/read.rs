@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::check::check;
-use super::data::{Added, Place, ZoneData, is_below};
+use super::data::{Added, Place, ZoneData, is_at_or_below};
 use super::entry::{Directive, Origin, Record, read_directive, read_owner, read_record};
 use super::freeze::soa_minimum;
 use super::problems::Problems;
@@ -140,7 +140,7 @@ impl Reader<'_> {
     fn read_record(&mut self, file: &mut File<'_>, entry: &Entry<'_, '_>) {
         match read_owner(entry, &file.origin, &mut file.owner_name) {
             Some(Ok(())) => {
-                let inside = is_below(&file.owner_name, self.data.apex().as_wire());
+                let inside = is_at_or_below(&file.owner_name, self.data.apex().as_wire());
                 file.owner = if inside { Owner::Inside } else { Owner::Outside };
             }
             Some(Err(fault)) => {

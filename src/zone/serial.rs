@@ -15,7 +15,7 @@ const BEHIND_SERIAL: usize = 16;
 /// of: then it holds until the serial is raised.
 #[must_use]
 pub fn serial_not_raised(data: &ZoneData, before: &ZoneTree, after: &ZoneTree, already: bool) -> Option<Problem> {
-    let [old, new] = [before, after].map(serial);
+    let [old, new] = [before, after].map(ZoneTree::serial);
     let raised = new.wrapping_sub(old) as i32 > 0;
     let changed = before.arena != after.arena && before.apex() == after.apex();
     if raised || !(changed || already) {
@@ -28,8 +28,12 @@ pub fn serial_not_raised(data: &ZoneData, before: &ZoneTree, after: &ZoneTree, a
     Some(Problem::warning(SERIAL_NOT_RAISED, data.file(soa.place), message).at(soa.place.spot()).help(help))
 }
 
-fn serial(zone: &ZoneTree) -> u32 {
-    let soa = zone.soa().rdatas().next().expect("a zone has a SOA");
-    let end = soa.len() - BEHIND_SERIAL;
-    u32::from_be_bytes(*soa[..end].last_chunk().expect("a SOA has five figures"))
+impl ZoneTree {
+    /// The serial of its SOA.
+    #[must_use]
+    pub fn serial(&self) -> u32 {
+        let soa = self.soa().rdatas().next().expect("a zone has a SOA");
+        let end = soa.len() - BEHIND_SERIAL;
+        u32::from_be_bytes(*soa[..end].last_chunk().expect("a SOA has five figures"))
+    }
 }

@@ -81,7 +81,7 @@ pub(super) enum Standing {
 /// in the answer is the name asked for (RFC 4592 §3.3.1); so it is where `wildcard` is false.
 #[derive(Clone, Copy, Debug)]
 pub enum Found<'z, 'n> {
-    /// The RRset asked for; for ANY one of those there (RFC 8482 §4.1).
+    /// The RRset asked for; for ANY the smallest of those there (RFC 8482 §4.1).
     Answer {
         /// Not of type CNAME unless that was asked for.
         rrset: RRset<'z>,
@@ -289,6 +289,11 @@ impl<'z> Node<'z> {
         self.rrset(rtype).expect("a cut's standing comes from this RRset")
     }
 
+    /// What ANY gets (RFC 8482 §4.1): of each record count owner, type, class, TTL and length too.
+    fn smallest(&self) -> Option<RRset<'z>> {
+        self.rrsets().min_by_key(|rrset| rrset.octets().len() + 10 * rrset.len())
+    }
+
     /// What this node, not occluded, has for a question that it answers.
     fn answer<'n>(&self, qname: &'n [u8], qtype: u16, wildcard: bool) -> Found<'z, 'n> {
         // The parent's side of a cut answers for DS (RFC 4035 §3.1.4.1).
@@ -298,7 +303,7 @@ impl<'z> Node<'z> {
         if let Some(service) = self.service().filter(|_| rtype::is_address(qtype) || qtype == rtype::ANY) {
             return Found::Steered { service, wildcard };
         }
-        let found = if qtype == rtype::ANY { self.rrsets().next() } else { self.rrset(qtype) };
+        let found = if qtype == rtype::ANY { self.smallest() } else { self.rrset(qtype) };
         if let Some(rrset) = found {
             return Found::Answer { rrset, wildcard };
         }

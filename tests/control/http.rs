@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::server::{SYDNEY, Shop, ask, get, http, query};
 
 /// Every family of the issue's list, with what its samples must hold.
-const FAMILIES: [(&str, &str, &str); 13] = [
+const FAMILIES: [(&str, &str, &str); 14] = [
     ("meridian_queries_total", "counter", "zone=\"shop.example\",rcode=\"NOERROR\""),
     ("meridian_answers_total", "counter", "endpoint=\"aws-sydney\""),
     ("meridian_locations_total", "counter", "source=\"ecs\""),
@@ -18,6 +18,7 @@ const FAMILIES: [(&str, &str, &str); 13] = [
     ("meridian_generation", "gauge", ""),
     ("meridian_reloads_total", "counter", "result=\"ok\""),
     ("meridian_config_stale", "gauge", ""),
+    ("meridian_config_warnings", "gauge", ""),
     ("meridian_ready", "gauge", ""),
     ("meridian_build_info", "gauge", "version=\""),
 ];
@@ -56,7 +57,7 @@ async fn metrics_have_every_family_and_read_as_prometheus_text() {
     for (family, kind, labels) in FAMILIES {
         assert!(text.contains(&format!("# TYPE {family} {kind}\n")), "{family}: {text}");
         let held = samples.iter().any(|(name, held, figure)| {
-            name == family && held.contains(labels) && (*figure > 0.0 || family == "meridian_config_stale")
+            name == family && held.contains(labels) && (*figure > 0.0 || family.starts_with("meridian_config_"))
         });
         assert!(held, "{family} with {labels}: {text}");
     }
@@ -83,8 +84,23 @@ async fn all_of_loopback_may_ask_admin() {
     let none: Value = serde_json::from_str(&get(server.admin, "/status?limit=0").await.1).unwrap();
     assert_eq!((&none["services"], &none["services_total"]), (&Value::Array(vec![]), &1.into()));
     assert_eq!(get(server.admin, "/status?limit=x").await.0, 400);
+    let (code, text) = get(server.admin, "/status?service=ww.shop.example").await;
+    assert_eq!((code, text.contains("'ww.shop.example'")), (404, true), "{text}");
     let explained = get(server.admin, "/api/v1/explain?client=103.86.96.1&name=www.shop.example").await;
     let explained: Value = serde_json::from_str(&explained.1).unwrap();
     assert_eq!(explained["choice"]["endpoints"][0]["name"], "aws-sydney", "{explained:#}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_that_waits_for_a_restart_is_told() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    let pending = async || server.status().await["reload"]["restart_pending"].clone();
+    assert_eq!(pending().await, false);
+    assert_eq!(server.reading("an edit that waits", || shop.edit("workers = 1", "workers = 2")).await, "ok");
+    assert_eq!(pending().await, true);
+    assert_eq!(server.reading("it is taken back", || shop.edit("workers = 2", "workers = 1")).await, "ok");
+    assert_eq!(pending().await, false);
     server.stop().await;
 }

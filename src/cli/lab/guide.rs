@@ -36,7 +36,8 @@ impl Guide<'_> {
         let dig = format!("dig @{} -p {} {service} +short", dns.ip(), dns.port());
         let mut asking: Vec<Row> =
             CLIENTS.iter().map(|(place, prefix)| (format!("{dig} +subnet={prefix}"), *place)).collect();
-        asking.push((format!("meridian explain --client 103.86.96.1 {service}"), "why that one"));
+        let live = admin.map_or(String::new(), |admin| format!(" --live=http://{admin}"));
+        asking.push((format!("meridian explain --client 103.86.96.1 {service}{live}"), "why that one"));
         let breaking = [
             (format!("kill {endpoint}"), "then ask again: the next one answers"),
             ("heal all".to_owned(), "and it is back"),
@@ -91,12 +92,12 @@ mod tests {
         insta::assert_snapshot!(GUIDE.text(false), @r#"
 
         In another terminal, ask as a client in
-          dig @127.0.0.1 -p 5300 www.shop.example +short +subnet=103.86.96.0/24   # Sydney
-          dig @127.0.0.1 -p 5300 www.shop.example +short +subnet=185.107.56.0/24  # the Netherlands
-          dig @127.0.0.1 -p 5300 www.shop.example +short +subnet=81.2.69.0/24     # London
-          dig @127.0.0.1 -p 5300 www.shop.example +short +subnet=128.95.0.0/24    # Seattle
-          dig @127.0.0.1 -p 5300 www.shop.example +short +subnet=128.143.0.0/24   # Virginia
-          meridian explain --client 103.86.96.1 www.shop.example                  # why that one
+          dig @127.0.0.1 -p 5300 www.shop.example +short +subnet=103.86.96.0/24                # Sydney
+          dig @127.0.0.1 -p 5300 www.shop.example +short +subnet=185.107.56.0/24               # the Netherlands
+          dig @127.0.0.1 -p 5300 www.shop.example +short +subnet=81.2.69.0/24                  # London
+          dig @127.0.0.1 -p 5300 www.shop.example +short +subnet=128.95.0.0/24                 # Seattle
+          dig @127.0.0.1 -p 5300 www.shop.example +short +subnet=128.143.0.0/24                # Virginia
+          meridian explain --client 103.86.96.1 www.shop.example --live=http://127.0.0.1:8053  # why that one
 
         Here, break something
           kill gcp-sydney  # then ask again: the next one answers

@@ -112,6 +112,17 @@ fn answer_and_authority_are_empty() {
     assert!(parse(&packet([1, 0, 0, 1], &[QUESTION, a])).is_ok());
 }
 
+/// RFC 1995 §3
+#[test]
+fn a_request_for_changes_brings_one_soa() {
+    let question = b"\x01x\0\0\xfb\0\x01";
+    let soa = b"\xc0\x0c\0\x06\0\x01\0\0\0\0\0\x16\0\0\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0\x01";
+    assert!(parse(&packet([1, 0, 1, 0], &[question, soa])).is_ok());
+    assert!(parse(&packet([1, 0, 1, 1], &[question, soa, &opt(0, &[])])).is_ok());
+    assert_formerr(&packet([1, 0, 2, 0], &[question, soa, soa]));
+    assert_formerr(&packet([1, 1, 0, 0], &[question, soa]));
+}
+
 #[test]
 fn nothing_behind_the_end_and_nothing_missing() {
     assert_formerr(&packet([1, 0, 0, 0], &[QUESTION, &[0]]));
