@@ -88,6 +88,8 @@ state = "state"
 workers = 1
 [admin]
 listen = "off"
+[rate_limit]
+allow = ["127.0.0.0/8"]
 [geoip]
 databases = ["$database"]
 [[zones]]

@@ -125,7 +125,7 @@ pub fn compare(
         let names = members.map(|index| servers[index].name.as_str());
         for ((name, slices), tally) in names.into_iter().zip(slices).zip(tallies) {
             let values: Vec<_> = slices.iter().map(|cost| format!("{cost:.1}")).collect();
-            let head = ["slices", load.name(), set.name(), &names.join(":"), name];
+            let head = ["slices", load.name(), &set.name(), &names.join(":"), name];
             raw.line(head, *tally, &values.join(" "))?;
         }
     }
@@ -156,7 +156,7 @@ pub fn rate(servers: &[Server], set: Set, rate: u64, seconds: f64, raw: &mut Raw
         let mut latencies: Vec<f64> = latencies.iter().map(|latency| latency.as_secs_f64() * 1e6).collect();
         latencies.sort_by(f64::total_cmp);
         let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| percentile(&latencies, share));
-        let head = ["rate", &rate.to_string(), set.name(), "", &server.name];
+        let head = ["rate", &rate.to_string(), &set.name(), "", &server.name];
         raw.line(head, tally, &format!("{cost:.1} {p50:.1} {p99:.1} {p999:.1}"))?;
     }
     Ok(())

@@ -13,9 +13,17 @@ pub const A: u16 = 1;
 pub const NS: u16 = 2;
 pub const SOA: u16 = 6;
 
+/// What is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Set {
+    mixture: Mixture,
+    /// Of a hundred queries so many bear a client's DNS cookie (RFC 7873), each a new one.
+    cookies: u64,
+}
+
 /// A mixture of queries.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Set {
+enum Mixture {
     /// One steered name, each time with another random IPv4 /24 as client subnet.
     Geo,
     /// The same over 100,000 steered names.
@@ -26,17 +34,30 @@ pub enum Set {
     Mix,
 }
 
-impl Set {
-    pub const ALL: [(&str, Self); 4] =
+impl Mixture {
+    const ALL: [(&str, Self); 4] =
         [("geo", Self::Geo), ("names", Self::Names), ("static", Self::Static), ("mix", Self::Mix)];
 
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, mixture)| *mixture == self).map_or("", |(name, _)| name)
+    }
+}
+
+impl Set {
+    /// A mixture's name, then perhaps `+` and how many of a hundred queries bear a cookie.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|(name, _)| *name == text);
-        found.map(|(_, set)| *set).ok_or_else(|| format!("`{text}` is no set: geo, names, static or mix"))
+        let wrong = || format!("`{text}` is no set: geo, names, static or mix, with cookies in 30 % of them geo+30");
+        let (name, cookies) = text.split_once('+').unwrap_or((text, "0"));
+        let (_, mixture) = Mixture::ALL.into_iter().find(|(known, _)| *known == name).ok_or_else(wrong)?;
+        let cookies = cookies.parse().ok().filter(|cookies| *cookies <= 100).ok_or_else(wrong)?;
+        Ok(Self { mixture, cookies })
     }
 
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, set)| *set == self).map_or("", |(name, _)| name)
+    pub fn name(self) -> String {
+        match self.cookies {
+            0 => self.mixture.name().to_owned(),
+            cookies => format!("{}+{cookies}", self.mixture.name()),
+        }
     }
 }
 
@@ -73,19 +94,29 @@ impl Queries {
 
     /// Writes the next one and returns its length and what to expect.
     pub fn write(&mut self, id: u16, slot: &mut [u8]) -> (usize, Kind) {
+        let (length, kind) = self.write_plain(id, slot);
+        let has_cookie = self.set.cookies > 0 && self.draw.below(100) < self.set.cookies;
+        if !has_cookie {
+            return (length, kind);
+        }
+        let cookie = self.draw.below(u64::MAX).to_be_bytes();
+        (add_cookie(slot, length, cookie), kind)
+    }
+
+    fn write_plain(&mut self, id: u16, slot: &mut [u8]) -> (usize, Kind) {
         let draw = &mut self.draw;
         let subnet = draw.subnet();
-        match self.set {
-            Set::Geo => (write_query(slot, id, b"www", A, Some(subnet)), Kind::Positive),
-            Set::Names => {
+        match self.set.mixture {
+            Mixture::Geo => (write_query(slot, id, b"www", A, Some(subnet)), Kind::Positive),
+            Mixture::Names => {
                 let name = numbered::<6>(b'n', draw.below(STEERED_NAMES));
                 (write_query(slot, id, &name, A, Some(subnet)), Kind::Positive)
             }
-            Set::Static => {
+            Mixture::Static => {
                 let name = numbered::<4>(b's', draw.below(STATIC_NAMES));
                 (write_query(slot, id, &name, A, None), Kind::Positive)
             }
-            Set::Mix => match draw.below(100) {
+            Mixture::Mix => match draw.below(100) {
                 0..70 => (write_query(slot, id, b"www", A, Some(subnet)), Kind::Positive),
                 70..90 => {
                     let name = numbered::<4>(b's', draw.below(STATIC_NAMES));
@@ -138,6 +169,16 @@ pub fn write_query(slot: &mut [u8], id: u16, label: &[u8], qtype: u16, subnet: O
     at
 }
 
+/// Adds a client's cookie to a query's OPT, which ends it; the new length.
+fn add_cookie(slot: &mut [u8], length: usize, cookie: [u8; 8]) -> usize {
+    let options =
+        length - slot[..length].windows(5).rposition(|octets| octets == [0, 0, 41, 4, 208]).expect("an OPT") - 11;
+    slot[length - options - 1] += 12; // RDLENGTH stays below 256
+    slot[length..length + 4].copy_from_slice(&[0, 10, 0, 8]);
+    slot[length + 4..length + 12].copy_from_slice(&cookie);
+    length + 12
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,9 +196,24 @@ mod tests {
 
     #[test]
     fn the_mix_has_its_shares() {
-        let (mut queries, mut slot) = (Queries::new(Set::Mix, 1), [0; 128]);
+        let (mut queries, mut slot) = (Queries::new(Set::parse("mix").unwrap(), 1), [0; 128]);
         let missing = (0..10_000).filter(|_| queries.write(0, &mut slot).1 == Kind::NoSuchName).count();
         assert!((400..600).contains(&missing), "{missing}");
+    }
+
+    #[test]
+    fn some_bear_a_cookie() {
+        let (mut queries, mut slot) = (Queries::new(Set::parse("mix+30").unwrap(), 1), [0; 128]);
+        let mut cookies = 0;
+        for _ in 0..10_000 {
+            let (length, _) = queries.write(0, &mut slot);
+            let opt = slot[..length].windows(5).rposition(|octets| octets == [0, 0, 41, 4, 208]).unwrap();
+            assert_eq!(length, opt + 11 + usize::from(slot[opt + 10]), "RDLENGTH is that of the options");
+            cookies += usize::from(slot[length - 12..length - 8] == [0, 10, 0, 8]);
+        }
+        assert!((2_800..3_200).contains(&cookies), "{cookies}");
+        assert_eq!(Set::parse("mix+30").unwrap().name(), "mix+30");
+        assert!(Set::parse("mix+101").is_err() && Set::parse("mix+").is_err() && Set::parse("no").is_err());
     }
 
     #[test]
