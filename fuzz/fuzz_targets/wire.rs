@@ -21,7 +21,7 @@ fuzz_target!(|packet: &[u8]| {
     let mut out = [0; 4096];
     let length = match parse(packet) {
         Err(Rejection::Silence) => return,
-        Err(Rejection::Reply(rejected)) => rejected.write(true, &mut out),
+        Err(Rejection::Reply(rejected)) => rejected.write(true, None, &mut out),
         Ok(query) => answer(&query, &mut out),
     };
     assert!(length <= 1232);

@@ -292,7 +292,7 @@ impl Batches {
             Found::Unknown => query.negative(snapshot, cells, slot)?,
         };
         let limitable = slot[7] == 0; // ANCOUNT
-        let Cookies::Secret(secret) = &snapshot.parts.config.server.cookies else {
+        let Cookies::Secrets(secret) = &snapshot.parts.config.server.cookies else {
             return Some(Answered { length, vouched: Vouched::No, proxied: None, limitable });
         };
         let (is_valid, ours) = secret.reply(cookie, client.ip(), self.seconds());

@@ -20,9 +20,9 @@ mod steered;
 use std::net::IpAddr;
 
 use crate::config::Cookies;
-use crate::model::{CounterId, ZoneId};
+use crate::model::{CounterId, SERVER_COOKIE, ZoneId};
 use crate::table::{Cells, Snapshot, rcode_slot};
-use crate::wire::{self, ADVERTISED_UDP_SIZE, PROXY_SIGNATURE, ProxyHeader, Query, Rcode, Rejection, Writer};
+use crate::wire::{self, ADVERTISED_UDP_SIZE, Edns, PROXY_SIGNATURE, ProxyHeader, Query, Rcode, Rejection, Writer};
 use resolve::Resolution;
 
 pub use batch::Batches;
@@ -115,8 +115,9 @@ fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: 
         Err(Rejection::Silence) => Answered { length: 0, vouched: Vouched::No, proxied, limitable: true },
         Err(Rejection::Reply(rejected)) => {
             count(snapshot, cells, None, rejected.rcode);
-            let length = rejected.write(asker.transport.is_encrypted(), out);
-            Answered { length, vouched: Vouched::No, proxied, limitable: true }
+            let (cookie, vouched) = reply_cookie(snapshot, asker, rejected.edns);
+            let length = rejected.write(asker.transport.is_encrypted(), cookie, out);
+            Answered { length, vouched, proxied, limitable: true }
         }
         Ok(query) => {
             let (length, vouched) = answer_query(snapshot, cells, asker, &query, out);
@@ -159,18 +160,24 @@ fn answer_query(
     let Some((zone, writer, mut ending)) = resolution.finish() else { return (0, Vouched::No) };
     let server = &snapshot.parts.config.server;
     ending.nsid = server.identity.text();
-    let mut vouched = Vouched::No;
-    if let (Cookies::Secret(secret), Some(cookie)) = (&server.cookies, query.edns.and_then(|edns| edns.cookie)) {
-        let (is_valid, ours) = secret.reply(cookie, asker.address, asker.now);
-        ending.cookie = Some(ours);
-        vouched = if is_valid { Vouched::Yes } else { Vouched::Asks };
-    }
+    let (cookie, vouched) = reply_cookie(snapshot, asker, query.edns);
+    ending.cookie = cookie;
     if asker.transport.has_keepalive() {
         ending.keepalive = Some((server.tcp_idle.as_millis() / 100) as u16); // an hour at most
     }
     ending.encrypted = asker.transport.is_encrypted();
     count(snapshot, cells, zone, ending.rcode);
     (writer.finish(ending), vouched)
+}
+
+/// Our cookie, where the query has one and they are on, and what its own shows.
+fn reply_cookie(snapshot: &Snapshot, asker: Asker, edns: Option<Edns>) -> (Option<[u8; SERVER_COOKIE]>, Vouched) {
+    let cookie = edns.and_then(|edns| edns.cookie);
+    let (Cookies::Secrets(secrets), Some(cookie)) = (&snapshot.parts.config.server.cookies, cookie) else {
+        return (None, Vouched::No);
+    };
+    let (is_valid, ours) = secrets.reply(cookie, asker.address, asker.now);
+    (Some(ours), if is_valid { Vouched::Yes } else { Vouched::Asks })
 }
 
 fn count(snapshot: &Snapshot, cells: &Cells, zone: Option<ZoneId>, rcode: Rcode) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::model::{CookieSecret, Endpoint, FenceMask, Name, PlaceSet, Plan, Prefixes, Service};
+use crate::model::{CookieSecrets, Endpoint, FenceMask, Name, PlaceSet, Plan, Prefixes, Service};
 
 /// A whole configuration. Nothing in it refers to a file that has not been named here.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,8 +89,10 @@ pub enum Cookies {
     Off,
     /// A secret of this process. Whoever loads a configuration draws it.
     Random,
-    /// Made and checked with this.
-    Secret(CookieSecret),
+    /// Of secrets in a file, which several servers share. Whoever loads a configuration reads it.
+    Shared(PathBuf),
+    /// Made and checked with these.
+    Secrets(CookieSecrets),
 }
 
 /// `[server] identity`

@@ -142,9 +142,24 @@ fn read_server(table: &mut Table<'_>, server: &mut Server, listeners: &mut Liste
             text => Identity::Text(text.into()),
         })
     });
-    let cookies_off = table.or("cookies", false, |value| value.choice(&[("random", false), ("off", true)]));
-    server.cookies = if cookies_off { Cookies::Off } else { Cookies::Random };
+    server.cookies = cookies(table, folder);
     server.version = table.or("version", None, |value| value.word().map(|word| (word != "off").then(|| word.into())));
+}
+
+/// `cookies`, and `cookie_secrets` where they are to be of a file.
+fn cookies(table: &mut Table<'_>, folder: &Path) -> Cookies {
+    let is_off = table.or("cookies", false, |value| value.choice(&[("random", false), ("off", true)]));
+    let secrets = table.optional("cookie_secrets", |value| path(value, folder));
+    match (is_off, secrets) {
+        (false, Some(secrets)) => Cookies::Shared(secrets.value),
+        (false, None) => Cookies::Random,
+        (true, None) => Cookies::Off,
+        (true, Some(secrets)) => {
+            let message = "`cookies` are off, so `cookie_secrets` are for nothing";
+            table.report.error_help("bad-value", &secrets.span, message, Some("leave out one of the two".to_owned()));
+            Cookies::Off
+        }
+    }
 }
 
 fn workers(value: &Value<'_>) -> Option<Option<usize>> {

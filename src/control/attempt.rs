@@ -1,7 +1,9 @@
 //! From a set of files to a snapshot, away from the control task.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tracing::{error, warn};
@@ -9,6 +11,7 @@ use tracing::{error, warn};
 use super::files::{DiskFiles, Sight};
 use super::last_good::LastGood;
 use super::load::{Loaded, load};
+use super::secrets;
 use super::shared::Shared;
 use crate::answer::with_hot;
 use crate::config::{self, Config};
@@ -45,7 +48,7 @@ impl Compiled {
 
 fn read_pair(files: &mut DiskFiles, config: &Config) -> Result<Option<Pair>, Vec<Problem>> {
     let named = config.tls.certificate.as_ref();
-    named.map(|named| Pair::read(named, |path| files.secret(path))).transpose()
+    named.map(|named| Pair::read(named, |path| files.secret(path).map(Option::unwrap_or_default))).transpose()
 }
 
 /// Reads the certificate and key that the configuration names, as `check` does. What the operator should know of
@@ -114,14 +117,36 @@ pub(super) fn compile(
     Ok(Compiled { loaded, snapshot, counters, pair: None })
 }
 
+/// A kept set. What it has no copy of, since nobody keeps secrets, is as it is on disk; where that is bad, there is none.
+struct Kept<'d> {
+    set: BTreeMap<PathBuf, Arc<[u8]>>,
+    disk: &'d mut DiskFiles,
+}
+
+impl Files for Kept<'_> {
+    fn read(&mut self, path: &Path) -> io::Result<Arc<[u8]>> {
+        self.set.read(path)
+    }
+
+    fn list(&mut self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        self.set.list(folder)
+    }
+
+    fn secret(&mut self, path: &Path) -> io::Result<Option<Arc<[u8]>>> {
+        let content = self.disk.secret(path).ok().flatten();
+        Ok(content.filter(|content| secrets::parse(content, path).is_ok()))
+    }
+}
+
 /// The newest kept set of this configuration that passes.
 pub(super) fn from_last_good(path: &Path, files: &mut DiskFiles) -> Option<(Compiled, Timestamp)> {
     let state = config::state_folder(files, path);
     let kept = LastGood::below(&state);
     let unknown = |endpoint: &Endpoint| Standing::all(endpoint, State::Unknown);
-    let (mut compiled, at) = kept.newest_first(path).find_map(|mut set| {
+    let (mut compiled, at) = kept.newest_first(path).find_map(|set| {
         let config = set.config.clone();
-        compile(&mut set.files, &config, None, &Counters::default(), &unknown)
+        let mut kept = Kept { set: set.files, disk: files };
+        compile(&mut kept, &config, None, &Counters::default(), &unknown)
             .inspect_err(|problems| problems.iter().for_each(|problem| warn!(kept = %set.at, %problem, "kept set")))
             .ok()
             .map(|compiled| (compiled, set.at))

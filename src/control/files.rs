@@ -275,18 +275,6 @@ impl DiskFiles {
         self.files.values().all(|seen| looks(seen) && same(seen)) && folders()
     }
 
-    /// The content of a file with a secret in it: seen as part of the set, but held by nobody here.
-    ///
-    /// # Errors
-    /// As reading a file has them.
-    pub fn secret(&mut self, path: &Path) -> io::Result<Arc<[u8]>> {
-        let seen = self.seen(path);
-        seen.check()?;
-        let (content, digest) = read_known(path, seen)?;
-        seen.digest = Some(digest);
-        Ok(content)
-    }
-
     /// What is known of a file.
     fn seen(&mut self, path: &Path) -> &mut Seen {
         if !self.files.contains_key(path.as_os_str()) {
@@ -323,6 +311,15 @@ impl DiskFiles {
 }
 
 impl Files for DiskFiles {
+    /// Seen as part of the set, but held by nobody here.
+    fn secret(&mut self, path: &Path) -> io::Result<Option<Arc<[u8]>>> {
+        let seen = self.seen(path);
+        seen.check()?;
+        let (content, digest) = read_known(path, seen)?;
+        seen.digest = Some(digest);
+        Ok(Some(content))
+    }
+
     fn read(&mut self, path: &Path) -> io::Result<Arc<[u8]>> {
         let seen = self.seen(path);
         match &seen.content {

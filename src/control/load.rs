@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::Digests;
+use super::secrets;
 use crate::config::{self, Config, Cookies, Identity, Spots, Zone};
 use crate::geo::{self, Database, Geo};
-use crate::model::{CookieSecret, Digest, Files, PlaceSet, Problem, ServiceId};
+use crate::model::{CookieSecrets, Digest, Files, PlaceSet, Problem, ServiceId};
 use crate::probe::Trust;
 use crate::table::Parts;
 use crate::zone::{self, Steered, ZoneTree, Zones};
@@ -33,6 +34,8 @@ struct Reusable {
     /// By `ZoneId`.
     zones: Box<[ZoneSource]>,
     geo: GeoSource,
+    /// What cookies are made with where no file says it.
+    drawn: Option<CookieSecrets>,
 }
 
 /// Of a zone. A server may have very many, so what is kept of one is small: a zone that changed is
@@ -75,18 +78,18 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     if read.config.server.identity == Identity::Hostname {
         read.config.server.identity = hostname().map_or(Identity::Off, |name| Identity::Text(name.into()));
     }
-    if read.config.server.cookies == Cookies::Random {
-        // The same as before, so that cookies outlive an edit.
-        read.config.server.cookies = match before.map(|before| &before.parts.config.server.cookies) {
-            Some(Cookies::Secret(secret)) => Cookies::Secret(secret.clone()),
-            _ => drawn_secret().map_or(Cookies::Off, Cookies::Secret),
-        };
-        if read.config.server.cookies == Cookies::Off {
+    let mut problems = Vec::new();
+    // Drawn once, so that cookies outlive an edit.
+    let drawn = before.and_then(|before| before.reusable.drawn.clone()).or_else(drawn_secret);
+    match cookies(&mut files, &read.config.server.cookies, drawn.as_ref()) {
+        Ok(Some(cookies)) => read.config.server.cookies = cookies,
+        Ok(None) => {
+            read.config.server.cookies = Cookies::Off;
             let problem = Problem::warning("no-cookies", path, "the system gives no random octets: cookies are off");
             read.warnings.push(problem.help("see why, or write `cookies = \"off\"`"));
         }
+        Err(problem) => problems.push(problem),
     }
-    let mut problems = Vec::new();
     let mut warnings = read.warnings;
     let zones = zones(&mut files, path, &read.config, &read.spots, before);
     let geo = geo(&mut files, &read.config, before);
@@ -95,18 +98,31 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     let geo = keep(geo, &mut problems);
     let trust = keep(trust, &mut problems);
     let (Some((trees, sources)), Some((geo, source)), Some(trust)) = (zones, geo, trust) else { return Err(problems) };
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     warnings.extend(sources.iter().flat_map(|source| source.warnings.iter().cloned()));
     let parts = Parts { config: Arc::new(read.config), zones: Arc::new(trees), geo, file: path.into() };
-    let reusable = Reusable { zones: sources.into(), geo: source };
+    let reusable = Reusable { zones: sources.into(), geo: source, drawn };
     let trust = Arc::new(trust);
     Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests.into_iter().collect()), reusable })
 }
 
+/// With the secrets of the file, or what was drawn; none where there is nothing drawn.
+fn cookies(files: &mut dyn Files, typed: &Cookies, drawn: Option<&CookieSecrets>) -> Result<Option<Cookies>, Problem> {
+    let shared = match typed {
+        Cookies::Off => return Ok(Some(Cookies::Off)),
+        Cookies::Shared(path) => secrets::read(files, path)?,
+        Cookies::Random | Cookies::Secrets(_) => None,
+    };
+    Ok(shared.or_else(|| drawn.cloned()).map(Cookies::Secrets))
+}
+
 /// Of octets that nobody can guess; none where the system has none.
-fn drawn_secret() -> Option<CookieSecret> {
+fn drawn_secret() -> Option<CookieSecrets> {
     let mut octets = [0; 16];
     let random = rustls::crypto::ring::default_provider().secure_random;
-    random.fill(&mut octets).ok().map(|()| CookieSecret::new(octets))
+    random.fill(&mut octets).ok().map(|()| CookieSecrets::new([octets]))
 }
 
 /// The machine's, as the kernel has it.
@@ -256,6 +272,11 @@ impl Files for Recorder<'_> {
 
     fn check(&mut self, path: &Path) -> io::Result<()> {
         self.files.check(path)
+    }
+
+    // Not among the digests: these are kept, and shown.
+    fn secret(&mut self, path: &Path) -> io::Result<Option<Arc<[u8]>>> {
+        self.files.secret(path)
     }
 
     fn shared(&mut self, path: &Path) -> Arc<Path> {

@@ -19,6 +19,7 @@ mod idle;
 mod last_good;
 mod load;
 mod run;
+mod secrets;
 mod settling;
 mod shared;
 #[cfg(test)]

@@ -37,64 +37,86 @@ impl Cookie {
     }
 }
 
-/// What server cookies are made with.
+/// What server cookies are made with: the first of several secrets. Those made with any are valid, so that nodes
+/// which share them can be given new ones in turn (RFC 9018 §5).
 #[derive(Clone, PartialEq, Eq)]
-pub struct CookieSecret([u8; 16]);
+pub struct CookieSecrets(Box<[[u8; 16]]>);
 
-impl CookieSecret {
+impl CookieSecrets {
     /// Of octets that nobody can guess.
+    ///
+    /// # Panics
+    /// Where there is none.
     #[must_use]
-    pub fn new(secret: [u8; 16]) -> Self {
-        Self(secret)
+    pub fn new(secrets: impl Into<Box<[[u8; 16]]>>) -> Self {
+        let secrets = secrets.into();
+        assert!(!secrets.is_empty(), "cookies are made with a secret");
+        Self(secrets)
     }
 
     /// Is the one that the client at `address` bears valid at `now`, in seconds of Unix time? And what it is given in
     /// reply: its own one while that is valid and young, else a new one.
     #[must_use]
     pub fn reply(&self, cookie: Cookie, address: IpAddr, now: u32) -> (bool, [u8; SERVER_COOKIE]) {
-        let known = cookie.server.and_then(|server| Some((self.age(cookie.client, &server, address, now)?, server)));
-        let ours = known.filter(|&(age, _)| age <= RENEWED).map(|(_, server)| server);
-        (known.is_some(), ours.unwrap_or_else(|| self.make(cookie.client, address, HEAD, now)))
-    }
-
-    /// Seconds since a valid one was made; negative where another server's clock is ahead.
-    fn age(&self, client: [u8; CLIENT_COOKIE], server: &[u8; SERVER_COOKIE], address: IpAddr, now: u32) -> Option<i32> {
-        let [version, reserved @ .., a, b, c, d] = *server.first_chunk::<8>().expect("sixteen octets");
-        let made = u32::from_be_bytes([a, b, c, d]);
-        let age = now.wrapping_sub(made) as i32; // in serial arithmetic
-        let [r, s, t] = reserved;
-        let is_ours = version == HEAD[0] && self.make(client, address, [version, r, s, t], made) == *server;
-        (is_ours && (-AHEAD..=OLDEST).contains(&age)).then_some(age)
-    }
-
-    /// §4.4: SipHash-2-4 over all that it vouches for.
-    fn make(&self, client: [u8; CLIENT_COOKIE], address: IpAddr, head: [u8; 4], made: u32) -> [u8; SERVER_COOKIE] {
-        let mut octets = [0; 32];
-        octets[..8].copy_from_slice(&client);
-        octets[8..12].copy_from_slice(&head);
-        octets[12..16].copy_from_slice(&made.to_be_bytes());
-        let length = match address {
-            IpAddr::V4(v4) => {
-                octets[16..20].copy_from_slice(&v4.octets());
-                20
-            }
-            IpAddr::V6(v6) => {
-                octets[16..].copy_from_slice(&v6.octets());
-                32
-            }
+        let made_with = |server: [u8; SERVER_COOKIE]| {
+            let mut ages = self.0.iter().map(|secret| age(secret, cookie.client, &server, address, now)).enumerate();
+            ages.find_map(|(nth, age)| Some((nth, age?, server)))
         };
-        let hash = SipHasher24::new_with_key(&self.0).hash(&octets[..length]);
-        let mut server = [0; SERVER_COOKIE];
-        server[..8].copy_from_slice(&octets[8..16]);
-        server[8..].copy_from_slice(&hash.to_le_bytes());
-        server
+        let known = cookie.server.and_then(made_with);
+        let ours = known.filter(|&(nth, age, _)| nth == 0 && age <= RENEWED).map(|(_, _, server)| server);
+        (known.is_some(), ours.unwrap_or_else(|| make(&self.0[0], cookie.client, address, HEAD, now)))
     }
 }
 
+/// Seconds since a valid one was made; negative where another server's clock is ahead.
+fn age(
+    secret: &[u8; 16],
+    client: [u8; CLIENT_COOKIE],
+    server: &[u8; SERVER_COOKIE],
+    address: IpAddr,
+    now: u32,
+) -> Option<i32> {
+    let [version, reserved @ .., a, b, c, d] = *server.first_chunk::<8>().expect("sixteen octets");
+    let made = u32::from_be_bytes([a, b, c, d]);
+    let age = now.wrapping_sub(made) as i32; // in serial arithmetic
+    let [r, s, t] = reserved;
+    let is_ours = version == HEAD[0] && make(secret, client, address, [version, r, s, t], made) == *server;
+    (is_ours && (-AHEAD..=OLDEST).contains(&age)).then_some(age)
+}
+
+/// §4.4: SipHash-2-4 over all that it vouches for.
+fn make(
+    secret: &[u8; 16],
+    client: [u8; CLIENT_COOKIE],
+    address: IpAddr,
+    head: [u8; 4],
+    made: u32,
+) -> [u8; SERVER_COOKIE] {
+    let mut octets = [0; 32];
+    octets[..8].copy_from_slice(&client);
+    octets[8..12].copy_from_slice(&head);
+    octets[12..16].copy_from_slice(&made.to_be_bytes());
+    let length = match address {
+        IpAddr::V4(v4) => {
+            octets[16..20].copy_from_slice(&v4.octets());
+            20
+        }
+        IpAddr::V6(v6) => {
+            octets[16..].copy_from_slice(&v6.octets());
+            32
+        }
+    };
+    let hash = SipHasher24::new_with_key(secret).hash(&octets[..length]);
+    let mut server = [0; SERVER_COOKIE];
+    server[..8].copy_from_slice(&octets[8..16]);
+    server[8..].copy_from_slice(&hash.to_le_bytes());
+    server
+}
+
 /// It is never shown.
-impl fmt::Debug for CookieSecret {
+impl fmt::Debug for CookieSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CookieSecret")
+        f.write_str("CookieSecrets")
     }
 }
 
@@ -106,12 +128,12 @@ mod tests {
         (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
     }
 
-    fn is_valid(secret: &CookieSecret, cookie: Cookie, address: IpAddr, now: u32) -> bool {
-        cookie.server.is_some_and(|server| secret.age(cookie.client, &server, address, now).is_some())
+    fn is_valid(secrets: &CookieSecrets, cookie: Cookie, address: IpAddr, now: u32) -> bool {
+        secrets.reply(cookie, address, now).0
     }
 
-    fn secret(text: &str) -> CookieSecret {
-        CookieSecret::new(hex(text).try_into().unwrap())
+    fn secret(text: &str) -> CookieSecrets {
+        CookieSecrets::new([hex(text).try_into().unwrap()])
     }
 
     const SECRET: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
@@ -154,11 +176,28 @@ mod tests {
         assert!(is_valid(&secret, cookie, address, made - 300) && !is_valid(&secret, cookie, address, made - 301));
         assert!(!is_valid(&secret, cookie, "192.0.2.2".parse().unwrap(), made));
         assert!(!is_valid(&secret, Cookie { client: [8; 8], ..cookie }, address, made));
-        assert!(!is_valid(&CookieSecret::new([0; 16]), cookie, address, made));
+        assert!(!is_valid(&CookieSecrets::new([[0; 16]]), cookie, address, made));
         let mut version_2 = server;
         version_2[0] = 2;
         assert!(!is_valid(&secret, Cookie { client, server: Some(version_2) }, address, made));
         assert!(!is_valid(&secret, Cookie { client, server: None }, address, made));
+    }
+
+    /// RFC 9018 §5: all nodes are told of a new secret, then make cookies with it, then forget the old one.
+    #[test]
+    fn secrets_are_changed_without_a_cookie_lost() {
+        let (old, new) = ([1; 16], [2; 16]);
+        let steps = [vec![old], vec![old, new], vec![new, old], vec![new]].map(CookieSecrets::new);
+        let (address, client, now) = ("192.0.2.1".parse().unwrap(), [7; 8], 1_800_000_000);
+        for (one, other) in [(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)] {
+            let (_, server) = steps[one].reply(Cookie { client, server: None }, address, now);
+            let (is_valid, given) = steps[other].reply(Cookie { client, server: Some(server) }, address, now);
+            assert!(is_valid, "made at step {one}, shown at step {other}");
+            let (_, own) = steps[other].reply(Cookie { client, server: None }, address, now);
+            assert_eq!(given, own, "each gives its own");
+        }
+        let (_, server) = steps[0].reply(Cookie { client, server: None }, address, now);
+        assert!(!steps[3].reply(Cookie { client, server: Some(server) }, address, now).0);
     }
 
     #[test]
@@ -167,6 +206,6 @@ mod tests {
         let known: Vec<_> = (0..=42).filter(|&length| read(length).is_some()).collect();
         assert_eq!(known, [8].into_iter().chain(16..=40).collect::<Vec<_>>());
         assert_eq!((read(8), read(16), read(24)), (Some(false), Some(false), Some(true)));
-        assert_eq!(format!("{:?}", secret(SECRET)), "CookieSecret");
+        assert_eq!(format!("{:?}", secret(SECRET)), "CookieSecrets");
     }
 }

@@ -19,7 +19,7 @@ mod problem;
 mod region;
 mod source;
 
-pub use cookie::{CLIENT_COOKIE, Cookie, CookieSecret, SERVER_COOKIE};
+pub use cookie::{CLIENT_COOKIE, Cookie, CookieSecrets, SERVER_COOKIE};
 pub use country::{Continent, Country, CountryFacts, Subdivision};
 pub use cpu::{first_zero, in_large_pages, prefetch, prefetch_in};
 pub use digest::Digest;

@@ -107,6 +107,14 @@ pub trait Files {
     /// As reading a file has them.
     fn read(&mut self, path: &Path) -> io::Result<Arc<[u8]>>;
 
+    /// The content of a file with a secret in it, which nobody keeps. None: this set has no secrets.
+    ///
+    /// # Errors
+    /// As reading a file has them.
+    fn secret(&mut self, path: &Path) -> io::Result<Option<Arc<[u8]>>> {
+        self.read(path).map(Some)
+    }
+
     /// The plain files in a folder, sorted.
     ///
     /// # Errors

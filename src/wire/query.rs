@@ -12,6 +12,7 @@ use super::edns::Edns;
 use super::names::name_length;
 use super::numbers::{Class, Rcode, Rtype};
 use super::writer::{Ending, Writer};
+use crate::model::SERVER_COOKIE;
 
 /// Octets of a DNS header (RFC 1035 §4.1.1).
 pub const HEADER_LENGTH: usize = 12;
@@ -86,7 +87,7 @@ pub enum Rejection<'a> {
 pub struct Rejected<'a> {
     /// What the reply copies from its header.
     pub header: Header,
-    /// FORMERR, NOTIMP or BADVERS.
+    /// FORMERR, NOTIMP or BADVERS; NOERROR where only a cookie was asked for (RFC 7873 §5.4).
     pub rcode: Rcode,
     /// Its question, where it has one that could be read.
     pub question: Option<Question<'a>>,
@@ -99,17 +100,17 @@ impl Rejected<'_> {
     ///
     /// # Panics
     /// Where `out` is shorter than 512 octets.
-    pub fn write(&self, encrypted: bool, out: &mut [u8]) -> usize {
+    pub fn write(&self, encrypted: bool, cookie: Option<[u8; SERVER_COOKIE]>, out: &mut [u8]) -> usize {
         let writer = Writer::new(self.header, self.question, self.edns, out, 512);
-        writer.finish(Ending { rcode: self.rcode, encrypted, ..Ending::default() })
+        writer.finish(Ending { rcode: self.rcode, encrypted, cookie, ..Ending::default() })
     }
 }
 
 /// Reads a query.
 ///
 /// - An opcode other than QUERY is NOTIMP, whatever follows.
-/// - QDCOUNT must be 1 (RFC 9619), and its name whole: a pointer there could lead only into the
-///   header or to itself.
+/// - QDCOUNT must be 1 (RFC 9619), or 0 in a query for a cookie alone (RFC 7873 §5.4); its name whole: a pointer there
+///   could lead only into the header or to itself.
 /// - Answer and authority must be empty, as NSD has it; an IXFR query may have one record of authority
 ///   (RFC 1995 §3).
 /// - Additional records are passed over, TSIG too, but for one OPT, owned by the root.
@@ -135,8 +136,10 @@ pub fn parse(packet: &[u8]) -> Result<Query<'_>, Rejection<'_>> {
     let whole = parts.walk(packet, Counts::read(fixed));
     let rcode = match (whole, parts.question) {
         _ if header.opcode != OPCODE_QUERY => Rcode::NOTIMP,
-        (Err(Malformed), _) | (_, None) => Rcode::FORMERR,
+        (Err(Malformed), _) => Rcode::FORMERR,
         _ if parts.edns.is_some_and(|edns| edns.version > 0) => Rcode::BADVERS,
+        (Ok(()), None) if parts.edns.is_some_and(|edns| edns.cookie.is_some()) => Rcode::NOERROR,
+        (Ok(()), None) => Rcode::FORMERR,
         (Ok(()), Some(question)) => return Ok(Query { packet, header, question, edns: parts.edns }),
     };
     Err(Rejection::Reply(Rejected { header, rcode, question: parts.question, edns: parts.edns }))
@@ -186,7 +189,7 @@ impl<'a> Parts<'a> {
         }
         // Who asks for a zone's changes brings the SOA that it has (RFC 1995 §3).
         let soa = u16::from(self.question.is_some_and(|question| question.rtype == Rtype::IXFR));
-        let clean = counts.questions == 1 && counts.answers == 0 && counts.authorities <= soa;
+        let clean = counts.questions <= 1 && counts.answers == 0 && counts.authorities <= soa;
         if clean && cursor.at == packet.len() { Ok(()) } else { Err(Malformed) }
     }
 

@@ -149,8 +149,8 @@ fn refusals_are_padded_too() {
     packet[2] = 4 << 3; // NOTIFY
     let Err(Rejection::Reply(rejected)) = parse(&packet) else { panic!("{packet:?}") };
     let mut out = [0; 512];
-    assert!(rejected.write(false, &mut out) < 100);
-    assert_eq!(rejected.write(true, &mut out), 468);
+    assert!(rejected.write(false, None, &mut out) < 100);
+    assert_eq!(rejected.write(true, None, &mut out), 468);
     assert_eq!(decode(&out[..468]).metadata.response_code, ResponseCode::NotImp);
 }
 
