@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{Faults, Respond, Transport, respond};
 use crate::wire::HEADER_LENGTH;
@@ -55,12 +55,27 @@ pub(super) struct Connection<R> {
 pub(super) struct LastQuery(Arc<Mutex<Instant>>);
 
 impl LastQuery {
+    pub(super) fn now() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
     pub(super) fn at(&self) -> Instant {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_now(&self) {
+    pub(super) fn is_now(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Resolves once it was so long ago.
+    pub(super) async fn idle_for(&self, idle: Duration) {
+        loop {
+            let end = self.at() + idle;
+            if end <= Instant::now() {
+                return;
+            }
+            sleep_until(end).await;
+        }
     }
 }
 
@@ -72,7 +87,7 @@ impl<R: Respond> Connection<R> {
         idle: Duration,
         stop: watch::Receiver<()>,
     ) -> Self {
-        let last_query = LastQuery(Arc::new(Mutex::new(Instant::now())));
+        let last_query = LastQuery::now();
         Self { peer, worker, responders, idle, stop, last_query, received: Vec::new(), answers: Vec::new() }
     }
 
@@ -174,15 +189,24 @@ impl<R: Respond> Responders<R> {
     }
 
     /// Appends the answer behind its length; false: there is none.
-    fn answer(&self, worker: usize, peer: Peer, query: &[u8], answers: &mut Vec<u8>) -> bool {
+    pub(super) fn answer(&self, worker: usize, peer: Peer, query: &[u8], answers: &mut Vec<u8>) -> bool {
+        let append = |reply: &[u8]| {
+            answers.extend((reply.len() as u16).to_be_bytes()); // a reply has 65,535 octets at most
+            answers.extend(reply);
+        };
+        self.with_reply(worker, peer, query, append).is_some()
+    }
+
+    /// The answer; none: there is none.
+    pub(super) fn reply(&self, worker: usize, peer: Peer, query: &[u8]) -> Option<Vec<u8>> {
+        self.with_reply(worker, peer, query, <[u8]>::to_vec)
+    }
+
+    fn with_reply<T>(&self, worker: usize, peer: Peer, query: &[u8], take: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let worker = &self.workers[worker % self.workers.len()];
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
         let Worker { responder, reply } = &mut *worker;
         let length = respond(responder, peer.client, peer.transport, query, reply, &self.faults);
-        if length > 0 {
-            answers.extend((length as u16).to_be_bytes()); // a reply has 65,535 octets at most
-            answers.extend(&reply[..length]);
-        }
-        length > 0
+        (length > 0).then(|| take(&reply[..length]))
     }
 }

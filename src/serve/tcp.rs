@@ -6,28 +6,27 @@
 //! ```
 //! A connection counts from its acceptance on, so that handshakes that never end are under the limit too.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::{Connection, LastQuery, Peer, Responders};
+use super::connection::{Connection, Peer, Responders};
+use super::crowd::Crowd;
+use super::https::{self, Asker};
 use super::{Faults, Respond, TcpSettings, Transport};
 
 /// After an error in accepting that may stay (no file descriptors left).
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
-/// What connections may take to end when all shall stop.
-const DRAIN: Duration = Duration::from_secs(4);
 /// What a TLS handshake may take. A slow path needs three round trips.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -36,6 +35,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 pub(super) enum Layer {
     Plain,
     Tls(TlsAcceptor),
+    Https(TlsAcceptor),
 }
 
 impl Layer {
@@ -43,6 +43,7 @@ impl Layer {
         match self {
             Self::Plain => Transport::Tcp,
             Self::Tls(_) => Transport::Tls,
+            Self::Https(_) => Transport::Https,
         }
     }
 }
@@ -64,23 +65,23 @@ struct Arrival {
 pub(super) struct Gate<R> {
     settings: TcpSettings,
     responders: Arc<Responders<R>>,
+    /// Of HTTPS.
+    router: Router,
     stop: watch::Receiver<()>,
-    tasks: JoinSet<()>,
-    open: HashMap<Id, Open>,
+    crowd: Crowd,
     /// Connections so far.
     count: usize,
 }
 
-/// A connection as the gate sees it.
-struct Open {
-    task: AbortHandle,
-    last_query: LastQuery,
-}
-
 impl<R: Respond> Gate<R> {
-    pub(super) fn new(settings: TcpSettings, responders: Responders<R>, stop: watch::Receiver<()>) -> Self {
-        let (tasks, open) = (JoinSet::new(), HashMap::new());
-        Self { settings, responders: Arc::new(responders), stop, tasks, open, count: 0 }
+    pub(super) fn new(
+        settings: TcpSettings,
+        responders: Arc<Responders<R>>,
+        router: Router,
+        stop: watch::Receiver<()>,
+    ) -> Self {
+        let crowd = Crowd::new(settings.connections);
+        Self { settings, responders, router, stop, crowd, count: 0 }
     }
 
     /// Serves until all shall stop, then waits for the connections, but not for ever.
@@ -98,53 +99,40 @@ impl<R: Respond> Gate<R> {
                     Some(arrival) => self.admit(arrival),
                     None => break,
                 },
-                Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+                () = self.crowd.one_ended() => {}
             }
         }
-        let all_ended = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = timeout(DRAIN, all_ended).await;
-        self.tasks.abort_all();
+        self.crowd.drain().await;
     }
 
     fn admit(&mut self, arrival: Arrival) {
-        while let Some(ended) = self.tasks.try_join_next_with_id() {
-            self.forget(ended);
-        }
-        if self.open.len() >= self.settings.connections.max(1) {
-            self.evict_longest_idle();
-        }
         self.count += 1;
         let Arrival { stream, client, layer } = arrival;
-        let (peer, responders) = (Peer { client, transport: layer.transport() }, Arc::clone(&self.responders));
-        let connection = Connection::new(peer, self.count, responders, self.settings.idle, self.stop.clone());
-        let last_query = connection.last_query();
         let _ = stream.set_nodelay(true); // slower without, not wrong
-        let (faults, stop) = (Arc::clone(self.responders.faults()), self.stop.clone());
-        let task = self.tasks.spawn(async move {
-            match layer {
-                Layer::Plain => drop(connection.run(stream).await),
-                Layer::Tls(tls) => {
+        let (peer, idle, stop) = (Peer { client, transport: layer.transport() }, self.settings.idle, self.stop.clone());
+        let (responders, faults) = (Arc::clone(&self.responders), Arc::clone(self.responders.faults()));
+        match layer {
+            Layer::Plain => {
+                let connection = Connection::new(peer, self.count, responders, idle, stop);
+                self.crowd.admit(connection.last_query(), &faults, async { drop(connection.run(stream).await) });
+            }
+            Layer::Tls(tls) => {
+                let connection = Connection::new(peer, self.count, responders, idle, stop.clone());
+                self.crowd.admit(connection.last_query(), &Arc::clone(&faults), async move {
                     if let Some(stream) = handshake(&tls, stream, &faults, stop).await {
                         drop(connection.run(stream).await);
                     }
-                }
+                });
             }
-        });
-        self.open.insert(task.id(), Open { task, last_query });
-    }
-
-    fn evict_longest_idle(&mut self) {
-        let longest = self.open.iter().min_by_key(|(_, open)| open.last_query.at());
-        if let Some((&id, open)) = longest {
-            open.task.abort();
-            self.open.remove(&id);
-            self.responders.faults().count_eviction();
+            Layer::Https(tls) => {
+                let (asker, router) = (Asker::new(peer, self.count), self.router.clone());
+                self.crowd.admit(asker.last_query.clone(), &Arc::clone(&faults), async move {
+                    if let Some(stream) = handshake(&tls, stream, &faults, stop.clone()).await {
+                        https::serve(stream, router, asker, idle, stop).await;
+                    }
+                });
+            }
         }
-    }
-
-    fn forget(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
-        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-        self.open.remove(&id);
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod batch;
 mod edns;
+mod freshness;
 mod names;
 mod numbers;
 mod query;
@@ -21,6 +22,7 @@ pub use batch::{BATCH, Batch, LONGEST, SLOT};
 pub use edns::{
     ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError, OPTION_CLIENT_SUBNET, OPTION_COOKIE, OPTION_NSID,
 };
+pub use freshness::freshness;
 pub use names::name_length;
 pub use numbers::{Class, Rcode, Rtype};
 pub use query::{HEADER_LENGTH, Header, Query, Question, Rejected, Rejection, parse};

@@ -147,15 +147,15 @@ pub fn parse(packet: &[u8]) -> Result<Query<'_>, Rejection<'_>> {
 pub(super) struct Malformed;
 
 /// QDCOUNT, ANCOUNT, NSCOUNT, ARCOUNT
-struct Counts {
-    questions: u16,
-    answers: u16,
-    authorities: u16,
+pub(super) struct Counts {
+    pub(super) questions: u16,
+    pub(super) answers: u16,
+    pub(super) authorities: u16,
     additionals: u16,
 }
 
 impl Counts {
-    fn read(header: &[u8; HEADER_LENGTH]) -> Self {
+    pub(super) fn read(header: &[u8; HEADER_LENGTH]) -> Self {
         let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
         Self { questions: count(4), answers: count(6), authorities: count(8), additionals: count(10) }
     }
@@ -170,7 +170,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn walk(&mut self, packet: &'a [u8], counts: Counts) -> Result<(), Malformed> {
-        let mut cursor = Cursor { packet, at: HEADER_LENGTH };
+        let mut cursor = Cursor::behind_header(packet);
         for _ in 0..counts.questions {
             let question = cursor.question()?;
             self.question = (counts.questions == 1).then_some(question);
@@ -198,22 +198,27 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// A record of a query, as far as anybody here asks.
-struct Record<'a> {
+/// A record of a message, as far as anybody here asks.
+pub(super) struct Record<'a> {
     owned_by_root: bool,
-    rtype: Rtype,
+    pub(super) rtype: Rtype,
     class: u16,
-    ttl: u32,
-    rdata: &'a [u8],
+    pub(super) ttl: u32,
+    pub(super) rdata: &'a [u8],
 }
 
 /// A place in a packet.
-struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     packet: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
+    /// In a packet that has a header.
+    pub(super) fn behind_header(packet: &'a [u8]) -> Self {
+        Self { packet, at: HEADER_LENGTH }
+    }
+
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let taken = self.packet[self.at..].get(..length).ok_or(Malformed)?;
         self.at += length;
@@ -230,7 +235,7 @@ impl<'a> Cursor<'a> {
         self.octets().map(u16::from_be_bytes)
     }
 
-    fn question(&mut self) -> Result<Question<'a>, Malformed> {
+    pub(super) fn question(&mut self) -> Result<Question<'a>, Malformed> {
         let rest = &self.packet[self.at..];
         let name = self.take(name_length(rest).ok_or(Malformed)?)?;
         let rtype = Rtype(self.u16()?);
@@ -238,7 +243,7 @@ impl<'a> Cursor<'a> {
         Ok(Question { name, rtype, class, wire: &rest[..name.len() + 4] })
     }
 
-    fn record(&mut self) -> Result<Record<'a>, Malformed> {
+    pub(super) fn record(&mut self) -> Result<Record<'a>, Malformed> {
         let start = self.at;
         self.skip_name()?;
         let owned_by_root = self.packet[start..self.at] == [0];

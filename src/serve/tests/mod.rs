@@ -3,6 +3,8 @@
 mod batches;
 mod binding;
 mod connections;
+mod https;
+mod quic;
 mod sockets;
 mod tls;
 

@@ -1,5 +1,6 @@
 //! hickory-proto reads every reply back, as a reader that knows nothing of our writer.
 
+mod keeping;
 mod properties;
 mod rules;
 mod writing;
