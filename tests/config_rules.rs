@@ -72,6 +72,8 @@ fn settings() {
         ("receive_buffer = 4_000_000", "wrong-type", "4_000_000"),
         ("steer_by_cpu = \"yes\"", "wrong-type", "\"yes\""),
         ("tcp_connections = -1", "bad-value", "-1"),
+        ("tcp_client_connections = 0", "bad-value", "0"),
+        ("proxy_from = [\"192.0.2.1\"]", "bad-cidr", "\"192.0.2.1\""),
         ("tcp_idle = \"2 s\"", "bad-value", "\"2 s\""),
         ("tcp_idle = 2.5", "wrong-type", "2.5"),
         ("state = \"\"", "bad-value", "\"\""),
@@ -90,7 +92,9 @@ fn settings() {
     assert_eq!(udp(""), (4_000_000, false));
     assert_eq!(udp("receive_buffer = \"16MB\"\nsteer_by_cpu = true"), (16_000_000, true));
     let server = |lines| read_text(&edited("[server]\n", &server(lines))).unwrap().config.server;
-    let (before, told) = (server("identity = \"off\""), server("identity = \"ns1\"\nversion = \"9\""));
+    let told = "identity = \"ns1\"\nversion = \"9\"\nproxy_from = [\"192.0.2.0/24\"]";
+    let (before, told) = (server("identity = \"off\""), server(told));
+    assert_eq!((before.proxy_from.len(), told.proxy_from.len()), (0, 1));
     assert_eq!((before.identity.text(), &before.version), (None, &None));
     assert_eq!((told.identity.text(), told.version.as_deref()), (Some("ns1"), Some("9")));
     assert_eq!(server("identity = \"hostname\"").identity.text(), None, "whoever loads it fills it in");

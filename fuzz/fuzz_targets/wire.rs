@@ -8,13 +8,16 @@
 pub mod wire;
 
 use libfuzzer_sys::fuzz_target;
-use wire::{Class, Ending, ExtendedError, HEADER_LENGTH, Query, Rejection, Rtype, Section, Writer, parse};
+use wire::{Class, Ending, ExtendedError, HEADER_LENGTH, ProxyHeader, Query, Rejection, Rtype, Section, Writer, parse};
 
 fuzz_target!(|packet: &[u8]| {
+    if let Some(ProxyHeader::Whole { length, .. }) = ProxyHeader::read(packet) {
+        assert!(length <= packet.len());
+    }
     let mut out = [0; 4096];
     let length = match parse(packet) {
         Err(Rejection::Silence) => return,
-        Err(Rejection::Reply(rejected)) => rejected.write(&mut out),
+        Err(Rejection::Reply(rejected)) => rejected.write(true, &mut out),
         Ok(query) => answer(&query, &mut out),
     };
     assert!(length <= 1232);
@@ -41,5 +44,5 @@ fn answer(query: &Query<'_>, out: &mut [u8]) -> usize {
     let at = writer.offset_of(parent).unwrap_or(12);
     let _ = writer.image(Section::Answer, &[0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4], &[0], at, 20);
     let extended_error = Some(ExtendedError { code: 0, text: "fuzz" });
-    writer.finish(Ending { truncated: full, scope: 24, extended_error, ..Ending::default() })
+    writer.finish(Ending { truncated: full, scope: 24, extended_error, encrypted: true, ..Ending::default() })
 }

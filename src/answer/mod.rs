@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use crate::config::Cookies;
 use crate::model::{CounterId, ZoneId};
 use crate::table::{Cells, Snapshot, rcode_slot};
-use crate::wire::{self, ADVERTISED_UDP_SIZE, Query, Rcode, Rejection, Writer};
+use crate::wire::{self, ADVERTISED_UDP_SIZE, PROXY_SIGNATURE, ProxyHeader, Query, Rcode, Rejection, Writer};
 use resolve::Resolution;
 
 pub use batch::Batches;
@@ -46,6 +46,12 @@ impl Transport {
     pub fn has_keepalive(self) -> bool {
         matches!(self, Self::Stream | Self::Tls)
     }
+
+    /// Is there nobody on the way who reads along? To those who see lengths, padding tells less (RFC 8467).
+    #[must_use]
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Exchange)
+    }
 }
 
 /// Who asks.
@@ -64,19 +70,40 @@ pub struct Asker {
 /// Octets that every reply buffer has at least.
 pub const MIN_BUFFER: usize = 512;
 
-/// Answers `packet` into `out` and returns the reply's length; 0 is silence.
+/// Answers `packet` into `out` and returns the reply's length; 0 is silence. A datagram of a proxy is answered to its
+/// client, who is then the one who asks.
 ///
 /// # Panics
 /// When `out` is shorter than [`MIN_BUFFER`].
 pub fn respond(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: &mut [u8]) -> usize {
+    let is_proxied = asker.transport == Transport::Datagram && packet.starts_with(&PROXY_SIGNATURE);
+    let (asker, packet) = if is_proxied { behind_proxy(snapshot, asker, packet) } else { (asker, packet) };
     match wire::parse(packet) {
         Err(Rejection::Silence) => 0,
         Err(Rejection::Reply(rejected)) => {
             count(snapshot, cells, None, rejected.rcode);
-            rejected.write(out)
+            rejected.write(asker.transport.is_encrypted(), out)
         }
         Ok(query) => answer(snapshot, cells, asker, &query, out),
     }
+}
+
+/// Who asks behind a PROXY header, and what; the header's octets where it is not good, or comes from no proxy of ours.
+/// The reply goes to the proxy, without a header.
+fn behind_proxy<'p>(snapshot: &Snapshot, asker: Asker, packet: &'p [u8]) -> (Asker, &'p [u8]) {
+    match ProxyHeader::read(packet) {
+        Some(ProxyHeader::Whole { client, length }) if is_proxy(snapshot, asker.address) => {
+            let address = client.map_or(asker.address, |client| client.ip());
+            (Asker { address, ..asker }, &packet[length..])
+        }
+        _ => (asker, packet),
+    }
+}
+
+/// Is this address one of a proxy that says whose queries it brings?
+#[must_use]
+pub fn is_proxy(snapshot: &Snapshot, address: IpAddr) -> bool {
+    snapshot.parts.config.server.proxy_from.iter().any(|net| net.contains(&address))
 }
 
 fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, query: &Query<'_>, out: &mut [u8]) -> usize {
@@ -95,6 +122,7 @@ fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, query: &Query<'_>, o
     if asker.transport.has_keepalive() {
         ending.keepalive = Some((server.tcp_idle.as_millis() / 100) as u16); // an hour at most
     }
+    ending.encrypted = asker.transport.is_encrypted();
     count(snapshot, cells, zone, ending.rcode);
     writer.finish(ending)
 }

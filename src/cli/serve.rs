@@ -2,14 +2,14 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::arguments;
 use super::report::{self, StartError};
@@ -58,7 +58,11 @@ impl Running {
         let (config, shared) = (control.config(), control.shared());
         let bound = bind(&config, &shared.certificates)?;
         let admin = admin::Admin::bind(&config.admin, shared.clone()).await?;
-        let settings = TcpSettings { connections: config.server.tcp_connections, idle: config.server.tcp_idle };
+        let settings = TcpSettings {
+            connections: config.server.tcp_connections,
+            client_connections: config.server.tcp_client_connections,
+            idle: config.server.tcp_idle,
+        };
         let serving = bound.serve(settings, |index| Worker::new(&shared, index))?;
         shared.set_faults(serving.faults().clone());
         for address in serving.addresses() {
@@ -133,6 +137,7 @@ fn bind(config: &Config, certificates: &Arc<Certificates>) -> io::Result<Bound> 
     for address in bound.absent() {
         warn!(%address, "no interface of this machine has this address: nobody is answered there until one does");
     }
+    debug!(fast_open = bound.fast_open(), "TCP fast open needs bit 2 of net.ipv4.tcp_fastopen");
     let granted = bound.receive_buffer()?;
     if granted < receive_buffer {
         warn!(granted, wanted = receive_buffer, "receive buffers are smaller than wanted: raise net.core.rmem_max");
@@ -186,6 +191,10 @@ impl Respond for Worker {
         };
         let asker = Asker { address: client.ip(), transport, random: self.random, now: now() };
         answer::respond(&self.shared.published.load(), &self.cells, asker, query, out)
+    }
+
+    fn is_proxy(&mut self, source: IpAddr) -> bool {
+        answer::is_proxy(&self.shared.published.load(), source)
     }
 
     fn respond_batch(&mut self, batch: &mut Batch) {

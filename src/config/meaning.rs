@@ -64,8 +64,12 @@ pub struct Server {
     pub steer_by_cpu: bool,
     /// TCP connections at once, over all listeners.
     pub tcp_connections: usize,
+    /// TCP connections at once of one client: an IPv4 address or an IPv6 /56.
+    pub tcp_client_connections: usize,
     /// A TCP connection without a query for this long is closed (RFC 7766 §6.2.3).
     pub tcp_idle: Duration,
+    /// Sources whose connections and datagrams begin with a PROXY header that says whose they are.
+    pub proxy_from: Vec<IpNet>,
     /// Told by `id.server` and NSID.
     pub identity: Identity,
     /// Told by `version.bind`; none: it is not told.
@@ -108,8 +112,8 @@ impl Server {
     /// Does an edit to `after` wait for a restart?
     #[must_use]
     pub fn needs_restart(&self, after: &Self) -> bool {
-        let Self { identity, version, cookies, .. } = self.clone();
-        *self != Self { identity, version, cookies, ..after.clone() }
+        let Self { proxy_from, identity, version, cookies, .. } = self.clone();
+        *self != Self { proxy_from, identity, version, cookies, ..after.clone() }
     }
 }
 

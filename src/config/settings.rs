@@ -68,7 +68,9 @@ impl Settings {
                 receive_buffer: 4 * MB as usize,
                 steer_by_cpu: false,
                 tcp_connections: 1000,
+                tcp_client_connections: 100,
                 tcp_idle: 10 * SECOND,
+                proxy_from: Vec::new(),
                 identity: Identity::Off,
                 version: None,
                 cookies: Cookies::Random,
@@ -123,7 +125,9 @@ fn read_server(table: &mut Table<'_>, server: &mut Server, listeners: &mut Liste
     server.steer_by_cpu = table.or("steer_by_cpu", server.steer_by_cpu, Value::flag);
     let connections = |value: &Value<'_>| value.integer(1..=1_000_000).map(|number| number as usize);
     server.tcp_connections = table.or("tcp_connections", server.tcp_connections, connections);
+    server.tcp_client_connections = table.or("tcp_client_connections", server.tcp_client_connections, connections);
     server.tcp_idle = table.or("tcp_idle", server.tcp_idle, |value| value.duration(100 * MS..=HOUR));
+    server.proxy_from = prefixes(table, "proxy_from");
     server.identity = table.or("identity", Identity::Off, |value| {
         value.word().map(|word| match word {
             "off" => Identity::Off,
@@ -152,8 +156,13 @@ fn read_admin(table: &mut Table<'_>, admin: &mut Admin, listeners: &mut Listener
         listeners.add(ADMIN_LISTEN, &[By::Tcp], value.map(|value| At { value, span }).as_slice());
         admin.listen = value;
     }
-    let allow = table.optional("allow", |value| value.list(cidr));
-    admin.allow = allow.map_or(Vec::new(), |at| at.value.into_iter().map(|at| at.value).collect());
+    admin.allow = prefixes(table, "allow");
+}
+
+/// A list of prefixes, empty by default.
+fn prefixes(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
+    let typed = table.optional(key, |value| value.list(cidr));
+    typed.map_or(Vec::new(), |at| at.value.into_iter().map(|at| at.value).collect())
 }
 
 fn read_resolver(table: &mut Table<'_>, resolver: &mut Resolver) {

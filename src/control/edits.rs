@@ -215,7 +215,7 @@ fn warn_of_restart(before: &Config, after: &Config) {
     let server = before.server.needs_restart(&after.server);
     if server || before.tls.needs_restart(&after.tls) || before.admin != after.admin {
         warn!(
-            "changes of [server], but identity, version and cookies, of [tls], but its certificate, and of [admin] take \
+            "changes of [server], but proxy_from, identity, version and cookies, of [tls], but its certificate, and of [admin] take \
              effect at the next restart"
         );
     }

@@ -1,6 +1,7 @@
 //! Binding the sockets, with errors that say what to do.
 
 use std::fmt;
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -13,6 +14,14 @@ use super::{Transport, socket};
 
 /// Connections that the kernel completes ahead of `accept`.
 const BACKLOG: i32 = 1024;
+/// Connections that have brought a query with their SYN and are not whole yet (RFC 7413). More do it the usual way.
+const FAST_OPEN_QUEUE: i32 = 256;
+/// Octets that the kernel holds at most for a TCP connection, each way; it takes double for its own needs. Left to
+/// itself, it lets a client that does not read have megabytes.
+const STREAM_SEND_BUFFER: usize = 128 << 10;
+const STREAM_RECEIVE_BUFFER: usize = 64 << 10;
+/// Where the kernel says whether a server may be asked with the SYN: bit 1.
+const FAST_OPEN: &str = "/proc/sys/net/ipv4/tcp_fastopen";
 /// Ephemeral ports tried until one is free for TCP and UDP alike.
 const PORT_TRIES: usize = 32;
 /// Octets for replies on their way out: several batches, so that a worker seldom waits for the network
@@ -46,6 +55,8 @@ pub struct Bound {
     pub(super) https_path: Box<str>,
     pub(super) settings: UdpSettings,
     absent: Vec<SocketAddr>,
+    /// Did the kernel take it for all listeners?
+    fast_open: bool,
 }
 
 /// An address that cannot be listened on.
@@ -68,10 +79,19 @@ impl Bound {
     /// [`BindError`]: the first address that cannot be had.
     pub fn bind(listen: &[SocketAddr], settings: UdpSettings) -> Result<Self, BindError> {
         let settings = UdpSettings { workers: settings.workers.max(1), ..settings };
-        let (tcp, udp, encrypted, quic) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut bound = Self { tcp, udp, encrypted, quic, https_path: "/".into(), settings, absent: Vec::new() };
+        let mut bound = Self {
+            tcp: Vec::new(),
+            udp: Vec::new(),
+            encrypted: Vec::new(),
+            quic: Vec::new(),
+            https_path: "/".into(),
+            settings,
+            absent: Vec::new(),
+            fast_open: true,
+        };
         for &address in listen {
             let (tcp, udp) = bound.even_if_absent(address, |absent| bind_both(address, &settings, absent))?;
+            bound.fast_open &= socket::fast_open(&tcp, FAST_OPEN_QUEUE).is_ok();
             bound.tcp.push(tcp);
             bound.udp.extend(udp);
         }
@@ -123,6 +143,7 @@ impl Bound {
         for &address in listen {
             let error = |source| BindError { address, transport: layer.transport(), source };
             let listener = self.even_if_absent(address, |absent| bind_tcp(address, absent).map_err(error))?;
+            self.fast_open &= socket::fast_open(&listener, FAST_OPEN_QUEUE).is_ok();
             self.encrypted.push((layer.clone(), listener));
         }
         Ok(self)
@@ -148,6 +169,14 @@ impl Bound {
     #[must_use]
     pub fn absent(&self) -> &[SocketAddr] {
         &self.absent
+    }
+
+    /// May clients that have been here before send a query with their SYN (RFC 7413)? It is asked for; the kernel
+    /// decides.
+    #[must_use]
+    pub fn fast_open(&self) -> bool {
+        let allowed = fs::read_to_string(FAST_OPEN).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        self.fast_open && allowed.is_some_and(|bits| bits & 2 != 0)
     }
 
     /// Octets of the smallest receive buffer that the system granted.
@@ -207,6 +236,9 @@ fn bind_tcp(address: SocketAddr, absent: bool) -> io::Result<TcpListener> {
     // Connections of the server before this one may linger; they do not hold the address.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Connections inherit them.
+    socket.set_send_buffer_size(STREAM_SEND_BUFFER)?;
+    socket.set_recv_buffer_size(STREAM_RECEIVE_BUFFER)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

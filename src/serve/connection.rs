@@ -5,16 +5,19 @@
 //!   └───────────────────────────────────────────────┘         length below a header's, silence,
 //!                                                              end of input, stop, evicted
 //! ```
+//! Answers leave in the order of their queries. RFC 7766 §6.2.1.1 allows another, for servers where a query may wait
+//! for something; here none does, so that none delays those behind it by more than microseconds.
+//!
 //! It holds at most one query that is not whole, and writes from 64 KiB of answers on: 200 KiB at
 //! most, mostly 4.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{Faults, Respond, Transport, respond};
@@ -22,10 +25,14 @@ use crate::wire::HEADER_LENGTH;
 
 /// A connection that shall end waits so long for what is on its way to be read.
 const LAST_READ: Duration = Duration::from_millis(100);
+/// What a connection may take to bring its first whole query: who connects has something to ask.
+const FIRST_QUERY: Duration = Duration::from_secs(3);
 /// A client that has not taken its answers in this time is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers are written when they have this many octets.
 const WRITE_AT: usize = 1 << 16;
+/// Requests of a connection that are read at once, where they come beside each other.
+const TURNS: usize = 4;
 /// Octets that are read at once at least, and buffers that are kept.
 const READ_ROOM: usize = 2048;
 
@@ -52,30 +59,61 @@ pub(super) struct Connection<R> {
 
 /// When a connection last brought a whole query, or began.
 #[derive(Clone)]
-pub(super) struct LastQuery(Arc<Mutex<Instant>>);
+pub(super) struct LastQuery(Arc<Mutex<Asked>>);
+
+/// What is less is the first to make room: no query yet, then the longest time without.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Asked {
+    /// Has it brought any?
+    any: bool,
+    at: Instant,
+}
 
 impl LastQuery {
-    pub(super) fn now() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
+    fn none_yet() -> Self {
+        Self(Arc::new(Mutex::new(Asked { any: false, at: Instant::now() })))
     }
 
-    pub(super) fn at(&self) -> Instant {
+    pub(super) fn get(&self) -> Asked {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_now(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    pub(super) fn is_now(&self, any: bool) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Asked { any, at: Instant::now() };
     }
 
-    /// Resolves once it was so long ago.
+    /// When the connection is closed for want of a whole query, if it may be idle so long between two.
+    fn close_at(&self, idle: Duration) -> Instant {
+        let Asked { any, at } = self.get();
+        at + if any { idle } else { idle.min(FIRST_QUERY) }
+    }
+
+    /// Resolves when the connection shall be closed for want of a whole query.
     pub(super) async fn idle_for(&self, idle: Duration) {
         loop {
-            let end = self.at() + idle;
-            if end <= Instant::now() {
+            let close_at = self.close_at(idle);
+            if close_at <= Instant::now() {
                 return;
             }
-            sleep_until(end).await;
+            sleep_until(close_at).await;
         }
+    }
+}
+
+/// A connection as its requests see it, where they come beside each other.
+#[derive(Clone)]
+pub(super) struct Asker {
+    pub(super) peer: Peer,
+    /// Which responder is its, over and over.
+    pub(super) worker: usize,
+    pub(super) last_query: LastQuery,
+    /// So that a client's requests do not all fill memory with long queries.
+    pub(super) turns: Arc<Semaphore>,
+}
+
+impl Asker {
+    pub(super) fn new(peer: Peer, worker: usize) -> Self {
+        Self { peer, worker, last_query: LastQuery::none_yet(), turns: Arc::new(Semaphore::new(TURNS)) }
     }
 }
 
@@ -87,20 +125,31 @@ impl<R: Respond> Connection<R> {
         idle: Duration,
         stop: watch::Receiver<()>,
     ) -> Self {
-        let last_query = LastQuery::now();
+        let last_query = LastQuery::none_yet();
         Self { peer, worker, responders, idle, stop, last_query, received: Vec::new(), answers: Vec::new() }
+    }
+
+    /// The same for whom a proxy brings it.
+    pub(super) fn of(mut self, client: SocketAddr) -> Self {
+        self.peer.client = client;
+        self
     }
 
     pub(super) fn last_query(&self) -> LastQuery {
         self.last_query.clone()
     }
 
+    /// As those see it who bring its queries one by one.
+    pub(super) fn asker(self) -> Asker {
+        Asker { last_query: self.last_query, ..Asker::new(self.peer, self.worker) }
+    }
+
     /// Serves it to its end. An error is the client's or the network's.
     pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut stream: S) -> io::Result<()> {
+        self.last_query.is_now(false); // a handshake's time is its own
         loop {
             // Octets that make no whole query do not put off the end.
-            let close_at = self.last_query.at() + self.idle;
-            let more = timeout_at(close_at, self.read(&mut stream)).await??;
+            let more = timeout_at(self.last_query.close_at(self.idle), self.read(&mut stream)).await??;
             if !more || !self.answer_all(&mut stream).await? {
                 return timeout(WRITE_TIMEOUT, stream.shutdown()).await?;
             }
@@ -130,7 +179,7 @@ impl<R: Respond> Connection<R> {
             answered += 2 + query.len();
             go_on = query.len() >= HEADER_LENGTH
                 && self.responders.answer(self.worker, self.peer, query, &mut self.answers);
-            self.last_query.is_now();
+            self.last_query.is_now(true);
             if self.answers.len() >= WRITE_AT {
                 self.write(stream).await?;
             }
@@ -186,6 +235,10 @@ impl<R: Respond> Responders<R> {
 
     pub(super) fn faults(&self) -> &Arc<Faults> {
         &self.faults
+    }
+
+    pub(super) fn is_proxy(&self, source: IpAddr) -> bool {
+        self.workers[0].lock().unwrap_or_else(PoisonError::into_inner).responder.is_proxy(source)
     }
 
     /// Appends the answer behind its length; false: there is none.

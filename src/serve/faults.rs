@@ -1,7 +1,7 @@
 //! What goes wrong at the sockets, counted. Rare, so all workers share the counters.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::{error, warn};
@@ -14,6 +14,7 @@ pub struct Faults {
     panics: AtomicU64,
     socket_errors: AtomicU64,
     evicted: AtomicU64,
+    client_evicted: AtomicU64,
     failed_handshakes: AtomicU64,
     pub(super) drops: Drops,
 }
@@ -38,6 +39,11 @@ impl Faults {
     /// Connections, of TCP or QUIC, that were closed to make room at the limit.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Connections, of TCP or QUIC, that were closed to make room for another of the same client, at the limit of one.
+    pub fn client_evicted(&self) -> u64 {
+        self.client_evicted.load(Ordering::Relaxed)
     }
 
     /// Handshakes of TLS or QUIC that failed or took too long.
@@ -68,6 +74,12 @@ impl Faults {
     pub(super) fn count_eviction(&self) {
         if let Some(count) = bump(&self.evicted) {
             warn!(count, "the limit of connections is reached: the longest idle one is closed for a new one");
+        }
+    }
+
+    pub(super) fn count_client_eviction(&self, client: IpAddr) {
+        if let Some(count) = bump(&self.client_evicted) {
+            warn!(count, %client, "a client is at its limit of TCP connections: its longest idle one is closed for a new one");
         }
     }
 

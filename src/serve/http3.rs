@@ -17,8 +17,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::connection::Asker;
 use super::doh::LONGEST_QUERY;
-use super::https::{self, Asker, LONGEST_HEAD};
+use super::https::{self, LONGEST_HEAD};
 use super::quic::LAST_REPLIES;
 
 /// Octets of a request's stream: the head, the longest body, frames' heads, and an octet by which a body is too long.
@@ -67,7 +68,7 @@ async fn exchange(request: RequestResolver<Limited, Bytes>, router: Router, aske
     let body = read_body(&mut stream).await?;
     drop(turn);
     let mut request = request.map(|()| Body::from(body));
-    asker.sign(&mut request);
+    request.extensions_mut().insert(asker);
     let (head, body) = https::call(router, request).await.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default(); // it is whole already
     stream.send_response(Response::from_parts(head, ())).await?;

@@ -10,7 +10,7 @@
 //! of another type, and 503 for a steered name before the first round of probes. The client is who holds the other end of
 //! the connection, whatever the request says of others it came by.
 //!
-//! A connection has [`STREAMS`] requests at once at most, of which [`TURNS`] are read at a time; with what waits in
+//! A connection has [`STREAMS`] requests at once at most, of which few are read at a time ([`Asker`]); with what waits in
 //! HTTP/2's windows that makes half a megabyte. Heads are bounded by [`LONGEST_HEAD`], so what does not fit into a URL
 //! goes by POST. It ends when it brings no whole query for as long as `tcp_idle`.
 
@@ -28,46 +28,22 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Respond;
-use super::connection::{LastQuery, Peer, Responders};
+use super::connection::{Asker, Responders};
 use super::doh::{self, LONGEST_QUERY, MEDIA_TYPE, Refusal};
 use crate::wire::{Rejection, freshness, parse};
 
 /// Requests of a connection at once.
 pub(super) const STREAMS: u32 = 100;
-/// Requests of a connection that are read at once.
-pub(super) const TURNS: usize = 4;
 /// Octets of a request's head.
 pub(super) const LONGEST_HEAD: u32 = 1 << 14;
 /// Octets that a client may send ahead, on all streams of a connection.
 pub(super) const WINDOW: u32 = 1 << 18;
 /// What a connection that shall end may take for what it has begun.
 const LAST_REPLIES: Duration = Duration::from_millis(500);
-
-/// A connection as its requests see it.
-#[derive(Clone)]
-pub(super) struct Asker {
-    pub(super) peer: Peer,
-    /// Which responder is its, over and over.
-    pub(super) worker: usize,
-    pub(super) last_query: LastQuery,
-    /// So that a client's streams do not all fill memory with long queries.
-    pub(super) turns: Arc<Semaphore>,
-}
-
-impl Asker {
-    pub(super) fn new(peer: Peer, worker: usize) -> Self {
-        Self { peer, worker, last_query: LastQuery::now(), turns: Arc::new(Semaphore::new(TURNS)) }
-    }
-
-    /// Puts the connection into a request that did not come through [`serve`].
-    pub(super) fn sign(&self, request: &mut Request) {
-        request.extensions_mut().insert(self.clone());
-    }
-}
 
 /// Answers at `path`. Requests bear their [`Asker`].
 pub(super) fn router<R: Respond>(path: &str, responders: Arc<Responders<R>>) -> Router {
@@ -83,6 +59,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let last_query = asker.last_query.clone();
+    last_query.is_now(false); // a handshake's time is its own
     let service = TowerToHyperService::new(router.layer(Extension(asker)));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(LONGEST_HEAD as usize);
@@ -135,7 +112,7 @@ fn answer<R: Respond>(responders: &Responders<R>, asker: &Asker, query: &[u8]) -
     if parse(query) == Err(Rejection::Silence) {
         return refuse(Refusal { status: 400, why: "this is no DNS query" });
     }
-    asker.last_query.is_now();
+    asker.last_query.is_now(true);
     let Some(reply) = responders.reply(asker.worker, asker.peer, query) else {
         return refuse(Refusal { status: 503, why: "there is no answer yet: the first round of probes is under way" });
     };

@@ -5,6 +5,7 @@
 //!    one TCP listener and, for each worker, one UDP socket (SO_REUSEPORT) an address
 //! UDP worker: receive → respond → send, by the batch (udp.rs over socket.rs)
 //! TCP: accept → gate, which keeps the limit (tcp.rs) → connection (connection.rs)
+//! from a proxy, both begin with whose connection it is (proxied.rs)
 //! TLS: the same with a handshake before the first query; Certificates has what it shows (certificates.rs)
 //! HTTPS: the same, and then hyper and axum's router (https.rs, doh.rs)
 //! QUIC: accept → door, which keeps the limit → a stream for each query (quic.rs), or HTTP/3 (http3.rs)
@@ -23,6 +24,7 @@ mod homes;
 mod http3;
 mod https;
 mod names;
+mod proxied;
 mod quic;
 mod socket;
 mod tcp;
@@ -31,7 +33,7 @@ mod tests;
 mod udp;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -95,6 +97,12 @@ pub trait Respond: Send + 'static {
     fn respond_batch(&mut self, batch: &mut Batch) {
         batch.answer_each(|client, query, out| self.respond(client, Transport::Udp, query, out));
     }
+
+    /// Do connections from there begin with a PROXY header that says whose they are? Then `client` above is who that
+    /// header names. What comes by UDP, the responder looks through itself.
+    fn is_proxy(&mut self, _source: IpAddr) -> bool {
+        false
+    }
 }
 
 impl<F> Respond for F
@@ -109,10 +117,13 @@ where
 /// Bounds on TCP connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpSettings {
-    /// Connections at once, over all listeners; at least one. At the limit a new one takes the place
-    /// of the one that has been without a query for the longest time.
+    /// Connections at once, over all listeners; at least one. At the limit a new one takes the place of one that has
+    /// brought no query yet, if there is one, and of the one that has been without a query for the longest time.
     pub connections: usize,
-    /// A connection without a whole query for this long is closed (RFC 7766 §6.2.3).
+    /// The same of one client: an IPv4 address, or an IPv6 /56, which is what one subscriber has.
+    pub client_connections: usize,
+    /// A connection without a whole query for this long is closed (RFC 7766 §6.2.3). For its first it has three
+    /// seconds at most.
     pub idle: Duration,
 }
 

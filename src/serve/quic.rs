@@ -4,11 +4,10 @@
 //! Endpoint ─ accept → Crowd (the limit) ┬ DoQ: a stream for each query, length and message each way
 //!                                       └ HTTP/3 (http3.rs) → the router of https.rs
 //! ```
-//! Beside the port there is nothing that a client's silence can hold up: handshakes are tasks of their own. From half the
-//! limit on, who wants in must first show that its address is its own (RFC 9000 §8.1.2), so that nobody is put out for
-//! an address that was made up. Early data (0-RTT) and moving to another address are off.
+//! Nobody's silence holds up others: handshakes are tasks of their own. From half a limit on, who wants in must first show
+//! that its address is its own (RFC 9000 §8.1.2), so that nobody is put out for an address that was made up. Early data (0-RTT) and moving to another address are off.
 //!
-//! A connection has [`STREAMS`] streams at once at most, of which [`TURNS`] are read at a time, and sends [`WINDOW`]
+//! A connection has [`STREAMS`] streams at once at most, of which few are read at a time ([`Asker`]), and sends [`WINDOW`]
 //! octets ahead of what we read; half a megabyte in all, and as much of replies that it has not taken.
 
 use std::future::IntoFuture as _;
@@ -24,9 +23,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::connection::{Peer, Responders};
+use super::connection::{Asker, Peer, Responders};
 use super::crowd::Crowd;
-use super::https::{Asker, STREAMS, WINDOW};
+use super::https::{STREAMS, WINDOW};
 use super::{Respond, TcpSettings, Transport, http3};
 use crate::wire::{HEADER_LENGTH, parse};
 
@@ -87,12 +86,12 @@ pub(super) struct Door<R> {
 impl<R: Respond> Door<R> {
     /// Serves until all shall stop, then waits for the connections, but not for ever.
     pub(super) async fn run(mut self) {
-        let mut crowd = Crowd::new(self.settings.connections);
+        let mut crowd = Crowd::new(self.settings);
         let mut count = 0;
         loop {
             tokio::select! {
                 incoming = self.endpoint.accept() => match incoming {
-                    Some(incoming) if crowd.is_half_full() && !incoming.remote_address_validated() => {
+                    Some(incoming) if crowd.is_half_full(incoming.remote_address().ip()) && !incoming.remote_address_validated() => {
                         let _ = incoming.retry(); // who may not be asked again has been asked
                     }
                     Some(incoming) => {
@@ -116,11 +115,13 @@ impl<R: Respond> Door<R> {
         let asker = Asker::new(Peer { client: incoming.remote_address(), transport }, count);
         let (router, responders, idle) = (self.router.clone(), Arc::clone(&self.responders), self.settings.idle);
         let mut stop = self.stop.clone();
-        crowd.admit(asker.last_query.clone(), self.responders.faults(), async move {
+        let (client, last_query) = (asker.peer.client.ip(), asker.last_query.clone());
+        crowd.admit(client, false, last_query, self.responders.faults(), async move {
             let connection = tokio::select! {
                 connection = timeout(HANDSHAKE, incoming.into_future()) => connection,
                 _ = stop.changed() => return,
             };
+            asker.last_query.is_now(false); // a handshake's time is its own
             match connection {
                 Ok(Ok(connection)) if transport == Transport::Https3 => {
                     http3::serve(connection, router, asker, idle, stop).await;
@@ -179,7 +180,7 @@ async fn exchange<R: Respond>(
     };
     drop(turn);
     let query = query(&message)?;
-    asker.last_query.is_now();
+    asker.last_query.is_now(true);
     let mut reply = Vec::new();
     if !responders.answer(asker.worker, asker.peer, query, &mut reply) {
         let _ = send.reset(INTERNAL_ERROR);

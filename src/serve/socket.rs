@@ -259,6 +259,11 @@ pub(super) fn ignore_path_mtu(socket: &impl AsFd, v4: bool) -> io::Result<()> {
     set_number(socket, level, name, omit).or_else(|_| set_number(socket, level, name, dont))
 }
 
+/// Takes data with the SYN of clients that have been here before (RFC 7413), of so many at once.
+pub(super) fn fast_open(socket: &impl AsFd, queue: c_int) -> io::Result<()> {
+    set_number(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, queue)
+}
+
 /// Has the kernel tell with each datagram which address it was sent to.
 pub(super) fn tell_address_asked(socket: &impl AsFd, v4: bool) -> io::Result<()> {
     let (level, name) =

@@ -1,10 +1,11 @@
 //! TCP: who is let in.
 //!
 //! ```text
-//! listener ─ accept ┐                  ┌ Connection (connection.rs), a task each
-//! listener ─ accept ┴→ Gate (the limit)┴ TLS handshake → Connection …
+//! listener ─ accept ┐                   ┌ Connection (connection.rs), a task each
+//! listener ─ accept ┼→ Gate (the limits)┼ TLS handshake → Connection …
+//! listener ─ accept ┘                   └ TLS handshake → HTTPS (https.rs)
 //! ```
-//! A connection counts from its acceptance on, so that handshakes that never end are under the limit too.
+//! A connection counts from its acceptance on, so that handshakes that never end are under the limits (crowd.rs) too.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -22,8 +23,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection::{Connection, Peer, Responders};
 use super::crowd::Crowd;
-use super::https::{self, Asker};
-use super::{Faults, Respond, TcpSettings, Transport};
+use super::{Faults, Respond, TcpSettings, Transport, https, proxied};
 
 /// After an error in accepting that may stay (no file descriptors left).
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
@@ -44,6 +44,13 @@ impl Layer {
             Self::Plain => Transport::Tcp,
             Self::Tls(_) => Transport::Tls,
             Self::Https(_) => Transport::Https,
+        }
+    }
+
+    fn tls(&self) -> Option<&TlsAcceptor> {
+        match self {
+            Self::Plain => None,
+            Self::Tls(tls) | Self::Https(tls) => Some(tls),
         }
     }
 }
@@ -80,8 +87,7 @@ impl<R: Respond> Gate<R> {
         router: Router,
         stop: watch::Receiver<()>,
     ) -> Self {
-        let crowd = Crowd::new(settings.connections);
-        Self { settings, responders, router, stop, crowd, count: 0 }
+        Self { settings, responders, router, stop, crowd: Crowd::new(settings), count: 0 }
     }
 
     /// Serves until all shall stop, then waits for the connections, but not for ever.
@@ -107,32 +113,27 @@ impl<R: Respond> Gate<R> {
 
     fn admit(&mut self, arrival: Arrival) {
         self.count += 1;
-        let Arrival { stream, client, layer } = arrival;
+        let Arrival { mut stream, client, layer } = arrival;
         let _ = stream.set_nodelay(true); // slower without, not wrong
-        let (peer, idle, stop) = (Peer { client, transport: layer.transport() }, self.settings.idle, self.stop.clone());
         let (responders, faults) = (Arc::clone(&self.responders), Arc::clone(self.responders.faults()));
-        match layer {
-            Layer::Plain => {
-                let connection = Connection::new(peer, self.count, responders, idle, stop);
-                self.crowd.admit(connection.last_query(), &faults, async { drop(connection.run(stream).await) });
+        let (idle, stop, router) = (self.settings.idle, self.stop.clone(), self.router.clone());
+        let (peer, is_proxied) = (Peer { client, transport: layer.transport() }, responders.is_proxy(client.ip()));
+        let connection = Connection::new(peer, self.count, responders, idle, stop.clone());
+        let last_query = connection.last_query();
+        self.crowd.admit(client.ip(), is_proxied, last_query, self.responders.faults(), async move {
+            let connection = if is_proxied {
+                let Ok(client) = proxied::client(&mut stream, client).await else { return };
+                connection.of(client)
+            } else {
+                connection
+            };
+            let Some(tls) = layer.tls() else { return drop(connection.run(stream).await) };
+            let Some(stream) = handshake(tls, stream, &faults, stop.clone()).await else { return };
+            match layer {
+                Layer::Https(_) => https::serve(stream, router, connection.asker(), idle, stop).await,
+                Layer::Plain | Layer::Tls(_) => drop(connection.run(stream).await),
             }
-            Layer::Tls(tls) => {
-                let connection = Connection::new(peer, self.count, responders, idle, stop.clone());
-                self.crowd.admit(connection.last_query(), &Arc::clone(&faults), async move {
-                    if let Some(stream) = handshake(&tls, stream, &faults, stop).await {
-                        drop(connection.run(stream).await);
-                    }
-                });
-            }
-            Layer::Https(tls) => {
-                let (asker, router) = (Asker::new(peer, self.count), self.router.clone());
-                self.crowd.admit(asker.last_query.clone(), &Arc::clone(&faults), async move {
-                    if let Some(stream) = handshake(&tls, stream, &faults, stop.clone()).await {
-                        https::serve(stream, router, asker, idle, stop).await;
-                    }
-                });
-            }
-        }
+        });
     }
 }
 

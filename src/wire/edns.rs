@@ -1,5 +1,5 @@
 //! EDNS (RFC 6891) and its options: client subnet (RFC 7871), cookie (RFC 7873), NSID (RFC 5001), TCP keepalive (RFC
-//! 7828) and extended errors (RFC 8914).
+//! 7828), padding (RFC 7830) and extended errors (RFC 8914).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,6 +16,7 @@ pub const OPTION_CLIENT_SUBNET: u16 = 8;
 /// The cookie (RFC 7873).
 pub const OPTION_COOKIE: u16 = 10;
 pub(super) const OPTION_KEEPALIVE: u16 = 11;
+pub(super) const OPTION_PADDING: u16 = 12;
 pub(super) const OPTION_EXTENDED_ERROR: u16 = 15;
 /// The DO bit among the flags of an OPT record (RFC 3225).
 pub(super) const FLAG_DNSSEC_OK: u16 = 0x8000;
@@ -37,6 +38,8 @@ pub struct Edns {
     pub wants_nsid: bool,
     /// The client asks how long a connection may be idle.
     pub wants_keepalive: bool,
+    /// The client has padded its query, and wants as much of the reply.
+    pub wants_padding: bool,
 }
 
 /// A client subnet option in a query (RFC 7871 §6).
@@ -77,6 +80,7 @@ impl Edns {
             cookie: None,
             wants_nsid: false,
             wants_keepalive: false,
+            wants_padding: false,
         }
     }
 
@@ -96,6 +100,7 @@ impl Edns {
                 OPTION_COOKIE if self.cookie.is_none() => self.cookie = Some(Cookie::read(data).ok_or(Malformed)?),
                 OPTION_NSID => self.wants_nsid = true,
                 OPTION_KEEPALIVE => self.wants_keepalive = true,
+                OPTION_PADDING => self.wants_padding = true,
                 _ => {}
             }
         }

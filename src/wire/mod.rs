@@ -13,6 +13,7 @@ mod edns;
 mod freshness;
 mod names;
 mod numbers;
+mod proxy;
 mod query;
 #[cfg(test)]
 mod tests;
@@ -25,5 +26,6 @@ pub use edns::{
 pub use freshness::freshness;
 pub use names::name_length;
 pub use numbers::{Class, Rcode, Rtype};
+pub use proxy::{PROXY_FIXED, PROXY_LONGEST, PROXY_SIGNATURE, ProxyHeader};
 pub use query::{HEADER_LENGTH, Header, Query, Question, Rejected, Rejection, parse};
 pub use writer::{COOKIE_LENGTH, Ending, Full, Mark, Section, Writer};

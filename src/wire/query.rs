@@ -95,13 +95,13 @@ pub struct Rejected<'a> {
 }
 
 impl Rejected<'_> {
-    /// Writes the reply into `out` and returns its length; it is below 512.
+    /// Writes the reply into `out` and returns its length; it is at most 512. `encrypted` as in [`Ending`].
     ///
     /// # Panics
     /// Where `out` is shorter than 512 octets.
-    pub fn write(&self, out: &mut [u8]) -> usize {
+    pub fn write(&self, encrypted: bool, out: &mut [u8]) -> usize {
         let writer = Writer::new(self.header, self.question, self.edns, out, 512);
-        writer.finish(Ending { rcode: self.rcode, ..Ending::default() })
+        writer.finish(Ending { rcode: self.rcode, encrypted, ..Ending::default() })
     }
 }
 

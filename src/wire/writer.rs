@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::edns::{
     ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError, FLAG_DNSSEC_OK, OPTION_CLIENT_SUBNET, OPTION_COOKIE,
-    OPTION_EXTENDED_ERROR, OPTION_KEEPALIVE, OPTION_NSID,
+    OPTION_EXTENDED_ERROR, OPTION_KEEPALIVE, OPTION_NSID, OPTION_PADDING,
 };
 use super::names::{Names, name_length};
 use super::numbers::{Class, Rcode, Rtype};
@@ -59,6 +59,8 @@ pub struct Ending<'a> {
     /// How long a connection may be idle, in tenths of a second, where the client asks for it; none: this is no
     /// connection (RFC 7828).
     pub keepalive: Option<u16>,
+    /// The transport is encrypted: a reply to a padded query is padded too (RFC 7830 §4).
+    pub encrypted: bool,
 }
 
 impl Default for Ending<'_> {
@@ -73,6 +75,7 @@ impl Default for Ending<'_> {
             cookie: None,
             nsid: None,
             keepalive: None,
+            encrypted: false,
         }
     }
 }
@@ -97,6 +100,8 @@ pub struct Writer<'b> {
 const OPT_LENGTH: usize = 11;
 /// Octets of a cookie option with both cookies.
 pub const COOKIE_LENGTH: usize = 4 + CLIENT_COOKIE + SERVER_COOKIE;
+/// A padded reply has a multiple of so many octets (RFC 8467 §4.1).
+const PADDED_TO: usize = 468;
 /// Octets of a record from the start of its owner, a pointer, to its TTL.
 const TTL_OFFSET: usize = 6;
 
@@ -289,6 +294,9 @@ impl<'b> Writer<'b> {
                 let _ = writer.offer(OPTION_EXTENDED_ERROR, &[&code, text.as_bytes()])
                     || writer.offer(OPTION_EXTENDED_ERROR, &[&code]);
             }
+            if edns.wants_padding && ending.encrypted {
+                writer.pad();
+            }
             Ok(())
         })
     }
@@ -316,6 +324,14 @@ impl<'b> Writer<'b> {
             self.length = before;
         }
         written.is_ok()
+    }
+
+    /// Fills the message up to a full block, or as far as it may go. The last option of the last record.
+    fn pad(&mut self) {
+        const ZEROS: [u8; PADDED_TO] = [0; PADDED_TO];
+        let start = self.length + 4;
+        let end = start.next_multiple_of(PADDED_TO).min(self.room);
+        self.offer(OPTION_PADDING, &[&ZEROS[..end.saturating_sub(start)]]);
     }
 
     fn put_record(&mut self, owner: &[u8], rtype: Rtype, class: Class, ttl: u32, rdata: &[u8]) -> Result<(), Full> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod edits;
+mod encrypted;
 mod hostnames;
 mod http;
 #[allow(dead_code, reason = "no test binary uses all of it")]
@@ -12,6 +13,8 @@ mod refusals;
 mod restart;
 #[path = "../support/server.rs"]
 mod server;
+#[path = "../support/tls.rs"]
+mod tls;
 
 use jiff::Timestamp;
 use serde_json::Value;

@@ -186,6 +186,8 @@ pub(crate) struct Server {
     pub(crate) shared: Arc<Shared>,
     pub(crate) dns: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// The first address of an encrypted transport.
+    pub(crate) tls: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -193,9 +195,10 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn run(running: Running) -> Self {
         let (shared, dns, admin) = (running.shared(), running.addresses()[0], running.admin_address().unwrap());
+        let tls = running.encrypted_addresses().first().map(|(_, address)| *address);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(running.run(async { drop(stopped.await) }));
-        Self { shared, dns, admin, stop, task }
+        Self { shared, dns, admin, tls, stop, task }
     }
 
     pub(crate) async fn stop(self) {

@@ -74,6 +74,18 @@ fn receive_buffers_are_as_large_as_told() {
 }
 
 #[test]
+fn listeners_take_queries_with_the_syn_and_bound_what_the_kernel_holds() {
+    let bound = Bound::bind(&localhost(&["127.0.0.1:0"]), udp_of(1)).unwrap();
+    let listener = &bound.tcp[0];
+    if let Ok([queue]) = socket::option(listener, libc::IPPROTO_TCP, libc::TCP_FASTOPEN) {
+        assert_eq!(queue, 256);
+    }
+    let of = |option| socket::option::<1>(listener, libc::SOL_SOCKET, option).unwrap();
+    // The kernel doubles what it is asked for.
+    assert_eq!((of(libc::SO_SNDBUF), of(libc::SO_RCVBUF)), ([256 << 10], [128 << 10]));
+}
+
+#[test]
 fn replies_are_never_cut_to_a_path_that_somebody_claims() {
     let bound = Bound::bind(&localhost(&["127.0.0.1:0", "[::1]:0"]), udp_of(1)).unwrap();
     let [v4, v6] = &bound.udp[..] else { panic!("{bound:?}") };

@@ -66,6 +66,8 @@ async fn the_longest_query() {
 #[tokio::test(start_paused = true)]
 async fn idle_from_the_last_whole_query_on() {
     let (mut stream, ended, _alive) = connect(1000);
+    stream.write_all(&framed("the first one")).await.unwrap();
+    assert_eq!(read_answer(&mut stream).await, "the first oneT");
     tokio::time::sleep(Duration::from_secs(29)).await;
     stream.write_all(&framed("in good time")).await.unwrap();
     assert_eq!(read_answer(&mut stream).await, "in good timeT");
@@ -77,6 +79,19 @@ async fn idle_from_the_last_whole_query_on() {
     }
     assert_eq!(ended.await.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
     assert_eq!(answered.elapsed().as_secs(), 30);
+    assert_ended_without_more(stream).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_query_has_less_time() {
+    let (mut stream, ended, _alive) = connect(1000);
+    let connected = Instant::now();
+    for octet in &framed("a byte a second")[..3] {
+        stream.write_all(&[*octet]).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(ended.await.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(connected.elapsed().as_secs(), 3);
     assert_ended_without_more(stream).await;
 }
 

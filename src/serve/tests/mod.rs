@@ -4,6 +4,8 @@ mod batches;
 mod binding;
 mod connections;
 mod https;
+mod limits;
+mod proxied;
 mod quic;
 mod sockets;
 mod tls;
@@ -26,7 +28,7 @@ fn toy(_: SocketAddr, transport: Transport, query: &[u8], out: &mut [u8]) -> usi
     }
 }
 
-const SETTINGS: TcpSettings = TcpSettings { connections: 100, idle: Duration::from_secs(60) };
+const SETTINGS: TcpSettings = TcpSettings { connections: 100, client_connections: 100, idle: Duration::from_secs(60) };
 
 /// Of that many workers.
 fn udp_of(workers: usize) -> UdpSettings {

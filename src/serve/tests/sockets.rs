@@ -26,18 +26,18 @@ pub(super) fn receive_udp(socket: &UdpSocket) -> String {
     String::from_utf8_lossy(&reply[..length]).into()
 }
 
-fn tcp_client(server: SocketAddr) -> TcpStream {
+pub(super) fn tcp_client(server: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(server).unwrap();
     stream.set_read_timeout(PATIENCE).unwrap();
     stream
 }
 
-fn ask_tcp(stream: &mut TcpStream, query: &str) -> String {
+pub(super) fn ask_tcp(stream: &mut TcpStream, query: &str) -> String {
     stream.write_all(&framed(query)).unwrap();
     receive_tcp(stream)
 }
 
-fn receive_tcp(stream: &mut TcpStream) -> String {
+pub(super) fn receive_tcp(stream: &mut TcpStream) -> String {
     let mut length = [0; 2];
     stream.read_exact(&mut length).unwrap();
     let mut reply = vec![0; u16::from_be_bytes(length).into()];
@@ -46,7 +46,7 @@ fn receive_tcp(stream: &mut TcpStream) -> String {
 }
 
 #[track_caller]
-fn assert_closed(mut stream: TcpStream) {
+pub(super) fn assert_closed(mut stream: TcpStream) {
     match stream.read(&mut [0]) {
         Ok(0) => {}
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}

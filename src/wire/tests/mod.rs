@@ -2,6 +2,7 @@
 
 mod keeping;
 mod properties;
+mod proxied;
 mod rules;
 mod writing;
 
@@ -62,7 +63,7 @@ fn decode(reply: &[u8]) -> Message {
 fn reply(packet: &[u8], out: &mut [u8]) -> usize {
     match parse(packet) {
         Err(Rejection::Silence) => 0,
-        Err(Rejection::Reply(rejected)) => rejected.write(out),
+        Err(Rejection::Reply(rejected)) => rejected.write(false, out),
         Ok(query) => Writer::reply(&query, out, query.udp_limit(1232))
             .finish(Ending { rcode: Rcode::REFUSED, ..Ending::default() }),
     }

@@ -68,7 +68,7 @@ fn other_opcodes_are_notimp_whatever_follows() {
         let mut packet = if whole { zone_and_update.clone() } else { packet([9, 9, 9, 9], &[QUESTION]) };
         packet[2] |= opcode << 3;
         let mut out = [0; 512];
-        let length = rejected(&packet).write(&mut out);
+        let length = rejected(&packet).write(false, &mut out);
         let reply = decode(&out[..length]);
         assert_eq!(reply.metadata.response_code, ResponseCode::NotImp);
         assert_eq!((reply.metadata.id, u8::from(reply.metadata.op_code)), (0x1234, opcode));
@@ -140,7 +140,7 @@ fn newer_edns_versions_are_badvers() {
     // Options of a version that nobody knows are not ours to judge.
     let packet = packet([1, 0, 0, 1], &[QUESTION, &opt(1, &[&[0, 8, 0, 1]])]);
     let mut out = [0; 512];
-    let length = rejected(&packet).write(&mut out);
+    let length = rejected(&packet).write(false, &mut out);
     let reply = decode(&out[..length]);
     // 16 is BADSIG too, but that only in TSIG.
     assert_eq!(u16::from(reply.metadata.response_code), Rcode::BADVERS.0);
@@ -205,7 +205,7 @@ fn client_subnets() {
 fn a_formerr_reply() {
     let packet = packet([1, 0, 0, 1], &[QUESTION, &opt(0, &[&option(8, &[0, 3, 0, 0])])]);
     let mut out = [0; 512];
-    let length = rejected(&packet).write(&mut out);
+    let length = rejected(&packet).write(false, &mut out);
     let reply = decode(&out[..length]);
     assert_eq!((reply.metadata.response_code, reply.metadata.op_code), (ResponseCode::FormErr, OpCode::Query));
     assert_eq!((reply.metadata.id, reply.metadata.recursion_desired), (0x1234, true));

@@ -106,6 +106,55 @@ fn courtesies_are_for_those_who_ask_and_where_there_is_room() {
 }
 
 #[test]
+fn padded_where_the_query_was_and_nobody_reads_along() {
+    let padded = with_options(&[&option(12, &[0; 7])]);
+    let plain = with_options(&[]);
+    let lengths = |packet: &[u8], encrypted, txt: usize, limit: usize| {
+        let query = parse(packet).unwrap();
+        let mut out = [0xee; 2000];
+        let mut writer = Writer::reply(&query, &mut out, limit);
+        for chunk in vec![b'x'; txt].chunks(200) {
+            let rdata = [&[chunk.len() as u8][..], chunk].concat();
+            writer.record(Section::Answer, &wire("www.shop.example"), Rtype::TXT, Class::IN, 5, &rdata).unwrap();
+        }
+        let length = writer.finish(Ending { encrypted, ..Ending::default() });
+        let option = decode(&out[..length]).edns.unwrap().option(EdnsCode::Padding).cloned();
+        let padding = option.map(|option| match option {
+            EdnsOption::Unknown(12, octets) => {
+                assert!(octets.iter().all(|octet| *octet == 0));
+                octets.len()
+            }
+            other => panic!("{other:?}"),
+        });
+        (length, padding)
+    };
+    assert_eq!(lengths(&plain, true, 100, 2000).1, None);
+    assert_eq!(lengths(&padded, false, 100, 2000).1, None);
+    let bare = lengths(&padded, false, 100, 2000).0;
+    assert_eq!(lengths(&padded, true, 100, 2000), (468, Some(468 - bare - 4)));
+    for txt in 1..600 {
+        let (bare, whole) = (lengths(&padded, false, txt, 2000).0, lengths(&padded, true, txt, 2000).0);
+        assert_eq!(whole, (bare + 4).next_multiple_of(468), "{txt}");
+    }
+    // No further than the limit, and not at all where there is no room for the option.
+    assert_eq!(lengths(&padded, true, 600, 800).0, 800);
+    let whole = lengths(&padded, false, 600, 800).0;
+    assert_eq!(lengths(&padded, true, 600, whole + 3), (whole, None));
+    assert_eq!(lengths(&padded, true, 600, whole + 4), (whole + 4, Some(0)));
+}
+
+#[test]
+fn refusals_are_padded_too() {
+    let mut packet = with_options(&[&option(12, &[])]);
+    packet[2] = 4 << 3; // NOTIFY
+    let Err(Rejection::Reply(rejected)) = parse(&packet) else { panic!("{packet:?}") };
+    let mut out = [0; 512];
+    assert!(rejected.write(false, &mut out) < 100);
+    assert_eq!(rejected.write(true, &mut out), 468);
+    assert_eq!(decode(&out[..468]).metadata.response_code, ResponseCode::NotImp);
+}
+
+#[test]
 fn no_opt_in_none_out() {
     let packet = plain();
     let query = parse(&packet).unwrap();
