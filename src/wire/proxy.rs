@@ -68,5 +68,6 @@ fn source<const N: usize>(octets: &[u8], address: impl Fn([u8; N]) -> IpAddr) ->
     let (source, rest) = octets.split_first_chunk::<N>()?;
     let (_, ports) = rest.split_first_chunk::<N>()?;
     let ports = ports.first_chunk::<4>()?;
-    Some(SocketAddr::new(address(*source), u16::from_be_bytes([ports[0], ports[1]])))
+    // A proxy with one socket for both families writes IPv4 as IPv6.
+    Some(SocketAddr::new(address(*source).to_canonical(), u16::from_be_bytes([ports[0], ports[1]])))
 }

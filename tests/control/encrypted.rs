@@ -119,6 +119,15 @@ async fn a_proxy_says_who_asks_before_the_handshake() {
     let (shop, _lab) = shop_with_tls(&authority).await;
     let server = shop.start_ready().await;
     assert!(is_answered(&server, &authority).await);
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(server.dns).await.unwrap();
+    let mut octets = [0; 1232];
+    socket
+        .send(&[b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", &query(WWW, RecordType::A, None).to_vec().unwrap()[..]].concat())
+        .await
+        .unwrap();
+    let length = socket.recv(&mut octets).await.unwrap();
+    assert_eq!((length, octets[3] & 0xf), (12, 4), "of a stranger it is an opcode that is not implemented");
     let edit = || shop.edit("workers = 1", "workers = 1\nproxy_from = [\"127.0.0.0/8\"]");
     assert_eq!(server.reading("a proxy", edit).await, "ok");
     assert!(!is_answered(&server, &authority).await, "a header is required now");
@@ -130,10 +139,7 @@ async fn a_proxy_says_who_asks_before_the_handshake() {
         let by_tls = reply(&query, &ask_on(&mut stream, &query).await.unwrap());
         assert_eq!(addresses(&by_tls).0, [ip(expected)]);
 
-        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        socket.connect(server.dns).await.unwrap();
         socket.send(&[&header[..], &query.to_vec().unwrap()].concat()).await.unwrap();
-        let mut octets = [0; 1232];
         let length = socket.recv(&mut octets).await.unwrap();
         assert_eq!(addresses(&reply(&query, &octets[..length])).0, [ip(expected)], "by UDP, without a header back");
 

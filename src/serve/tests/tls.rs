@@ -13,6 +13,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::config::CertificateFiles;
+use crate::serve::connection::{Connection, Peer};
 use crate::serve::tcp::handshake;
 
 const NAME: &str = "ns1.shop.example";
@@ -152,6 +153,29 @@ async fn a_handshake_that_does_not_end_is_ended() {
     drop(alive);
     assert!(handshake(&tls, theirs, &faults, stop).await.is_none());
     assert_eq!((started.elapsed().as_secs(), faults.failed_handshakes()), (5, 1), "all shall stop: nobody's fault");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_reads_is_closed() {
+    let (authority, certificates) = (Authority::new(), Arc::new(Certificates::default()));
+    certificates.replace(pair(&authority.issue(2999)));
+    let tls = Arc::new(certificates.server_config(&["dot"]).unwrap()).into();
+    let ((ours, theirs), (_alive, stop), faults) = (duplex(4096), watch::channel(()), Arc::default());
+    let started = tokio::time::Instant::now();
+    let serve = async {
+        let stream = handshake(&tls, theirs, &faults, stop.clone()).await.unwrap();
+        let peer = Peer { client: "192.0.2.1:5300".parse().unwrap(), transport: Transport::Tls };
+        let responders = Arc::new(Responders::new(vec![toy], Arc::clone(&faults)));
+        Connection::new(peer, 0, responders, Duration::from_secs(60), stop.clone()).run(stream).await
+    };
+    let ask = async {
+        let client = authority.client(rustls::ALL_VERSIONS, "dot");
+        let mut stream = client.connect(ServerName::try_from(NAME).unwrap(), ours).await.unwrap();
+        while stream.write_all(&framed("never read by anyone")).await.is_ok() {}
+    };
+    let (ended, ()) = tokio::join!(serve, ask);
+    assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    assert_eq!(started.elapsed().as_secs(), 10);
 }
 
 #[test]

@@ -33,6 +33,9 @@ fn clients_are_read() {
     let client = "2001:db8::7".parse::<std::net::Ipv6Addr>().unwrap();
     let v6 = [&client.octets()[..], &[0; 16], &[0, 99, 0, 53]].concat();
     assert_eq!(whole(&header(0x21, 0x21, &v6)), (Some(SocketAddr::new(client.into(), 99)), 52));
+    let mapped = "::ffff:192.0.2.7".parse::<std::net::Ipv6Addr>().unwrap();
+    let v4_in_v6 = [&mapped.octets()[..], &[0; 16], &[0x10, 0x92, 0, 53]].concat();
+    assert_eq!(whole(&header(0x21, 0x21, &v4_in_v6)), (v4, 52));
     // The proxy asks for itself, or does not know who does.
     for own in [header(0x20, 0, &[]), header(0x20, 0x11, &V4), header(0x21, 0, &[]), header(0x20, 0x31, &[0; 216])] {
         assert_eq!(whole(&own), (None, own.len()));
