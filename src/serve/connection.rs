@@ -31,7 +31,7 @@ const FIRST_QUERY: Duration = Duration::from_secs(3);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers are written when they have this many octets.
 const WRITE_AT: usize = 1 << 16;
-/// Requests of a connection that are read at once, where they come beside each other.
+/// Requests of a connection that are read or, by QUIC, written at once, where they come beside each other.
 const TURNS: usize = 4;
 /// Octets that are read at once at least, and buffers that are kept.
 const READ_ROOM: usize = 2048;

@@ -66,7 +66,6 @@ async fn exchange(request: RequestResolver<Limited, Bytes>, router: Router, aske
     let turn = asker.turns.acquire().await;
     let (request, mut stream) = request.resolve_request().await?;
     let body = read_body(&mut stream).await?;
-    drop(turn);
     let mut request = request.map(|()| Body::from(body));
     request.extensions_mut().insert(asker);
     let (head, body) = https::call(router, request).await.into_parts();
@@ -75,6 +74,7 @@ async fn exchange(request: RequestResolver<Limited, Bytes>, router: Router, aske
     if !body.is_empty() {
         stream.send_data(body).await?;
     }
+    drop(turn);
     stream.finish().await
 }
 

@@ -5,10 +5,11 @@
 //!                                       └ HTTP/3 (http3.rs) → the router of https.rs
 //! ```
 //! Nobody's silence holds up others: handshakes are tasks of their own. From half a limit on, who wants in must first show
-//! that its address is its own (RFC 9000 §8.1.2), so that nobody is put out for an address that was made up. Early data (0-RTT) and moving to another address are off.
+//! that its address is its own (RFC 9000 §8.1.2), so that nobody is put out for an address that was made up. Early data
+//! (0-RTT) and moving to another address are off.
 //!
-//! A connection has [`STREAMS`] streams at once at most, of which few are read at a time ([`Asker`]), and sends [`WINDOW`]
-//! octets ahead of what we read; half a megabyte in all, and as much of replies that it has not taken.
+//! A connection has [`STREAMS`] streams at once at most, of which few are read or written at a time ([`Asker`]). It sends
+//! [`WINDOW`] octets ahead of what we read, and gets as many ahead of what it takes: a megabyte in all at most.
 
 use std::future::IntoFuture as _;
 use std::io;
@@ -90,16 +91,15 @@ impl<R: Respond> Door<R> {
         let mut count = 0;
         loop {
             tokio::select! {
-                incoming = self.endpoint.accept() => match incoming {
-                    Some(incoming) if crowd.is_half_full(incoming.remote_address().ip()) && !incoming.remote_address_validated() => {
+                incoming = self.endpoint.accept() => {
+                    let Some(incoming) = incoming else { break };
+                    if crowd.is_half_full(incoming.remote_address().ip()) && !incoming.remote_address_validated() {
                         let _ = incoming.retry(); // who may not be asked again has been asked
-                    }
-                    Some(incoming) => {
+                    } else {
                         count += 1;
                         self.admit(&mut crowd, incoming, count);
                     }
-                    None => break,
-                },
+                }
                 () = crowd.one_ended() => {}
                 _ = self.stop.changed() => break,
             }
@@ -178,7 +178,6 @@ async fn exchange<R: Respond>(
         Err(ReadToEndError::TooLong) => return Err(ProtocolError),
         Err(ReadToEndError::Read(_)) => return Ok(()), // called off
     };
-    drop(turn);
     let query = query(&message)?;
     asker.last_query.is_now(true);
     let mut reply = Vec::new();
@@ -186,7 +185,9 @@ async fn exchange<R: Respond>(
         let _ = send.reset(INTERNAL_ERROR);
         return Ok(());
     }
-    if send.write_all(&reply).await.is_ok() && send.finish().is_ok() {
+    let written = send.write_all(&reply).await.is_ok() && send.finish().is_ok();
+    drop(turn);
+    if written {
         let _ = send.stopped().await;
     }
     Ok(())
