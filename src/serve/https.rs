@@ -11,8 +11,9 @@
 //! the connection, whatever the request says of others it came by.
 //!
 //! A connection has [`STREAMS`] requests at once at most, of which few are read at a time ([`Asker`]); with what waits in
-//! HTTP/2's windows that makes half a megabyte, beside the replies that it does not take. Heads are bounded by [`LONGEST_HEAD`], so what does not fit into a URL
-//! goes by POST. It ends when it brings no whole query for as long as `tcp_idle`.
+//! HTTP/2's windows that makes half a megabyte, beside the replies that it does not take. Heads are bounded by
+//! [`LONGEST_HEAD`], so what does not fit into a URL goes by POST. It ends when it brings no whole query for as long as
+//! `tcp_idle`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
