@@ -67,7 +67,7 @@ async fn exchange(request: RequestResolver<Limited, Bytes>, router: Router, aske
     let (request, mut stream) = request.resolve_request().await?;
     let body = read_body(&mut stream).await?;
     let mut request = request.map(|()| Body::from(body));
-    request.extensions_mut().insert(asker);
+    request.extensions_mut().insert(asker.clone());
     let (head, body) = https::call(router, request).await.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default(); // it is whole already
     stream.send_response(Response::from_parts(head, ())).await?;
