@@ -1,7 +1,11 @@
 //! Any bytes: nothing panics, and a reply is within its limit and never answered itself.
 //!
-//! `wire` needs std alone, so its source is taken in without the rest of the product.
+//! `wire` needs std and the cookies of `model` alone, so their source is taken in without the rest of the product.
 #![no_main]
+
+#[allow(dead_code)]
+#[path = "../../src/model/cookie.rs"]
+pub mod model;
 
 #[allow(dead_code, unused_imports)]
 #[path = "../../src/wire/mod.rs"]
