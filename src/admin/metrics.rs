@@ -153,9 +153,18 @@ fn record_state(shared: &Shared) {
     describe_gauge!("meridian_config_error", "Always 1: an error of the last reading of files, with its place.");
     if let Some(faults) = shared.faults() {
         describe_counter!("meridian_socket_errors_total", "Errors in receiving, sending and accepting.");
-        describe_counter!("meridian_tcp_evictions_total", "TCP connections closed to make room at the limit.");
-        describe_counter!("meridian_tcp_client_evictions_total", "TCP connections closed at the limit of one client.");
-        describe_counter!("meridian_tls_handshake_failures_total", "TLS handshakes that failed or took too long.");
+        describe_counter!(
+            "meridian_tcp_evictions_total",
+            "Connections of TCP or QUIC closed to make room at the limit."
+        );
+        describe_counter!(
+            "meridian_tls_handshake_failures_total",
+            "Handshakes of TLS or QUIC that failed or took too long."
+        );
+        describe_counter!(
+            "meridian_tcp_client_evictions_total",
+            "Connections of TCP or QUIC closed at the limit of one client."
+        );
         describe_counter!("meridian_panics_total", "Panics in answering: bugs of ours.");
         describe_counter!("meridian_udp_drops_total", "Queries by UDP that the kernel dropped before they were read.");
         counter!("meridian_socket_errors_total").absolute(faults.socket_errors());

@@ -16,7 +16,7 @@ use super::arguments;
 use super::report::{self, StartError};
 use crate::admin;
 use crate::answer::{self, Asker, Batches};
-use crate::config::{Config, Server};
+use crate::config::{Config, Server, Transports};
 use crate::control::{Control, Options, Shared};
 use crate::probe::Report;
 use crate::serve::{Bound, Certificates, Respond, Serving, TcpSettings, Transport, UdpSettings};
@@ -70,7 +70,7 @@ impl Running {
             info!(%address, "answering by UDP and TCP");
         }
         for (transport, address) in serving.encrypted_addresses() {
-            info!(%address, ?transport, "answering encrypted");
+            info!(%address, "answering by {transport}");
         }
         if let Some(admin) = &admin {
             info!(address = %admin.address(), "admin by HTTP");
@@ -132,9 +132,8 @@ fn bind(config: &Config, certificates: &Arc<Certificates>) -> io::Result<Bound> 
     let (receive_buffer, steer_by_cpu) = (server.receive_buffer, server.steer_by_cpu);
     let settings = UdpSettings { workers: workers(server), receive_buffer, steer_by_cpu };
     let mut bound = Bound::bind(&server.listen, settings).map_err(io::Error::other)?;
-    if !tls.listen.is_empty() {
-        let settings = certificates.server_config(&["dot"]).map_err(io::Error::other)?;
-        bound = bound.with_tls(&tls.listen, Arc::new(settings)).map_err(io::Error::other)?;
+    if tls.certificate.is_some() {
+        bound = bind_encrypted(bound, tls, certificates)?;
     }
     for address in bound.absent() {
         warn!(%address, "no interface of this machine has this address: nobody is answered there until one does");
@@ -145,6 +144,19 @@ fn bind(config: &Config, certificates: &Arc<Certificates>) -> io::Result<Bound> 
         warn!(granted, wanted = receive_buffer, "receive buffers are smaller than wanted: raise net.core.rmem_max");
     }
     Ok(bound)
+}
+
+fn bind_encrypted(bound: Bound, tls: &Transports, certificates: &Arc<Certificates>) -> io::Result<Bound> {
+    let settings = |protocols: &[&str]| certificates.server_config(protocols).map(Arc::new).map_err(io::Error::other);
+    let (dot, https, doq, h3) =
+        (settings(&["dot"])?, settings(&["h2", "http/1.1"])?, settings(&["doq"])?, settings(&["h3"])?);
+    bound
+        .with_https_path(&tls.https_path)
+        .with_tls(&tls.listen, dot)
+        .and_then(|bound| bound.with_https(&tls.https, https))
+        .and_then(|bound| bound.with_quic(Transport::Quic, &tls.quic, &doq))
+        .and_then(|bound| bound.with_quic(Transport::Https3, &tls.https3, &h3))
+        .map_err(io::Error::other)
 }
 
 /// UDP threads: one per core but one, which probes and control keep.
@@ -178,7 +190,7 @@ impl Respond for Worker {
             Transport::Udp => answer::Transport::Datagram,
             Transport::Tcp => answer::Transport::Stream,
             Transport::Tls => answer::Transport::Tls,
-            Transport::Https | Transport::Quic => answer::Transport::Exchange,
+            Transport::Https | Transport::Quic | Transport::Https3 => answer::Transport::Exchange,
         };
         let asker = Asker { address: client.ip(), transport, random: self.random, now: (now() / 1_000_000) as u32 };
         answer::respond(&self.shared.published.load(), &self.cells, asker, query, out)

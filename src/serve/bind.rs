@@ -49,6 +49,10 @@ pub struct Bound {
     pub(super) udp: Vec<UdpSocket>,
     /// What is reached by TCP alone.
     pub(super) encrypted: Vec<(Layer, TcpListener)>,
+    /// What is reached by QUIC, with the settings of its TLS.
+    pub(super) quic: Vec<(Transport, UdpSocket, Arc<ServerConfig>)>,
+    /// Where HTTPS is asked, by whatever HTTP.
+    pub(super) https_path: Box<str>,
     pub(super) settings: UdpSettings,
     absent: Vec<SocketAddr>,
     /// Did the kernel take it for all listeners?
@@ -79,6 +83,8 @@ impl Bound {
             tcp: Vec::new(),
             udp: Vec::new(),
             encrypted: Vec::new(),
+            quic: Vec::new(),
+            https_path: "/".into(),
             settings,
             absent: Vec::new(),
             fast_open: true,
@@ -96,8 +102,44 @@ impl Bound {
     ///
     /// # Errors
     /// [`BindError`]: the first address that cannot be had.
-    pub fn with_tls(mut self, listen: &[SocketAddr], tls: Arc<ServerConfig>) -> Result<Self, BindError> {
-        let layer = Layer::Tls(tls.into());
+    pub fn with_tls(self, listen: &[SocketAddr], tls: Arc<ServerConfig>) -> Result<Self, BindError> {
+        self.with_layer(listen, &Layer::Tls(tls.into()))
+    }
+
+    /// The same for DNS over HTTPS, by HTTP/1.1 and HTTP/2 (RFC 8484).
+    ///
+    /// # Errors
+    /// [`BindError`]: the first address that cannot be had.
+    pub fn with_https(self, listen: &[SocketAddr], tls: Arc<ServerConfig>) -> Result<Self, BindError> {
+        self.with_layer(listen, &Layer::Https(tls.into()))
+    }
+
+    /// Binds UDP to each address for DNS over QUIC (RFC 9250, [`Transport::Quic`]) or over HTTP/3
+    /// ([`Transport::Https3`]), with these settings of TLS.
+    ///
+    /// # Errors
+    /// [`BindError`]: the first address that cannot be had.
+    pub fn with_quic(
+        mut self,
+        transport: Transport,
+        listen: &[SocketAddr],
+        tls: &Arc<ServerConfig>,
+    ) -> Result<Self, BindError> {
+        for &address in listen {
+            let error = |source| BindError { address, transport, source };
+            let socket = self.even_if_absent(address, |absent| bind_quic(address, absent).map_err(error))?;
+            self.quic.push((transport, socket, Arc::clone(tls)));
+        }
+        Ok(self)
+    }
+
+    /// Where HTTPS is asked, by whatever HTTP: an absolute path. It is `/` until then.
+    #[must_use]
+    pub fn with_https_path(self, path: &str) -> Self {
+        Self { https_path: path.into(), ..self }
+    }
+
+    fn with_layer(mut self, listen: &[SocketAddr], layer: &Layer) -> Result<Self, BindError> {
         for &address in listen {
             let error = |source| BindError { address, transport: layer.transport(), source };
             let listener = self.even_if_absent(address, |absent| bind_tcp(address, absent).map_err(error))?;
@@ -158,7 +200,10 @@ impl Bound {
     /// The addresses of encrypted transports in their order, ports resolved.
     #[must_use]
     pub fn encrypted_addresses(&self) -> Vec<(Transport, SocketAddr)> {
-        self.encrypted.iter().map(|(layer, listener)| (layer.transport(), address_of(listener))).collect()
+        let by_tcp = self.encrypted.iter().map(|(layer, listener)| (layer.transport(), address_of(listener)));
+        let by_quic = self.quic.iter();
+        let by_quic = by_quic.map(|(transport, socket, _)| (*transport, socket.local_addr().expect("it is bound")));
+        by_tcp.chain(by_quic).collect()
     }
 }
 
@@ -212,6 +257,14 @@ fn bind_udp(address: SocketAddr, settings: &UdpSettings, absent: bool) -> io::Re
     Ok(sockets)
 }
 
+/// One socket: its clients' connections are told apart by what they say, not by which socket they came to.
+fn bind_quic(address: SocketAddr, absent: bool) -> io::Result<UdpSocket> {
+    let socket = new_socket(address, Type::DGRAM, Protocol::UDP, absent)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
 fn bind_worker(address: SocketAddr, receive_buffer: usize, absent: bool) -> io::Result<UdpSocket> {
     let socket = new_socket(address, Type::DGRAM, Protocol::UDP, absent)?;
     socket.set_reuse_port(true)?;
@@ -245,12 +298,12 @@ fn allow_absent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, transport, source } = self;
-        let (transport, key) = match transport {
-            Transport::Udp => ("UDP", "[server] listen"),
-            Transport::Tcp => ("TCP", "[server] listen"),
-            Transport::Tls => ("TLS", "[tls] listen"),
-            Transport::Https => ("HTTPS", "[tls] https"),
-            Transport::Quic => ("QUIC", "[tls] quic"),
+        let key = match transport {
+            Transport::Udp | Transport::Tcp => "[server] listen",
+            Transport::Tls => "[tls] listen",
+            Transport::Https => "[tls] https",
+            Transport::Quic => "[tls] quic",
+            Transport::Https3 => "[tls] https3",
         };
         write!(f, "cannot listen on {address} ({transport}): ")?;
         match source.kind() {

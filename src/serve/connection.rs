@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{Faults, Respond, Transport, respond};
 use crate::wire::HEADER_LENGTH;
@@ -31,6 +31,8 @@ const FIRST_QUERY: Duration = Duration::from_secs(3);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers are written when they have this many octets.
 const WRITE_AT: usize = 1 << 16;
+/// Requests of a connection that are read or, by QUIC, written at once, where they come beside each other.
+const TURNS: usize = 4;
 /// Octets that are read at once at least, and buffers that are kept.
 const READ_ROOM: usize = 2048;
 
@@ -68,12 +70,50 @@ pub(super) struct Asked {
 }
 
 impl LastQuery {
+    fn none_yet() -> Self {
+        Self(Arc::new(Mutex::new(Asked { any: false, at: Instant::now() })))
+    }
+
     pub(super) fn get(&self) -> Asked {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_now(&self, any: bool) {
+    pub(super) fn is_now(&self, any: bool) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Asked { any, at: Instant::now() };
+    }
+
+    /// When the connection is closed for want of a whole query, if it may be idle so long between two.
+    fn close_at(&self, idle: Duration) -> Instant {
+        let Asked { any, at } = self.get();
+        at + if any { idle } else { idle.min(FIRST_QUERY) }
+    }
+
+    /// Resolves when the connection shall be closed for want of a whole query.
+    pub(super) async fn idle_for(&self, idle: Duration) {
+        loop {
+            let close_at = self.close_at(idle);
+            if close_at <= Instant::now() {
+                return;
+            }
+            sleep_until(close_at).await;
+        }
+    }
+}
+
+/// A connection as its requests see it, where they come beside each other.
+#[derive(Clone)]
+pub(super) struct Asker {
+    pub(super) peer: Peer,
+    /// Which responder is its, over and over.
+    pub(super) worker: usize,
+    pub(super) last_query: LastQuery,
+    /// So that a client's requests do not all fill memory with long queries.
+    pub(super) turns: Arc<Semaphore>,
+}
+
+impl Asker {
+    pub(super) fn new(peer: Peer, worker: usize) -> Self {
+        Self { peer, worker, last_query: LastQuery::none_yet(), turns: Arc::new(Semaphore::new(TURNS)) }
     }
 }
 
@@ -85,7 +125,7 @@ impl<R: Respond> Connection<R> {
         idle: Duration,
         stop: watch::Receiver<()>,
     ) -> Self {
-        let last_query = LastQuery(Arc::new(Mutex::new(Asked { any: false, at: Instant::now() })));
+        let last_query = LastQuery::none_yet();
         Self { peer, worker, responders, idle, stop, last_query, received: Vec::new(), answers: Vec::new() }
     }
 
@@ -99,14 +139,17 @@ impl<R: Respond> Connection<R> {
         self.last_query.clone()
     }
 
+    /// As those see it who bring its queries one by one.
+    pub(super) fn asker(self) -> Asker {
+        Asker { last_query: self.last_query, ..Asker::new(self.peer, self.worker) }
+    }
+
     /// Serves it to its end. An error is the client's or the network's.
     pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut stream: S) -> io::Result<()> {
         self.last_query.is_now(false); // a handshake's time is its own
         loop {
             // Octets that make no whole query do not put off the end.
-            let Asked { any, at } = self.last_query.get();
-            let close_at = at + if any { self.idle } else { self.idle.min(FIRST_QUERY) };
-            let more = timeout_at(close_at, self.read(&mut stream)).await??;
+            let more = timeout_at(self.last_query.close_at(self.idle), self.read(&mut stream)).await??;
             if !more || !self.answer_all(&mut stream).await? {
                 return timeout(WRITE_TIMEOUT, stream.shutdown()).await?;
             }
@@ -199,15 +242,24 @@ impl<R: Respond> Responders<R> {
     }
 
     /// Appends the answer behind its length; false: there is none.
-    fn answer(&self, worker: usize, peer: Peer, query: &[u8], answers: &mut Vec<u8>) -> bool {
+    pub(super) fn answer(&self, worker: usize, peer: Peer, query: &[u8], answers: &mut Vec<u8>) -> bool {
+        let append = |reply: &[u8]| {
+            answers.extend((reply.len() as u16).to_be_bytes()); // a reply has 65,535 octets at most
+            answers.extend(reply);
+        };
+        self.with_reply(worker, peer, query, append).is_some()
+    }
+
+    /// The answer; none: there is none.
+    pub(super) fn reply(&self, worker: usize, peer: Peer, query: &[u8]) -> Option<Vec<u8>> {
+        self.with_reply(worker, peer, query, <[u8]>::to_vec)
+    }
+
+    fn with_reply<T>(&self, worker: usize, peer: Peer, query: &[u8], take: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let worker = &self.workers[worker % self.workers.len()];
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
         let Worker { responder, reply } = &mut *worker;
         let length = respond(responder, peer.client, peer.transport, query, reply, &self.faults);
-        if length > 0 {
-            answers.extend((length as u16).to_be_bytes()); // a reply has 65,535 octets at most
-            answers.extend(&reply[..length]);
-        }
-        length > 0
+        (length > 0).then(|| take(&reply[..length]))
     }
 }

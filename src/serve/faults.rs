@@ -36,17 +36,17 @@ impl Faults {
         self.drops.total()
     }
 
-    /// TCP connections that were closed to make room at the limit.
+    /// Connections, of TCP or QUIC, that were closed to make room at the limit.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
     }
 
-    /// TCP connections that were closed to make room for another of the same client, at the limit of one.
+    /// Connections, of TCP or QUIC, that were closed to make room for another of the same client, at the limit of one.
     pub fn client_evicted(&self) -> u64 {
         self.client_evicted.load(Ordering::Relaxed)
     }
 
-    /// TLS handshakes that failed or took too long.
+    /// Handshakes of TLS or QUIC that failed or took too long.
     pub fn failed_handshakes(&self) -> u64 {
         self.failed_handshakes.load(Ordering::Relaxed)
     }
@@ -73,7 +73,7 @@ impl Faults {
 
     pub(super) fn count_eviction(&self) {
         if let Some(count) = bump(&self.evicted) {
-            warn!(count, "the limit of TCP connections is reached: the longest idle one is closed for a new one");
+            warn!(count, "the limit of connections is reached: the longest idle one is closed for a new one");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Floor 3: the sockets. UDP on threads, TCP and TLS on tokio; all call one bytes → bytes function.
+//! Floor 3: the sockets. UDP on threads, all else on tokio; all call one bytes → bytes function.
 //!
 //! ```text
 //! bind(listen) → Bound ── serve(settings, responder for each worker) → Serving ── stop().await
@@ -7,6 +7,8 @@
 //! TCP: accept → gate, which keeps the limit (tcp.rs) → connection (connection.rs)
 //! from a proxy, both begin with whose connection it is (proxied.rs)
 //! TLS: the same with a handshake before the first query; Certificates has what it shows (certificates.rs)
+//! HTTPS: the same, and then hyper and axum's router (https.rs, doh.rs)
+//! QUIC: accept → door, which keeps the limit → a stream for each query (quic.rs), or HTTP/3 (http3.rs)
 //! ```
 //! Nothing that a client sends ends a worker: socket errors and panics of the responder are counted
 //! in [`Faults`], logged now and then, and the next packet is served.
@@ -14,17 +16,23 @@
 mod bind;
 mod certificates;
 mod connection;
+mod crowd;
+mod doh;
 mod drops;
 mod faults;
 mod homes;
+mod http3;
+mod https;
 mod names;
 mod proxied;
+mod quic;
 mod socket;
 mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -32,6 +40,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::wire::Batch;
 use connection::Responders;
@@ -50,10 +59,25 @@ pub enum Transport {
     Tcp,
     /// The same under TLS (RFC 7858).
     Tls,
-    /// A request by HTTP (RFC 8484).
+    /// A request by HTTP/1.1 or HTTP/2 (RFC 8484).
     Https,
     /// A stream of QUIC (RFC 9250).
     Quic,
+    /// A request by HTTP/3.
+    Https3,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Https => "HTTPS",
+            Self::Quic => "QUIC",
+            Self::Https3 => "HTTP/3",
+        })
+    }
 }
 
 /// Answers messages. Each worker has its own and is alone with it, so it may keep scratch space.
@@ -109,7 +133,8 @@ pub struct Serving {
     encrypted: Vec<(Transport, SocketAddr)>,
     faults: Arc<Faults>,
     udp: Vec<JoinHandle<()>>,
-    tcp: tokio::task::JoinHandle<()>,
+    /// What is served on tokio.
+    streams: JoinSet<()>,
     /// Dropping it tells everyone to stop.
     alive: watch::Sender<()>,
 }
@@ -143,9 +168,16 @@ impl Bound {
         let plain = self.tcp.into_iter().map(|listener| (Layer::Plain, listener));
         let listeners = plain.chain(self.encrypted).map(|(layer, listener)| Ok((layer, listener.try_into()?)));
         let listeners = listeners.collect::<std::io::Result<Vec<_>>>()?;
-        let gate = tcp::Gate::new(settings, Responders::new(shared, Arc::clone(&faults)), stop);
-        let tcp = tokio::spawn(gate.run(listeners));
-        Ok(Serving { addresses, encrypted, faults, udp, tcp, alive })
+        let responders = Arc::new(Responders::new(shared, Arc::clone(&faults)));
+        let router = https::router(&self.https_path, Arc::clone(&responders));
+        let mut streams = JoinSet::new();
+        for (transport, socket, tls) in self.quic {
+            let endpoint = quic::endpoint(transport, socket, tls, settings.idle)?;
+            let (router, responders, stop) = (router.clone(), Arc::clone(&responders), stop.clone());
+            streams.spawn(quic::Door { endpoint, transport, settings, router, responders, stop }.run());
+        }
+        streams.spawn(tcp::Gate::new(settings, responders, router, stop).run(listeners));
+        Ok(Serving { addresses, encrypted, faults, udp, streams, alive })
     }
 }
 
@@ -174,12 +206,13 @@ impl Serving {
         self.faults.udp_drops()
     }
 
-    /// Stops: UDP workers answer what has reached them, TCP connections what they have received;
+    /// Stops: UDP workers answer what has reached them, connections what they have received;
     /// nothing new is accepted. It takes five seconds at most.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         drop(self.alive);
         let joined = tokio::task::spawn_blocking(move || self.udp.into_iter().for_each(|thread| drop(thread.join())));
-        let (_, _) = tokio::join!(joined, self.tcp);
+        let streams = async { while self.streams.join_next().await.is_some() {} };
+        let (_, ()) = tokio::join!(joined, streams);
     }
 }
 

@@ -1,38 +1,32 @@
 //! TCP: who is let in.
 //!
 //! ```text
-//! listener ─ accept ┐                  ┌ Connection (connection.rs), a task each
-//! listener ─ accept ┴→ Gate (the limit)┴ TLS handshake → Connection …
+//! listener ─ accept ┐                   ┌ Connection (connection.rs), a task each
+//! listener ─ accept ┼→ Gate (the limits)┼ TLS handshake → Connection …
+//! listener ─ accept ┘                   └ TLS handshake → HTTPS (https.rs)
 //! ```
-//! A connection counts from its acceptance on, so that handshakes that never end are under the limits too: that of all
-//! and that of its client. At either, the one that has brought no query yet or none for the longest time is closed for
-//! the new one, of the same client where it is the client's limit. So half-open connections in any number push out each
-//! other first; and whoever shares an address with many gets in all the same. A proxy of ours is under the first limit
-//! alone: whose its connections are is known only later.
+//! A connection counts from its acceptance on, so that handshakes that never end are under the limits (crowd.rs) too.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::{Connection, LastQuery, Peer, Responders};
-use super::{Faults, Respond, TcpSettings, Transport, proxied};
+use super::connection::{Connection, Peer, Responders};
+use super::crowd::Crowd;
+use super::{Faults, Respond, TcpSettings, Transport, https, proxied};
 
 /// After an error in accepting that may stay (no file descriptors left).
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
-/// What connections may take to end when all shall stop.
-const DRAIN: Duration = Duration::from_secs(4);
 /// What a TLS handshake may take. A slow path needs three round trips.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -41,6 +35,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 pub(super) enum Layer {
     Plain,
     Tls(TlsAcceptor),
+    Https(TlsAcceptor),
 }
 
 impl Layer {
@@ -48,6 +43,14 @@ impl Layer {
         match self {
             Self::Plain => Transport::Tcp,
             Self::Tls(_) => Transport::Tls,
+            Self::Https(_) => Transport::Https,
+        }
+    }
+
+    fn tls(&self) -> Option<&TlsAcceptor> {
+        match self {
+            Self::Plain => None,
+            Self::Tls(tls) | Self::Https(tls) => Some(tls),
         }
     }
 }
@@ -69,26 +72,22 @@ struct Arrival {
 pub(super) struct Gate<R> {
     settings: TcpSettings,
     responders: Arc<Responders<R>>,
+    /// Of HTTPS.
+    router: Router,
     stop: watch::Receiver<()>,
-    tasks: JoinSet<()>,
-    open: HashMap<Id, Open>,
-    /// Open connections of each client that has any.
-    clients: HashMap<IpAddr, usize>,
+    crowd: Crowd,
     /// Connections so far.
     count: usize,
 }
 
-/// A connection as the gate sees it.
-struct Open {
-    client: IpAddr,
-    task: AbortHandle,
-    last_query: LastQuery,
-}
-
 impl<R: Respond> Gate<R> {
-    pub(super) fn new(settings: TcpSettings, responders: Responders<R>, stop: watch::Receiver<()>) -> Self {
-        let (tasks, open, clients) = (JoinSet::new(), HashMap::new(), HashMap::new());
-        Self { settings, responders: Arc::new(responders), stop, tasks, open, clients, count: 0 }
+    pub(super) fn new(
+        settings: TcpSettings,
+        responders: Arc<Responders<R>>,
+        router: Router,
+        stop: watch::Receiver<()>,
+    ) -> Self {
+        Self { settings, responders, router, stop, crowd: Crowd::new(settings), count: 0 }
     }
 
     /// Serves until all shall stop, then waits for the connections, but not for ever.
@@ -106,84 +105,35 @@ impl<R: Respond> Gate<R> {
                     Some(arrival) => self.admit(arrival),
                     None => break,
                 },
-                Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+                () = self.crowd.one_ended() => {}
             }
         }
-        let all_ended = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = timeout(DRAIN, all_ended).await;
-        self.tasks.abort_all();
+        self.crowd.drain().await;
     }
 
     fn admit(&mut self, arrival: Arrival) {
-        while let Some(ended) = self.tasks.try_join_next_with_id() {
-            self.forget(ended);
-        }
-        let Arrival { stream, client, layer } = arrival;
-        let (key, is_proxied) = (client_of(client.ip()), self.responders.is_proxy(client.ip()));
-        let of_client = self.clients.get(&key).copied().unwrap_or_default();
-        if !is_proxied && of_client >= self.settings.client_connections.max(1) {
-            self.make_room(|open| open.client == key);
-            self.responders.faults().count_client_eviction(key);
-        } else if self.open.len() >= self.settings.connections.max(1) {
-            self.make_room(|_| true);
-            self.responders.faults().count_eviction();
-        }
         self.count += 1;
-        let (peer, responders) = (Peer { client, transport: layer.transport() }, Arc::clone(&self.responders));
-        let connection = Connection::new(peer, self.count, responders, self.settings.idle, self.stop.clone());
-        let last_query = connection.last_query();
+        let Arrival { mut stream, client, layer } = arrival;
         let _ = stream.set_nodelay(true); // slower without, not wrong
-        let (faults, stop) = (Arc::clone(self.responders.faults()), self.stop.clone());
-        let task = self.tasks.spawn(async move {
-            let mut stream = stream;
+        let (responders, faults) = (Arc::clone(&self.responders), Arc::clone(self.responders.faults()));
+        let (idle, stop, router) = (self.settings.idle, self.stop.clone(), self.router.clone());
+        let (peer, is_proxied) = (Peer { client, transport: layer.transport() }, responders.is_proxy(client.ip()));
+        let connection = Connection::new(peer, self.count, responders, idle, stop.clone());
+        let last_query = connection.last_query();
+        self.crowd.admit(client.ip(), is_proxied, last_query, self.responders.faults(), async move {
             let connection = if is_proxied {
                 let Ok(client) = proxied::client(&mut stream, client).await else { return };
                 connection.of(client)
             } else {
                 connection
             };
+            let Some(tls) = layer.tls() else { return drop(connection.run(stream).await) };
+            let Some(stream) = handshake(tls, stream, &faults, stop.clone()).await else { return };
             match layer {
-                Layer::Plain => drop(connection.run(stream).await),
-                Layer::Tls(tls) => {
-                    if let Some(stream) = handshake(&tls, stream, &faults, stop).await {
-                        drop(connection.run(stream).await);
-                    }
-                }
+                Layer::Https(_) => https::serve(stream, router, connection.asker(), idle, stop).await,
+                Layer::Plain | Layer::Tls(_) => drop(connection.run(stream).await),
             }
         });
-        self.open.insert(task.id(), Open { client: key, task, last_query });
-        *self.clients.entry(key).or_default() += 1;
-    }
-
-    /// Closes the one of these that is the least loss.
-    fn make_room(&mut self, among: impl Fn(&Open) -> bool) {
-        let least = self.open.iter().filter(|(_, open)| among(open)).min_by_key(|(_, open)| open.last_query.get());
-        if let Some((&id, open)) = least {
-            open.task.abort();
-            self.remove(id);
-        }
-    }
-
-    fn forget(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
-        self.remove(ended.map_or_else(|error| error.id(), |(id, ())| id));
-    }
-
-    fn remove(&mut self, id: Id) {
-        let Some(Open { client, .. }) = self.open.remove(&id) else { return };
-        if let Entry::Occupied(mut count) = self.clients.entry(client) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
-}
-
-/// Whose connections are counted together: an IPv6 subscriber has a /56 or more (RFC 6177), and any address in it.
-fn client_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 72 << 72).into(),
     }
 }
 

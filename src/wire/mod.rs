@@ -11,6 +11,7 @@
 mod batch;
 mod cut;
 mod edns;
+mod freshness;
 mod names;
 mod numbers;
 mod proxy;
@@ -24,6 +25,7 @@ pub use cut::{Cut, cut};
 pub use edns::{
     ADVERTISED_UDP_SIZE, ClientSubnet, Edns, ExtendedError, OPTION_CLIENT_SUBNET, OPTION_COOKIE, OPTION_NSID,
 };
+pub use freshness::freshness;
 pub use names::name_length;
 pub use numbers::{Class, Rcode, Rtype};
 pub use proxy::{PROXY_FIXED, PROXY_LONGEST, PROXY_SIGNATURE, ProxyHeader};

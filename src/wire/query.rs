@@ -173,7 +173,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn walk(&mut self, packet: &'a [u8], counts: Counts) -> Result<(), Malformed> {
-        let mut cursor = Cursor { packet, at: HEADER_LENGTH };
+        let mut cursor = Cursor::behind_header(packet);
         for _ in 0..counts.questions {
             let question = cursor.question()?;
             self.question = (counts.questions == 1).then_some(question);
@@ -208,8 +208,8 @@ pub(super) struct Record<'a> {
     owned_by_root: bool,
     pub(super) rtype: Rtype,
     class: u16,
-    ttl: u32,
-    rdata: &'a [u8],
+    pub(super) ttl: u32,
+    pub(super) rdata: &'a [u8],
 }
 
 /// A place in a packet.
@@ -219,6 +219,11 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    /// In a packet that has a header.
+    pub(super) fn behind_header(packet: &'a [u8]) -> Self {
+        Self { packet, at: HEADER_LENGTH }
+    }
+
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let taken = self.packet[self.at..].get(..length).ok_or(Malformed)?;
         self.at += length;

@@ -3,8 +3,10 @@
 mod batches;
 mod binding;
 mod connections;
+mod https;
 mod limits;
 mod proxied;
+mod quic;
 mod sockets;
 mod tls;
 

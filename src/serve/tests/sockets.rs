@@ -205,8 +205,10 @@ async fn stopping_answers_what_has_arrived() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropping_stops_as_well() {
-    let Serving { udp, tcp, alive, .. } = serve_toy(SETTINGS);
+    let Serving { udp, mut streams, alive, .. } = serve_toy(SETTINGS);
     drop(alive);
-    tcp.await.unwrap();
+    while let Some(ended) = streams.join_next().await {
+        ended.unwrap();
+    }
     udp.into_iter().for_each(|thread| thread.join().unwrap());
 }

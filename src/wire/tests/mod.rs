@@ -1,6 +1,7 @@
 //! hickory-proto reads every reply back, as a reader that knows nothing of our writer.
 
 mod cutting;
+mod keeping;
 mod properties;
 mod proxied;
 mod rules;
