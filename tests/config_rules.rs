@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian::config::{Loaded, ProbeKind, read};
+use meridian::config::{Loaded, ProbeKind, Sandboxing, read};
 use meridian::model::{Family, FenceUnknown, Member, Problem, Severity, Spread, WhenNone};
 
 const GOOD: &str = include_str!("broken/good.toml");
@@ -96,8 +96,19 @@ fn settings() {
     assert_eq!(server("identity = \"hostname\"").identity.text(), None, "whoever loads it fills it in");
     assert!(!before.needs_restart(&told), "it is told from the next answer on");
     assert!(before.needs_restart(&server("tcp_connections = 7")));
+    let process =
+        |lines| read_text(&edited("[geoip]", &format!("[process]\n{lines}\n[geoip]"))).unwrap().config.process;
+    let kept = process("");
+    assert_eq!((&kept.user, &kept.group, kept.sandbox), (&None, &None, Sandboxing::On));
+    let told = process("user = \"meridian\"\ngroup = 53\nsandbox = \"require\"");
+    assert_eq!((told.user.as_deref(), told.group.as_deref()), (Some("meridian"), Some("53")));
+    assert_eq!((told.sandbox, process("sandbox = \"off\"").sandbox), (Sandboxing::Require, Sandboxing::Off));
     let listen = "listen = [\"127.0.0.1:5300\"]";
     check(&[
+        ("[geoip]", "[process]\nuser = \"\"\n[geoip]", "bad-value", "\"\""),
+        ("[geoip]", "[process]\nuser = 4294967295\n[geoip]", "bad-value", "4294967295"),
+        ("[geoip]", "[process]\ngroup = \"dns\"\n[geoip]", "missing-key", "\"dns\""),
+        ("[geoip]", "[process]\nsandbox = true\n[geoip]", "wrong-type", "true"),
         (listen, "listen = []", "bad-value", "[]"),
         (listen, "listen = [\"127.0.0.1\"]", "bad-value", "\"127.0.0.1\""),
         (listen, "listen = \"127.0.0.1:53\"", "wrong-type", "\"127.0.0.1:53\""),

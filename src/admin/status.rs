@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::control::{ReloadResult, Shared};
 use crate::health::EndpointHealth;
 use crate::model::{Endpoint, Problem, Severity};
+use crate::sandbox::Sandbox;
 use crate::table::ServiceEntry;
 
 /// The whole.
@@ -23,6 +24,8 @@ pub struct Status {
     pub started: Timestamp,
     /// Over all content that decisions come from: nodes that show the same one decide alike.
     pub decision_hash: String,
+    /// What holds the process; null: nothing.
+    pub sandbox: Option<SandboxStatus>,
     /// The last reading of files.
     pub reload: ReloadStatus,
     /// What the operator should know of the configuration that serves.
@@ -35,6 +38,21 @@ pub struct Status {
     pub services_total: usize,
     /// The databases that serve.
     pub geo: Vec<GeoStatus>,
+}
+
+/// What the process gave up at its start.
+#[derive(Clone, Debug, Serialize)]
+pub struct SandboxStatus {
+    /// The user that it became; null: it stayed who it was.
+    pub user: Option<String>,
+    /// Of capabilities it has at most the one to bind ports below 1024.
+    pub capabilities_dropped: bool,
+    /// The version of landlock's interface that holds its files; null: none.
+    pub landlock: Option<i32>,
+    /// Only listed system calls get through.
+    pub seccomp: bool,
+    /// What was asked for and the kernel did not give.
+    pub lacking: Vec<String>,
 }
 
 /// How the last reading of files ended.
@@ -177,6 +195,7 @@ impl Status {
             ready: journal.ready,
             started: shared.started,
             decision_hash: journal.decision_hash.to_string(),
+            sandbox: shared.sandbox.as_deref().map(SandboxStatus::of),
             reload: ReloadStatus {
                 at: journal.reload.at,
                 result: journal.reload.result.as_str(),
@@ -191,6 +210,18 @@ impl Status {
             services: services.collect(),
             services_total: snapshot.services.len(),
             geo: geo.collect(),
+        }
+    }
+}
+
+impl SandboxStatus {
+    fn of(sandbox: &Sandbox) -> Self {
+        Self {
+            user: sandbox.user.clone(),
+            capabilities_dropped: sandbox.capabilities_dropped,
+            landlock: sandbox.landlock,
+            seccomp: sandbox.seccomp,
+            lacking: sandbox.lacking.clone(),
         }
     }
 }

@@ -209,7 +209,9 @@ fn panicked(config: &Path, why: &str) -> Problem {
 
 /// Sockets and folders are taken at start; an edit to them is good but waits.
 fn warn_of_restart(before: &Config, after: &Config) {
-    if before.server.needs_restart(&after.server) || before.admin != after.admin {
-        warn!("changes of [server], but identity, version and cookies, and of [admin] take effect at the next restart");
+    let process = before.process != after.process;
+    if process || before.server.needs_restart(&after.server) || before.admin != after.admin {
+        let all_but = "identity, version and cookies";
+        warn!("changes of [server], but {all_but}, of [admin] and of [process] take effect at the next restart");
     }
 }

@@ -9,6 +9,7 @@ use super::files::Digests;
 use super::load::Loaded;
 use crate::health::Board;
 use crate::model::{Digest, Problem};
+use crate::sandbox::Sandbox;
 use crate::serve::Faults;
 use crate::table::{Cells, Counters, Published};
 
@@ -19,6 +20,8 @@ pub struct Shared {
     pub published: Published,
     /// When the process started.
     pub started: Timestamp,
+    /// What holds the process; none: nothing.
+    pub sandbox: Option<Arc<Sandbox>>,
     board: Mutex<Board>,
     journal: Mutex<Journal>,
     counters: Mutex<Arc<Counters>>,
@@ -94,10 +97,17 @@ impl ReloadResult {
 }
 
 impl Shared {
-    pub(super) fn new(published: Published, board: Board, journal: Journal, counters: Counters) -> Self {
+    pub(super) fn new(
+        published: Published,
+        board: Board,
+        journal: Journal,
+        counters: Counters,
+        sandbox: Option<Arc<Sandbox>>,
+    ) -> Self {
         Self {
             published,
             started: Timestamp::now(),
+            sandbox,
             board: Mutex::new(board),
             journal: Mutex::new(journal),
             counters: Mutex::new(Arc::new(counters)),

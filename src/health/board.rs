@@ -231,7 +231,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Admin, Cookies, Identity, ProbeKind, Resolver, Server};
+    use crate::config::{Admin, Cookies, Identity, ProbeKind, Process, Resolver, Server};
     use crate::health::Cause;
     use crate::model::{Cost, Site, Target, find_region};
 
@@ -292,6 +292,7 @@ mod tests {
                 version: None,
                 cookies: Cookies::Off,
             },
+            process: Process::default(),
             admin: Admin { listen: None, allow: Vec::new() },
             databases: Vec::new(),
             geo_memory: 0,
