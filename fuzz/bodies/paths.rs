@@ -3,68 +3,20 @@
 //!
 //! The first octet of the input chooses the standings and where the query comes from; the rest is the
 //! datagram. Places come from `cidr:` names, so no database is read.
-#![no_main]
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use libfuzzer_sys::fuzz_target;
 use meridian::answer::{Asker, Batches, Transport, respond};
-use meridian::control::trial;
 use meridian::model::{EndpointId, State};
 use meridian::table::{Cells, Snapshot, Standing};
 use meridian::wire::{Batch, LONGEST};
 
-const CONFIG: &str = r#"
-[geoip]
-databases = []
-[sets]
-near = ["cidr:192.0.0.0/10", "cidr:2001:db8::/34"]
-far = ["cidr:10.1.2.0/27", "cidr:128.0.0.0/3"]
-[[zones]]
-name = "a"
-file = "zone"
-[[endpoints]]
-name = "one"
-cloud = "aws"
-region = "us-east-1"
-addresses = ["192.0.2.1", "192.0.2.11", "2001:db8::1"]
-[[endpoints]]
-name = "two"
-cloud = "gcp"
-region = "us-east4"
-addresses = ["192.0.2.2"]
-[[endpoints]]
-name = "three"
-cloud = "azure"
-region = "westeurope"
-addresses = ["192.0.2.3", "2001:db8::3"]
-[defaults]
-tie = "5s"
-[[services]]
-name = "w.a"
-endpoints = ["*"]
-prefer = [{ where = "near", clouds = ["gcp"], within = "any" }, { where = "far", clouds = ["azure"], within = "any" }]
-[[services]]
-name = "*.s.a"
-endpoints = ["one", "three"]
-[[services]]
-name = "v.a"
-endpoints = ["one", "three"]
-fence = [{ where = "far", in = "eu" }]
-spread = "multivalue"
-multivalue = 3
-"#;
-const ZONE: &str = "@ 60 SOA n h 1 1 1 1 60\n@ 60 NS n\nn 60 A 192.0.2.9\nw 60 TXT t\nc 60 CNAME w\nd 60 DNAME s\nz 60 NS n.z\nn.z 60 A 192.0.2.8\n";
+use super::world;
 
 static SNAPSHOTS: LazyLock<[Snapshot; 3]> = LazyLock::new(|| {
-    let files = [("config.toml", CONFIG), ("zone", ZONE)];
-    let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
-        files.into_iter().map(|(path, text)| (path.into(), text.as_bytes().into())).collect();
-    let (_, snapshot) = trial(&mut files, Path::new("config.toml")).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let snapshot = world::snapshot();
     let endpoints = snapshot.parts.config.endpoints.clone();
     let down = |id: usize| (EndpointId::at(id), Standing::all(&endpoints[id], State::Down));
     [snapshot.clone(), snapshot.steering(), snapshot.steering().with_standings(vec![down(0), down(1)])]
@@ -77,7 +29,8 @@ thread_local! {
     static WORKER: RefCell<(Batch, Batches)> = RefCell::new((Batch::default(), Batches::new(0)));
 }
 
-fuzz_target!(|input: &[u8]| {
+/// Asks it.
+pub(crate) fn run(input: &[u8]) {
     let Some((&choice, query)) = input.split_first() else { return };
     if query.len() > LONGEST {
         return;
@@ -102,4 +55,4 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(&batch.slots[0][..batch.lengths[0].into()], &expected[..length]);
         }
     });
-});
+}
