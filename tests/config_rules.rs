@@ -62,6 +62,23 @@ fn the_good_one_is_good() {
 }
 
 #[test]
+fn the_process() {
+    let process =
+        |lines| read_text(&edited("[geoip]", &format!("[process]\n{lines}\n[geoip]"))).unwrap().config.process;
+    let kept = process("");
+    assert_eq!((&kept.user, &kept.group, kept.sandbox), (&None, &None, Sandboxing::On));
+    let told = process("user = \"meridian\"\ngroup = 53\nsandbox = \"require\"");
+    assert_eq!((told.user.as_deref(), told.group.as_deref()), (Some("meridian"), Some("53")));
+    assert_eq!((told.sandbox, process("sandbox = \"off\"").sandbox), (Sandboxing::Require, Sandboxing::Off));
+    check(&[
+        ("[geoip]", "[process]\nuser = \"\"\n[geoip]", "bad-value", "\"\""),
+        ("[geoip]", "[process]\nuser = 4294967295\n[geoip]", "bad-value", "4294967295"),
+        ("[geoip]", "[process]\ngroup = \"dns\"\n[geoip]", "missing-key", "\"dns\""),
+        ("[geoip]", "[process]\nsandbox = true\n[geoip]", "wrong-type", "true"),
+    ]);
+}
+
+#[test]
 fn settings() {
     let server = |line| format!("[server]\n{line}\n");
     for (line, code, words) in [
@@ -96,19 +113,8 @@ fn settings() {
     assert_eq!(server("identity = \"hostname\"").identity.text(), None, "whoever loads it fills it in");
     assert!(!before.needs_restart(&told), "it is told from the next answer on");
     assert!(before.needs_restart(&server("tcp_connections = 7")));
-    let process =
-        |lines| read_text(&edited("[geoip]", &format!("[process]\n{lines}\n[geoip]"))).unwrap().config.process;
-    let kept = process("");
-    assert_eq!((&kept.user, &kept.group, kept.sandbox), (&None, &None, Sandboxing::On));
-    let told = process("user = \"meridian\"\ngroup = 53\nsandbox = \"require\"");
-    assert_eq!((told.user.as_deref(), told.group.as_deref()), (Some("meridian"), Some("53")));
-    assert_eq!((told.sandbox, process("sandbox = \"off\"").sandbox), (Sandboxing::Require, Sandboxing::Off));
     let listen = "listen = [\"127.0.0.1:5300\"]";
     check(&[
-        ("[geoip]", "[process]\nuser = \"\"\n[geoip]", "bad-value", "\"\""),
-        ("[geoip]", "[process]\nuser = 4294967295\n[geoip]", "bad-value", "4294967295"),
-        ("[geoip]", "[process]\ngroup = \"dns\"\n[geoip]", "missing-key", "\"dns\""),
-        ("[geoip]", "[process]\nsandbox = true\n[geoip]", "wrong-type", "true"),
         (listen, "listen = []", "bad-value", "[]"),
         (listen, "listen = [\"127.0.0.1\"]", "bad-value", "\"127.0.0.1\""),
         (listen, "listen = \"127.0.0.1:53\"", "wrong-type", "\"127.0.0.1:53\""),

@@ -64,7 +64,7 @@ fn subnet(data: &[u8]) -> Option<(u16, IpAddr, u8)> {
     let widest = [0, 32, 128].get(usize::from(family))?;
     let bits = address.iter().flat_map(|octet| (0..8).rev().map(move |bit| octet >> bit & 1));
     let beyond = bits.skip(usize::from(*source)).any(|bit| bit == 1);
-    if source > widest || *scope != 0 || address.len() != (usize::from(*source) + 7) / 8 || beyond {
+    if source > widest || *scope != 0 || address.len() != usize::from(source.div_ceil(8)) || beyond {
         return None;
     }
     let whole: Vec<u8> = address.iter().copied().chain([0; 16]).take(16).collect();

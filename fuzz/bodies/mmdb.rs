@@ -27,6 +27,7 @@ pub(crate) fn run(input: &[u8]) {
         assert!(found.location.index() < geo.locations().len());
         let widest = if address.is_ipv4() { 32 } else { 128 };
         assert!(found.length <= widest);
-        geo.locate_prefix(address, found.length / 2);
+        let around = geo.locate_prefix(address, found.length / 2);
+        assert!(around.location.index() < geo.locations().len() && around.length <= widest);
     }
 }

@@ -68,10 +68,13 @@ struct World {
     counters: Counters,
 }
 
+/// By what they were made of.
+type Scratch = HashMap<(Variant, [State; 3]), Rc<Snapshot>>;
+
 static CELLS: LazyLock<Cells> = LazyLock::new(Cells::default);
 
 thread_local! {
-    static SCRATCH: RefCell<HashMap<(Variant, [State; 3]), Rc<Snapshot>>> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
     static WORKER: RefCell<(Batch, Batches)> = RefCell::new((Batch::default(), Batches::new(0)));
 }
 
