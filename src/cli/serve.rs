@@ -15,7 +15,7 @@ use super::arguments;
 use super::report::{self, StartError};
 use crate::admin;
 use crate::answer::{self, Asker, Batches};
-use crate::config::{Config, Server};
+use crate::config::{Config, Sandboxing, Server};
 use crate::control::{Control, First, Options, Shared};
 use crate::probe::Report;
 use crate::sandbox;
@@ -84,7 +84,8 @@ impl Prepared {
         let (user, seccomp) = (entered.user.as_deref().unwrap_or("unchanged"), word(entered.seccomp));
         let capabilities = if entered.capabilities_dropped { "net_bind_service at most" } else { "unchanged" };
         let landlock = entered.landlock.map_or("off".to_owned(), |version| format!("ABI {version}"));
-        info!(user, capabilities, landlock, seccomp, "sandbox in force");
+        let what = if wanted.sandbox == Sandboxing::Off { "sandbox switched off" } else { "sandbox in force" };
+        info!(user, capabilities, landlock, seccomp, "{what}");
         self.first.enter(entered);
         if let Some((file, error, files)) = self.first.unreadable() {
             let file = file.display();
