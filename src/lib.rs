@@ -7,7 +7,7 @@
 //! | 0, words | [`model`] |
 //! | 1, pure functions | [`wire`], [`config`], [`health`], [`latency`], [`steer`] |
 //! | 2, compiled, immutable | [`zone`], [`geo`], [`table`] |
-//! | 3, data plane | [`answer`], [`serve`] |
+//! | 3, data plane | [`answer`], [`serve`], [`sandbox`] |
 //! | 4, control plane | [`probe`], [`delegation`], [`control`], [`admin`] |
 //! | 5, commands | [`cli`] |
 
@@ -22,6 +22,7 @@ pub mod health;
 pub mod latency;
 pub mod model;
 pub mod probe;
+pub mod sandbox;
 pub mod serve;
 pub mod steer;
 pub mod table;

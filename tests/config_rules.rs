@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian::config::{Loaded, ProbeKind, admin_address, read};
+use meridian::config::{Loaded, ProbeKind, Sandboxing, admin_address, read};
 use meridian::model::{Family, FenceUnknown, Member, Problem, Severity, Spread, WhenNone};
 
 const GOOD: &str = include_str!("broken/good.toml");
@@ -59,6 +59,23 @@ const FENCE_AT: &str = "fence = [{ where = \"eu\", in = \"eu\" }]";
 #[test]
 fn the_good_one_is_good() {
     assert_eq!(said(GOOD), []);
+}
+
+#[test]
+fn the_process() {
+    let process =
+        |lines| read_text(&edited("[geoip]", &format!("[process]\n{lines}\n[geoip]"))).unwrap().config.process;
+    let kept = process("");
+    assert_eq!((&kept.user, &kept.group, kept.sandbox), (&None, &None, Sandboxing::On));
+    let told = process("user = \"meridian\"\ngroup = 53\nsandbox = \"require\"");
+    assert_eq!((told.user.as_deref(), told.group.as_deref()), (Some("meridian"), Some("53")));
+    assert_eq!((told.sandbox, process("sandbox = \"off\"").sandbox), (Sandboxing::Require, Sandboxing::Off));
+    check(&[
+        ("[geoip]", "[process]\nuser = \"\"\n[geoip]", "bad-value", "\"\""),
+        ("[geoip]", "[process]\nuser = 4294967295\n[geoip]", "bad-value", "4294967295"),
+        ("[geoip]", "[process]\ngroup = \"dns\"\n[geoip]", "missing-key", "\"dns\""),
+        ("[geoip]", "[process]\nsandbox = true\n[geoip]", "wrong-type", "true"),
+    ]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod metrics;
 mod status;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{self, IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,13 +57,22 @@ impl Admin {
     ///
     /// # Errors
     /// The address cannot be had; the error says which and what to do.
-    pub async fn bind(settings: &config::Admin, shared: Arc<Shared>) -> io::Result<Option<Self>> {
-        let Some(wanted) = settings.listen else { return Ok(None) };
-        let listener = TcpListener::bind(wanted).await.map_err(|error| explain_bind(wanted, &error))?;
+    pub fn bind(settings: &config::Admin) -> io::Result<Option<net::TcpListener>> {
+        let bind = |wanted| net::TcpListener::bind(wanted).map_err(|error| explain_bind(wanted, &error));
+        settings.listen.map(bind).transpose()
+    }
+
+    /// The endpoint on a socket of [`bind`](Self::bind); in a tokio runtime.
+    ///
+    /// # Errors
+    /// The runtime does not take the socket.
+    pub fn new(listener: net::TcpListener, settings: &config::Admin, shared: Arc<Shared>) -> io::Result<Self> {
         let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
         let explaining = Arc::new(Semaphore::new(1));
         let context = Context { shared, allow: settings.allow.clone(), metrics: Metrics::install(), explaining };
-        Ok(Some(Self { listener, address, context: Arc::new(context) }))
+        Ok(Self { listener, address, context: Arc::new(context) })
     }
 
     /// The address bound.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::control::{ReloadResult, Shared, Talker};
 use crate::health::EndpointHealth;
 use crate::model::{Endpoint, Problem, Severity};
+use crate::sandbox::Sandbox;
 use crate::table::ServiceEntry;
 
 /// Sources shown that ask most.
@@ -26,6 +27,8 @@ pub struct Status {
     pub started: Timestamp,
     /// Over all content that decisions come from: nodes that show the same one decide alike.
     pub decision_hash: String,
+    /// What holds the process; null: nothing.
+    pub sandbox: Option<SandboxStatus>,
     /// The last reading of files.
     pub reload: ReloadStatus,
     /// What the operator should know of the configuration that serves.
@@ -40,6 +43,21 @@ pub struct Status {
     pub geo: Vec<GeoStatus>,
     /// The sources (/24, /56) that ask most by UDP, most first; estimated over the last ten to twenty seconds.
     pub talkers: Vec<TalkerStatus>,
+}
+
+/// What the process gave up at its start.
+#[derive(Clone, Debug, Serialize)]
+pub struct SandboxStatus {
+    /// The user that it became; null: it stayed who it was.
+    pub user: Option<String>,
+    /// Of capabilities it has at most the one to bind ports below 1024.
+    pub capabilities_dropped: bool,
+    /// The version of landlock's interface that holds its files; null: none.
+    pub landlock: Option<i32>,
+    /// Only listed system calls get through.
+    pub seccomp: bool,
+    /// What was asked for and the kernel did not give.
+    pub lacking: Vec<String>,
 }
 
 /// How the last reading of files ended.
@@ -202,6 +220,7 @@ impl Status {
             ready: journal.ready,
             started: shared.started,
             decision_hash: journal.decision_hash.to_string(),
+            sandbox: shared.sandbox.as_deref().map(SandboxStatus::of),
             reload: ReloadStatus {
                 at: journal.reload.at,
                 result: journal.reload.result.as_str(),
@@ -229,6 +248,18 @@ impl TalkerStatus {
             source: talker.source.to_string(),
             queries_per_second: tenths(talker.queries),
             limited_per_second: tenths(talker.limited),
+        }
+    }
+}
+
+impl SandboxStatus {
+    fn of(sandbox: &Sandbox) -> Self {
+        Self {
+            user: sandbox.user.clone(),
+            capabilities_dropped: sandbox.capabilities_dropped,
+            landlock: sandbox.landlock,
+            seccomp: sandbox.seccomp,
+            lacking: sandbox.lacking.clone(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,9 +16,10 @@ use super::arguments;
 use super::report::{self, StartError};
 use crate::admin;
 use crate::answer::{self, Asker, Batches};
-use crate::config::{Config, Server, Transports};
-use crate::control::{Control, Options, Shared};
+use crate::config::{Config, Sandboxing, Server, Transports};
+use crate::control::{Control, First, Options, Shared};
 use crate::probe::Report;
+use crate::sandbox;
 use crate::serve::{Bound, Certificates, Respond, Serving, TcpSettings, Transport, UdpSettings};
 use crate::steer::{self, Client};
 use crate::table::Cells;
@@ -29,42 +30,87 @@ use crate::wire::Batch;
 pub fn run(arguments: &arguments::Serve) -> ExitCode {
     report::start_log();
     let options = Options { config: arguments.config.path.clone(), strict: arguments.strict };
-    report::finish(report::block_on(async {
-        let terminated = terminated();
-        let server = Running::start(options).await?;
-        server.run(terminated).await;
-        Ok(())
+    report::finish(prepare(options).and_then(|prepared| {
+        report::block_on(async {
+            let terminated = terminated();
+            let server = prepared.start()?;
+            server.run(terminated).await;
+            Ok(())
+        })
     }))
 }
 
-/// A server that has bound its sockets and answers.
-pub struct Running {
-    control: Control,
-    serving: Serving,
-    admin: Option<admin::Admin>,
+/// All that takes privileges or the whole disk, on the main thread alone.
+fn prepare(options: Options) -> Result<Prepared, StartError> {
+    let mut prepared = Prepared::new(options)?;
+    prepared.enter_sandbox()?;
+    Ok(prepared)
 }
 
-impl Running {
-    /// Loads, compiles and binds. Static names are answered from here on, steered ones from the
-    /// first round of probes on.
+/// A server that has read its files and holds its sockets. No thread was started yet.
+pub struct Prepared {
+    first: First,
+    bound: Bound,
+    admin: Option<TcpListener>,
+}
+
+impl Prepared {
+    /// Loads, compiles and binds.
     ///
     /// # Errors
     /// The problems of the files, or the socket that cannot be had.
-    pub async fn start(options: Options) -> Result<Self, StartError> {
+    pub fn new(options: Options) -> Result<Self, StartError> {
         // Each probe in flight and each TCP connection takes a file descriptor.
         if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
             warn!(%error, "the limit on open files could not be raised");
         }
-        let control = Control::open(options).map_err(StartError::Problems)?;
+        let first = First::read(options).map_err(StartError::Problems)?;
+        let bound = bind(first.config(), first.certificates())?;
+        let admin = admin::Admin::bind(&first.config().admin)?;
+        Ok(Self { first, bound, admin })
+    }
+
+    /// Gives up privileges, files and system calls as `[process]` says. It holds the calling thread and
+    /// those that it starts, so it comes before any other.
+    ///
+    /// # Errors
+    /// The user cannot be had, or what is required is lacking.
+    pub fn enter_sandbox(&mut self) -> Result<(), StartError> {
+        let wanted = self.first.config().process.clone();
+        let entered = sandbox::enter(&wanted, &self.first.paths())?;
+        for lacking in &entered.lacking {
+            warn!(lacking, "the sandbox is not whole");
+        }
+        let word = |held| if held { "on" } else { "off" };
+        let (user, seccomp) = (entered.user.as_deref().unwrap_or("unchanged"), word(entered.seccomp));
+        let capabilities = if entered.capabilities_dropped { "net_bind_service at most" } else { "unchanged" };
+        let landlock = entered.landlock.map_or("off".to_owned(), |version| format!("ABI {version}"));
+        let what = if wanted.sandbox == Sandboxing::Off { "sandbox switched off" } else { "sandbox in force" };
+        info!(user, capabilities, landlock, seccomp, "{what}");
+        self.first.enter(entered);
+        if let Some((file, error, files)) = self.first.unreadable() {
+            let file = file.display();
+            warn!(%file, %error, files, "what was read at the start cannot be read any more: edits will be refused");
+        }
+        Ok(())
+    }
+
+    /// Starts to serve; in a tokio runtime. Static names are answered from here on, steered ones from
+    /// the first round of probes on.
+    ///
+    /// # Errors
+    /// What the system or the resolver's settings refuse.
+    pub fn start(self) -> Result<Running, StartError> {
+        let control = Control::start(self.first).map_err(StartError::Problems)?;
         let (config, shared) = (control.config(), control.shared());
-        let bound = bind(&config, &shared.certificates)?;
-        let admin = admin::Admin::bind(&config.admin, shared.clone()).await?;
+        let admin = |listener| admin::Admin::new(listener, &config.admin, shared.clone());
+        let admin = self.admin.map(admin).transpose()?;
         let settings = TcpSettings {
             connections: config.server.tcp_connections,
             client_connections: config.server.tcp_client_connections,
             idle: config.server.tcp_idle,
         };
-        let serving = bound.serve(settings, |index| Worker::new(&shared, index))?;
+        let serving = self.bound.serve(settings, |index| Worker::new(&shared, index))?;
         shared.set_faults(serving.faults().clone());
         for address in serving.addresses() {
             info!(%address, "answering by UDP and TCP");
@@ -75,7 +121,24 @@ impl Running {
         if let Some(admin) = &admin {
             info!(address = %admin.address(), "admin by HTTP");
         }
-        Ok(Self { control, serving, admin })
+        Ok(Running { control, serving, admin })
+    }
+}
+
+/// A server that has bound its sockets and answers.
+pub struct Running {
+    control: Control,
+    serving: Serving,
+    admin: Option<admin::Admin>,
+}
+
+impl Running {
+    /// Loads, compiles, binds and serves, in a process that stays as it is.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`] and [`Prepared::start`].
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        Prepared::new(options)?.start()
     }
 
     /// The DNS addresses bound.

@@ -22,6 +22,8 @@ pub struct Config {
     pub tls: Transports,
     /// `[admin]`
     pub admin: Admin,
+    /// `[process]`
+    pub process: Process,
     /// `[geoip] databases`, resolved against the configuration's folder; of several the
     /// first that has a field wins. May be empty: then every client is unlocated.
     pub databases: Vec<PathBuf>,
@@ -216,6 +218,29 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// Who may ask besides loopback.
     pub allow: Vec<IpNet>,
+}
+
+/// `[process]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Process {
+    /// Name or number of the user that it becomes once its sockets are bound; none: it stays who it is.
+    pub user: Option<Box<str>>,
+    /// The same of the group; none: the user's own.
+    pub group: Option<Box<str>>,
+    /// What holds it from then on.
+    pub sandbox: Sandboxing,
+}
+
+/// `[process] sandbox`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sandboxing {
+    /// Nothing.
+    Off,
+    /// What the kernel has for it.
+    #[default]
+    On,
+    /// All of it; without that no start.
+    Require,
 }
 
 /// `[resolver]`

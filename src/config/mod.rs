@@ -18,6 +18,7 @@ mod meaning;
 mod places;
 mod plans;
 mod probes;
+mod process;
 mod report;
 mod scalar;
 mod services;
@@ -30,6 +31,7 @@ mod words;
 mod zones;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -37,8 +39,8 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 pub use meaning::{
-    Access, Admin, CertificateFiles, Config, Cookies, Http, HttpMethod, Identity, Probe, ProbeKind, RateLimit,
-    Resolver, Server, Tls, Transports, Zone, is_private,
+    Access, Admin, CertificateFiles, Config, Cookies, Http, HttpMethod, Identity, Probe, ProbeKind, Process, RateLimit,
+    Resolver, Sandboxing, Server, Tls, Transports, Zone, is_private,
 };
 pub use words::{closest, glob};
 
@@ -148,6 +150,7 @@ fn parse<'r>(text: &'r str, files: &mut dyn Files, path: &'r Path) -> Parsed<'r>
 /// All that was typed.
 struct Typed<'a> {
     settings: settings::Settings,
+    process: Process,
     probes: Vec<probes::ProbeSpec>,
     sets: places::SetSpecs<'a>,
     regions: Vec<sites::RegionSpec<'a>>,
@@ -162,6 +165,7 @@ impl<'a> Typed<'a> {
         let mut root = Table::new(report, "the configuration", 0..0, tree, &["load", "beacons"]);
         let typed = Self {
             settings: settings::Settings::read(&mut root, folder),
+            process: process::read(&mut root),
             probes: probes::read(&mut root, folder),
             sets: places::read(&mut root),
             regions: sites::read(&mut root),
@@ -210,8 +214,16 @@ fn check_readable(file: &At<PathBuf>, what: &str, files: &mut dyn Files, report:
         let beside = file.value.parent().and_then(|folder| files.list(folder).ok()).unwrap_or_default();
         let names = beside.iter().filter_map(|path| path.file_name()?.to_str());
         let near = file.value.file_name().and_then(|name| did_you_mean(name.to_str()?, names));
-        let help = near.unwrap_or_else(|| "the path is relative to the folder of this file".to_owned());
+        let help = near.unwrap_or_else(|| path_help(&error).to_owned());
         report.error_help("missing-file", &file.span, message, Some(help));
+    }
+}
+
+/// The likely fix where what is at a path cannot be read.
+fn path_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "see the owner and mode of the file and of its folders, and [process]",
+        _ => "the path is relative to the folder of this file",
     }
 }
 
@@ -287,6 +299,7 @@ impl Resolved {
             rate_limit: typed.settings.rate_limit,
             tls: typed.settings.tls,
             admin: typed.settings.admin,
+            process: typed.process,
             databases: self.databases.into_iter().map(|(file, _)| file).collect(),
             geo_memory: typed.settings.geo_memory,
             settle: typed.settings.settle,

@@ -68,8 +68,7 @@ fn list_directory(directory: At<PathBuf>, files: &mut dyn Files, report: &Report
         Ok(listing) => listing,
         Err(error) => {
             let message = format!("cannot list the folder {}: {error}", directory.display());
-            let help = Some("the path is relative to the folder of this file".to_owned());
-            report.error_help("missing-file", &span, message, help);
+            report.error_help("missing-file", &span, message, Some(super::path_help(&error).to_owned()));
             return Vec::new();
         }
     };

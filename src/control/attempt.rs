@@ -65,7 +65,7 @@ impl Attempt {
     /// anything is left to be settled when it is swapped in; new ones are unknown. `before` is the set
     /// that serves, `looks` what files looked like.
     pub(super) fn make(path: &Path, before: &Loaded, looks: Sight, shared: &Shared) -> Self {
-        let mut files = DiskFiles::after(looks);
+        let mut files = DiskFiles::after(looks).within(shared.sandbox.clone());
         let (counters, served) = (shared.counters().clone(), shared.published.load_full());
         let endpoints = served.parts.config.endpoints.iter().enumerate();
         let known: HashMap<&str, (usize, &Endpoint)> = endpoints.map(|(id, one)| (&*one.name, (id, one))).collect();

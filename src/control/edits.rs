@@ -213,12 +213,12 @@ fn panicked(config: &Path, why: &str) -> Problem {
 
 /// Sockets and folders are taken at start; an edit to them is good but waits, and the operator is told.
 fn waits_for_restart(before: &Config, after: &Config) -> bool {
-    let server = before.server.needs_restart(&after.server);
-    let waits = server || before.tls.needs_restart(&after.tls) || before.admin != after.admin;
+    let server = before.server.needs_restart(&after.server) || before.tls.needs_restart(&after.tls);
+    let waits = server || before.admin != after.admin || before.process != after.process;
     if waits {
         warn!(
-            "changes of [server], but proxy_from, identity, version and cookies, of [tls], but its certificate, and of [admin] take \
-             effect at the next restart"
+            "changes of [server], but proxy_from, identity, version and cookies, of [tls], but its certificate, of [admin] and of \
+             [process] take effect at the next restart"
         );
     }
     waits

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::model::{Digest, Files};
+use crate::sandbox::Sandbox;
 
 /// The largest file that is read: a full city database has 134 MB.
 const MAX_FILE: u64 = 1 << 30;
@@ -166,8 +167,13 @@ impl Digests {
 /// The folders of files; of those that lie in one folder, one after the other, that once.
 fn folders_of<'p>(paths: impl Iterator<Item = &'p Path>) -> impl Iterator<Item = PathBuf> {
     let mut last = None;
-    let folders = paths.filter_map(Path::parent).filter(move |folder| last.replace(*folder) != Some(*folder));
-    folders.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.to_owned())
+    let folders = paths.map(folder_of).filter(move |folder| last.replace(*folder) != Some(*folder));
+    folders.map(Path::to_owned)
+}
+
+/// The folder that a file lies in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().map_or(path, |folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
 }
 
 /// Files on disk. One set is seen as one: a second read gives the same content, or an error.
@@ -177,6 +183,7 @@ pub struct DiskFiles {
     folders: BTreeMap<PathBuf, Option<Digest>>,
     before: Sight,
     chunks: Vec<Vec<u8>>,
+    sandbox: Option<Arc<Sandbox>>,
 }
 
 /// A path, known by its octets.
@@ -233,6 +240,19 @@ impl DiskFiles {
     #[must_use]
     pub fn after(before: Sight) -> Self {
         Self { before, ..Self::default() }
+    }
+
+    /// What the sandbox keeps out of reach is told as such.
+    #[must_use]
+    pub fn within(self, sandbox: Option<Arc<Sandbox>>) -> Self {
+        Self { sandbox, ..self }
+    }
+
+    fn explain(&self, path: &Path, error: io::Error) -> io::Error {
+        match &self.sandbox {
+            Some(sandbox) => sandbox.explain(path, error),
+            None => error,
+        }
     }
 
     /// What the set looked like.
@@ -328,7 +348,7 @@ impl Files for DiskFiles {
             Content::Unread => {}
         }
         seen.check()?;
-        let (content, digest) = read_known(path, seen)?;
+        let (content, digest) = read_known(path, seen).map_err(|error| self.explain(path, error))?;
         let held = self.hold(&content);
         let seen = self.seen(path);
         (seen.digest, seen.content) = (Some(digest), held);
@@ -336,7 +356,7 @@ impl Files for DiskFiles {
     }
 
     fn list(&mut self, folder: &Path) -> io::Result<Vec<PathBuf>> {
-        let listed = list(folder);
+        let listed = list(folder).map_err(|error| self.explain(folder, error));
         let digest = listed.as_ref().ok().map(|list| names(list));
         if *self.folders.entry(folder.to_owned()).or_insert(digest) != digest {
             return Err(io::Error::other("it changed while the set was read"));
@@ -346,7 +366,7 @@ impl Files for DiskFiles {
 
     fn check(&mut self, path: &Path) -> io::Result<()> {
         self.seen(path).check()?;
-        fs::File::open(path).map(drop)
+        fs::File::open(path).map(drop).map_err(|error| self.explain(path, error))
     }
 
     fn digest(&mut self, path: &Path) -> io::Result<Digest> {

@@ -12,20 +12,20 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
-use super::attempt::{Compiled, compile, from_last_good};
+use super::attempt::Compiled;
 use super::edits::{Looking, Reading, finished};
-use super::files::DiskFiles;
+use super::first::First;
 use super::freeing::Freeing;
 use super::hosts::Hosts;
 use super::load::Loaded;
 use super::settling::Settling;
-use super::shared::{Journal, Reload, Shared};
+use super::shared::{Journal, Shared};
 use super::watch::Watch;
 use crate::config::Config;
 use crate::health::Board;
-use crate::model::{Endpoint, EndpointId, Problem, State};
+use crate::model::{EndpointId, Problem, State};
 use crate::probe::{Prober, Report, Resolved, Resolver};
-use crate::table::{Counters, Published, Snapshot, Standing};
+use crate::table::{Published, Snapshot, Standing};
 
 /// Outcomes and addresses that may wait for the control task; when full, probes wait.
 const CHANNEL: usize = 4096;
@@ -69,41 +69,32 @@ pub struct Control {
 }
 
 impl Control {
-    /// Reads the set of files, or the last good one where that on disk does not pass, and compiles
-    /// the first snapshot. Nothing is probed yet.
+    /// Reads the first set of files and takes it up.
     ///
     /// # Errors
-    /// Every problem of the files on disk, where there is no last good set or `strict` forbids it.
+    /// As [`First::read`] and [`start`](Self::start).
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn open(options: Options) -> Result<Self, Vec<Problem>> {
-        let mut files = DiskFiles::default();
-        let unknown = |endpoint: &Endpoint| Standing::all(endpoint, State::Unknown);
-        let first = compile(&mut files, &options.config, None, &Counters::default(), &unknown);
-        let first = first.and_then(|compiled| compiled.with_pair(&mut files));
-        let settling = Settling::new(files.sight());
-        let (compiled, reload) = match first {
-            Ok(compiled) => (compiled, Reload::ok()),
-            Err(problems) if options.strict => return Err(problems),
-            Err(problems) => match from_last_good(&options.config, &mut files) {
-                Some((compiled, kept)) => {
-                    problems.iter().for_each(|problem| error!(%problem, "configuration refused"));
-                    error!(%kept, "the files on disk do not pass: serving the last good set");
-                    (compiled, Reload::failed(problems))
-                }
-                None => return Err(problems),
-            },
-        };
-        let Compiled { loaded, snapshot, counters, pair } = compiled;
+        Self::start(First::read(options)?)
+    }
+
+    /// Takes up what was read. Nothing is probed yet.
+    ///
+    /// # Errors
+    /// There are hostnames to resolve and no servers to ask.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(first: First) -> Result<Self, Vec<Problem>> {
+        let First { options, compiled, reload, files, settling, sandbox, certificates } = first;
+        let Compiled { loaded, snapshot, counters, .. } = compiled;
         let config = loaded.parts.config.clone();
         let (reporter, reports) = mpsc::channel(CHANNEL);
         let (resolve, resolved) = mpsc::channel(CHANNEL);
         let journal = Journal::new(&loaded, loaded.decision_hash(), reload);
-        let shared = Shared::new(Published::new(snapshot), Board::new(), journal, counters);
-        if let Some(pair) = pair {
-            shared.certificates.replace(pair);
-        }
+        let shared = Shared::new(Published::new(snapshot), Board::new(), journal, counters, certificates, sandbox);
         let mut control = Self {
             shared: Arc::new(shared),
             prober: Prober::new(config.first_round, reporter.clone()),

@@ -10,6 +10,7 @@ use super::files::Digests;
 use super::load::Loaded;
 use crate::health::Board;
 use crate::model::{Digest, Problem, Source};
+use crate::sandbox::Sandbox;
 use crate::serve::{Certificates, Faults};
 use crate::table::{Cells, Counters, Published, Traffic};
 
@@ -22,6 +23,8 @@ pub struct Shared {
     pub certificates: Arc<Certificates>,
     /// When the process started.
     pub started: Timestamp,
+    /// What holds the process; none: nothing.
+    pub sandbox: Option<Arc<Sandbox>>,
     board: Mutex<Board>,
     journal: Mutex<Journal>,
     counters: Mutex<Arc<Counters>>,
@@ -116,11 +119,19 @@ impl ReloadResult {
 }
 
 impl Shared {
-    pub(super) fn new(published: Published, board: Board, journal: Journal, counters: Counters) -> Self {
+    pub(super) fn new(
+        published: Published,
+        board: Board,
+        journal: Journal,
+        counters: Counters,
+        certificates: Arc<Certificates>,
+        sandbox: Option<Arc<Sandbox>>,
+    ) -> Self {
         Self {
             published,
-            certificates: Arc::default(),
+            certificates,
             started: Timestamp::now(),
+            sandbox,
             board: Mutex::new(board),
             journal: Mutex::new(journal),
             counters: Mutex::new(Arc::new(counters)),

@@ -231,7 +231,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Access, Admin, Cookies, Identity, ProbeKind, RateLimit, Resolver, Server, Transports};
+    use crate::config::{
+        Access, Admin, Cookies, Identity, ProbeKind, Process, RateLimit, Resolver, Server, Transports,
+    };
     use crate::health::Cause;
     use crate::model::{Cost, Site, Target, find_region};
 
@@ -297,6 +299,7 @@ mod tests {
             access: Access::default(),
             rate_limit: RateLimit::default(),
             tls: Transports::default(),
+            process: Process::default(),
             admin: Admin { listen: None, allow: Vec::new() },
             databases: Vec::new(),
             geo_memory: 0,

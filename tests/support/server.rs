@@ -389,6 +389,11 @@ impl Program {
         Self { child, stdin, lines, seen: Vec::new() }
     }
 
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// The next line, on standard output or error, that holds this text.
     pub(crate) async fn line(&mut self, text: &str) -> String {
         let wait = async {

@@ -7,7 +7,7 @@ const FLOORS: [&[&str]; 6] = [
     &["model"],
     &["wire", "config", "health", "latency", "steer"],
     &["zone", "geo", "table"],
-    &["answer", "serve"],
+    &["answer", "serve", "sandbox"],
     &["probe", "delegation", "control", "admin"],
     &["cli"],
 ];
