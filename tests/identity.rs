@@ -89,3 +89,45 @@ fn cookies_are_answered_on_both_paths() {
     let reply = off.ask(&Ask::new("www.shop.example", "A").edns(1232).option(10, &[7; 8]));
     assert_eq!((reply.rcode(), reply.option(10)), ("NOERROR", None));
 }
+
+/// RFC 9018 §5: servers that share secrets take each other's cookies, while these are changed too.
+#[test]
+fn secrets_of_a_file_are_shared() {
+    let (old, new) = ("e5e973e5a6b2a43f48e7dc849e37bfcf", "dd3bdf9344b678b185a6f5cb60fca715");
+    let server = |secrets: &str| {
+        let config = format!("[server]\ncookie_secrets = \"cookies.secrets\"\n{CONFIG}");
+        World::new(files([
+            ("config.toml", config.as_bytes()),
+            ("shop.zone", ZONE.as_bytes()),
+            ("cookies.secrets", secrets.as_bytes()),
+        ]))
+    };
+    let ask = |cookie: &[u8]| Ask::new("static.shop.example", "A").edns(1232).at(1_000_000).option(10, cookie);
+    let (before, between) = (server(&format!("{old}\n{new}\n")), server(&format!("# changed\n{new}\n{old}\n")));
+    let first = before.ask(&ask(&[7; 8])).option(10).unwrap().to_vec();
+    let second = between.ask(&ask(&first)).option(10).unwrap().to_vec();
+    assert_ne!(first, second, "a cookie of the old secret is replaced");
+    assert_eq!(before.ask(&ask(&first)).option(10), Some(&first[..]), "its maker keeps it");
+    assert_eq!(between.ask(&ask(&second)).option(10), Some(&second[..]), "and so does the other's");
+    assert_eq!(server(new).ask(&ask(&second)).option(10), Some(&second[..]), "a third that has that secret alone");
+}
+
+/// RFC 7873 §5.4: a query without a question, for a cookie alone.
+#[test]
+fn a_cookie_alone_is_answered() {
+    let world = world("");
+    let asker = Ask::new("", "A").asker;
+    let query = |options: &[u8]| {
+        let mut query =
+            vec![0x2a, 0x17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, options.len() as u8];
+        query.extend_from_slice(options);
+        query
+    };
+    let reply = world.octets(asker, &query(&[0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8])).unwrap();
+    assert_eq!(reply[..12], [0x2a, 0x17, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 1], "NOERROR, no question");
+    assert_eq!(reply[22..35], [28, 0, 10, 0, 24, 1, 2, 3, 4, 5, 6, 7, 8], "both cookies");
+    assert_eq!(reply.len(), 12 + 11 + 28);
+    for (options, why) in [(&[][..], "no cookie"), (&[0, 10, 0, 7, 1, 2, 3, 4, 5, 6, 7], "one of seven octets")] {
+        assert_eq!(world.octets(asker, &query(options)).unwrap()[3], 1, "FORMERR: {why}");
+    }
+}
