@@ -9,47 +9,6 @@ use std::time::Duration;
 use meridian::config::{Loaded, ProbeKind, Sandboxing, admin_address, read};
 use meridian::model::{Family, FenceUnknown, Member, Problem, Severity, Spread, WhenNone};
 
-const GOOD: &str = include_str!("broken/good.toml");
-
-fn read_text(text: &str) -> Result<Loaded, Vec<Problem>> {
-    let mut files: BTreeMap<PathBuf, Arc<[u8]>> = BTreeMap::new();
-    let text = (text.as_bytes().into(), "etc/config.toml");
-    let empty = |name| (Arc::from(&b""[..]), name);
-    let names =
-        ["etc/city.mmdb", "etc/shop.example.zone", "etc/z/a.example.zone", "etc/z/b.example.zone", "etc/z/x.txt"];
-    for (content, name) in names.into_iter().map(empty).chain([text]) {
-        files.insert(name.into(), content);
-    }
-    read(&mut files, Path::new("etc/config.toml"))
-}
-
-/// The good text with `from` replaced once by `to`.
-fn edited(from: &str, to: &str) -> String {
-    assert!(GOOD.contains(from), "{from}");
-    GOOD.replacen(from, to, 1)
-}
-
-/// Code, and the words pointed at, of each problem.
-fn said(text: &str) -> Vec<(&'static str, String)> {
-    let problems = match read_text(text) {
-        Ok(loaded) => loaded.warnings,
-        Err(problems) => {
-            assert!(problems.iter().any(|problem| problem.severity == Severity::Error));
-            problems
-        }
-    };
-    let words = |problem: &Problem| problem.spot.as_ref().map_or("", |spot| &text[spot.span.clone()]).to_owned();
-    problems.iter().map(|problem| (problem.code, words(problem))).collect()
-}
-
-#[track_caller]
-fn check(rows: &[(&str, &str, &str, &str)]) {
-    for (from, to, code, words) in rows {
-        let said = said(&edited(from, to));
-        assert_eq!(said, [(*code, (*words).to_owned())], "{from} → {to}");
-    }
-}
-
 const DEFAULTS_AT: &str = "[[services]]";
 const SERVICE_AT: &str = "ttl = \"20s\"";
 const ENDPOINT_AT: &str = "probe = \"shop\"\n[[endpoints]]";
@@ -59,23 +18,6 @@ const FENCE_AT: &str = "fence = [{ where = \"eu\", in = \"eu\" }]";
 #[test]
 fn the_good_one_is_good() {
     assert_eq!(said(GOOD), []);
-}
-
-#[test]
-fn the_process() {
-    let process =
-        |lines| read_text(&edited("[geoip]", &format!("[process]\n{lines}\n[geoip]"))).unwrap().config.process;
-    let kept = process("");
-    assert_eq!((&kept.user, &kept.group, kept.sandbox), (&None, &None, Sandboxing::On));
-    let told = process("user = \"meridian\"\ngroup = 53\nsandbox = \"require\"");
-    assert_eq!((told.user.as_deref(), told.group.as_deref()), (Some("meridian"), Some("53")));
-    assert_eq!((told.sandbox, process("sandbox = \"off\"").sandbox), (Sandboxing::Require, Sandboxing::Off));
-    check(&[
-        ("[geoip]", "[process]\nuser = \"\"\n[geoip]", "bad-value", "\"\""),
-        ("[geoip]", "[process]\nuser = 4294967295\n[geoip]", "bad-value", "4294967295"),
-        ("[geoip]", "[process]\ngroup = \"dns\"\n[geoip]", "missing-key", "\"dns\""),
-        ("[geoip]", "[process]\nsandbox = true\n[geoip]", "wrong-type", "true"),
-    ]);
 }
 
 #[test]
@@ -146,39 +88,6 @@ fn settings() {
     assert_eq!((config.admin.listen, config.server.listen.len()), (None, 2));
     assert_eq!(config.resolver.servers, ["[::1]:53".parse().unwrap()]);
     assert_eq!(config.databases, [PathBuf::from("etc/city.mmdb")]);
-}
-
-#[test]
-fn encrypted_transports() {
-    let tls = |lines: &str| format!("[tls]\n{lines}\n[geoip]");
-    let pair = "certificate = \"chain.pem\"\nkey = \"key.pem\"";
-    for (lines, code, words) in [
-        ("listen = [\"[::1]:853\"]\nkey = \"key.pem\"", "missing-key", "[tls]"),
-        ("certificate = \"chain.pem\"", "missing-key", "[tls]"),
-        (&*format!("{pair}\nlisten = [\"[::1]\"]"), "bad-value", "\"[::1]\""),
-        (&format!("{pair}\nquic = [\"127.0.0.1:5300\"]"), "duplicate-address", "\"127.0.0.1:5300\""),
-        (&format!("{pair}\nlisten = [\"127.0.0.1:5300\"]"), "duplicate-address", "\"127.0.0.1:5300\""),
-        (&format!("{pair}\nlisten = [\"127.0.0.1:8053\"]"), "duplicate-address", "\"127.0.0.1:8053\""),
-        (&format!("{pair}\nhttps = [\"[::1]:1\", \"[::1]:1\"]"), "duplicate-address", "\"[::1]:1\""),
-        ("https_path = \"dns\"", "bad-value", "\"dns\""),
-        ("https_path = \"/dns?x\"", "bad-value", "\"/dns?x\""),
-        ("port = 853", "unknown-key", "port"),
-    ] {
-        check(&[("[geoip]", &tls(lines), code, words)]);
-    }
-    let read = |lines: &str| read_text(&edited("[geoip]", &tls(lines))).unwrap().config.tls;
-    let none = read("");
-    assert_eq!((none.certificate, none.listen.len(), &*none.https_path), (None, 0, "/dns-query"));
-    // TCP and UDP are apart, and the system finds a port for each 0.
-    let all = "listen = [\"[::1]:853\", \"[::1]:0\", \"[::1]:0\"]\nquic = [\"[::1]:853\"]\nhttps = [\"[::1]:443\"]\n";
-    let all = read(&format!("{pair}\n{all}https3 = [\"[::1]:443\"]"));
-    assert_eq!((all.listen.len(), all.quic.len(), all.https3), (3, 1, all.https.clone()));
-    let files = all.certificate.clone().unwrap();
-    assert_eq!((files.chain, files.key), ("etc/chain.pem".into(), "etc/key.pem".into()));
-    let renamed = read(&format!("{pair}\nlisten = [\"[::1]:853\"]"));
-    let named = read("certificate = \"other.pem\"\nkey = \"key.pem\"\nlisten = [\"[::1]:853\"]");
-    assert!(!renamed.needs_restart(&named), "certificates are taken in at once");
-    assert!(renamed.needs_restart(&read(pair)));
 }
 
 #[test]
@@ -484,26 +393,6 @@ fn an_error_is_said_once_and_hides_no_other() {
 fn what_is_known_is_listed_once() {
     let help = read_text(&format!("zzz = 1\n{GOOD}")).unwrap_err().remove(0).help.unwrap();
     assert_eq!(help.matches("`zones`").count(), 1, "{help}");
-}
-
-/// A server that runs is asked while an edit of its file has errors.
-#[test]
-fn where_the_admin_endpoint_is_whatever_else_is_wrong() {
-    let address = |text: &str| {
-        let mut files: BTreeMap<PathBuf, Arc<[u8]>> = BTreeMap::new();
-        files.insert("c".into(), text.as_bytes().into());
-        admin_address(&mut files, Path::new("c")).unwrap().map(|address| address.to_string())
-    };
-    let default = Some("127.0.0.1:8053".to_owned());
-    assert_eq!(
-        address("[admin]\nlisten = \"[::1]:8080\"\n[server]\nworkers = x\nworkrs = 1").as_deref(),
-        Some("[::1]:8080")
-    );
-    assert_eq!(address("[admin]\nlisten = \"off\"\nb = = 1"), None);
-    assert_eq!(address("[admin\nlisten = 1"), default);
-    assert_eq!(address("[admin]\nlisten = \"localhost\""), default);
-    let mut none: BTreeMap<PathBuf, Arc<[u8]>> = BTreeMap::new();
-    assert_eq!(admin_address(&mut none, Path::new("c")).unwrap_err()[0].code, "missing-file");
 }
 
 #[test]

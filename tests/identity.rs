@@ -127,6 +127,11 @@ fn a_cookie_alone_is_answered() {
     assert_eq!(reply[..12], [0x2a, 0x17, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 1], "NOERROR, no question");
     assert_eq!(reply[22..35], [28, 0, 10, 0, 24, 1, 2, 3, 4, 5, 6, 7, 8], "both cookies");
     assert_eq!(reply.len(), 12 + 11 + 28);
+    let wrong = [&[0, 10, 0, 24, 1, 2, 3, 4, 5, 6, 7, 8][..], &[9; 16]].concat();
+    let reply = world.octets(asker, &query(&wrong)).unwrap();
+    assert_eq!((reply[3] & 0xf, reply[17], reply.len()), (7, 1, 12 + 11 + 28), "BADCOOKIE");
+    let off = self::world("cookies = \"off\"");
+    assert_eq!(off.octets(asker, &query(&wrong)).unwrap()[3], 1, "FORMERR: cookies are off");
     for (options, why) in [(&[][..], "no cookie"), (&[0, 10, 0, 7, 1, 2, 3, 4, 5, 6, 7], "one of seven octets")] {
         assert_eq!(world.octets(asker, &query(options)).unwrap()[3], 1, "FORMERR: {why}");
     }

@@ -10,7 +10,9 @@ mod server;
 
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::Arc;
 
+use meridian::cli::lab::Lab;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -25,7 +27,7 @@ struct Ports {
 }
 
 /// A shop with a certificate for `localhost`, served by the real binary.
-async fn start() -> (Shop, Program, Ports) {
+async fn start() -> ((Shop, Arc<Lab>), Program, Ports) {
     let (shop, lab) = Shop::with_lab().await;
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     shop.write("cert.pem", made.cert.pem());
@@ -45,8 +47,7 @@ async fn start() -> (Shop, Program, Ports) {
     };
     serve.line("answering by HTTP/3").await;
     serve.line("ready").await;
-    drop(lab); // its stand-ins stay until the process ends
-    (shop, serve, ports)
+    ((shop, lab), serve, ports)
 }
 
 /// What a program prints; none, with a line: it is not installed.
@@ -106,7 +107,7 @@ async fn ask_all(program: &str, port: SocketAddr, way: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tools_of_others_get_the_same_answer_by_each_transport() {
-    let (shop, _serve, ports) = start().await;
+    let ((shop, _lab), _serve, ports) = start().await;
     let authority = shop.path("cert.pem");
     let authority = format!("+tls-ca={}", authority.display());
     // kdig holds the certificate against the name, but for QUIC, where it takes any.
@@ -138,7 +139,7 @@ async fn tools_of_others_get_the_same_answer_by_each_transport() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_versions_of_http_are_spoken() {
-    let (shop, _serve, ports) = start().await;
+    let ((shop, _lab), _serve, ports) = start().await;
     // static.shop.example A
     let query = "dns=AAABAAABAAAAAAAABnN0YXRpYwRzaG9wB2V4YW1wbGUAAAEAAQ";
     let url = format!("https://localhost:{}/dns-query?{query}", ports.https.port());
@@ -148,7 +149,8 @@ async fn both_versions_of_http_are_spoken() {
         let arguments = [&fixed[..], &[authority.to_str().unwrap(), &url]].concat();
         let Some(text) = run("curl", &arguments).await else { return };
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        let headers = ["content-type: application/dns-message", "cache-control: max-age=60", "content-length: 53"];
+        let headers =
+            ["content-type: application/dns-message", "cache-control: private, max-age=60", "content-length: 53"];
         for line in headers.iter().chain([&status]) {
             assert!(lines.contains(line), "no {line:?} in:\n{text}");
         }
@@ -157,7 +159,7 @@ async fn both_versions_of_http_are_spoken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_loses_nothing_by_any_transport() {
-    let (shop, _serve, ports) = start().await;
+    let ((shop, _lab), _serve, ports) = start().await;
     shop.write("queries", QUESTIONS.map(|(name, ..)| format!("{name} A\n")).concat());
     let queries = shop.path("queries");
     // By HTTPS it has room for one reply in what it reads at once, and loses others.

@@ -22,16 +22,14 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use super::limit::{Limiter, Marks};
-use super::plain::{CookiePlace, OPT_LENGTH, Plain, QUESTION_TAIL};
+use super::plain::{CookiePlace, Plain, QUESTION_TAIL, head};
 use super::{Answered, Asker, Transport, Vouched, answer, is_proxy};
 use crate::config::Cookies;
 use crate::geo::{Begun, Merged};
 use crate::model::{CLIENT_COOKIE, Cookie, Family, Source, Spread};
 use crate::steer::{self, Client};
 use crate::table::{Cells, HOT_BLOCK, HotLine, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot, Traffic};
-use crate::wire::{
-    ADVERTISED_UDP_SIZE, BATCH, Batch, COOKIE_LENGTH, HEADER_LENGTH, LONGEST, OPTION_COOKIE, PROXY_SIGNATURE, SLOT,
-};
+use crate::wire::{BATCH, Batch, COOKIE_LENGTH, HEADER_LENGTH, LONGEST, OPTION_COOKIE, PROXY_SIGNATURE, SLOT};
 
 /// Where a location came from; indexes `Snapshot::location_counter`.
 const FROM_ECS: usize = 0;
@@ -40,14 +38,6 @@ const FROM_NOTHING: usize = 2;
 
 /// Queries that one is counted for, or a second's.
 const SAMPLE: u32 = 256;
-
-/// Octets of the longest client subnet option, its head included.
-const SUBNET_LENGTH: usize = 24;
-/// What the first eight octets of a reply's OPT record are but for DO.
-const OPT_HEAD: [u8; 8] = {
-    let size = ADVERTISED_UDP_SIZE.to_be_bytes();
-    [0, 0, 41, size[0], size[1], 0, 0, 0]
-};
 
 /// Answers batches; one for each worker, which is alone with it.
 pub struct Batches {
@@ -188,6 +178,9 @@ impl Batches {
             snapshot.hot.prefetch(place);
             jobs.push(Job { slot, query, place, found: Found::Unknown });
         }
+        if !snapshot.parts.config.ecs.allow.is_empty() {
+            leave_subnets(snapshot, &mut jobs, clients);
+        }
         for job in &mut jobs {
             job.found = job.find(snapshot);
         }
@@ -278,6 +271,9 @@ impl Batches {
         if at.is_empty() {
             return None;
         }
+        if query.subnet_length > 0 && !snapshot.parts.config.ecs.heeds(client.ip()) {
+            return None;
+        }
         let cookie = Cookie::read(&slot[at])?;
         let place = snapshot.hot.place(&query.name);
         let mut job = Job { slot, query, place, found: Found::Unknown };
@@ -358,6 +354,16 @@ fn turn_away(snapshot: &Snapshot, batch: &mut Batch) {
         let is_proxied = slot.starts_with(&PROXY_SIGNATURE) && is_proxy(snapshot, client.ip());
         if !is_proxied && !access.admits(client.ip()) {
             slot[2] |= 0x80;
+        }
+    }
+}
+
+/// Leaves queries whose client subnet is not heeded to the other path.
+#[inline(never)]
+fn leave_subnets(snapshot: &Snapshot, jobs: &mut [Job<'_>], clients: &[SocketAddr]) {
+    for (job, client) in jobs.iter_mut().zip(clients) {
+        if job.query.subnet_length > 0 && !snapshot.parts.config.ecs.heeds(client.ip()) {
+            job.query.name_length = 0;
         }
     }
 }
@@ -459,39 +465,4 @@ impl Plain {
         answer.counters.iter().flatten().for_each(|&counter| cells.count(counter));
         Some(self.put_opt(slot, at + usize::from(answer.length), subnet, 0))
     }
-
-    /// The client subnet option, read before the answer is written over it; anything where there is none.
-    #[inline(always)]
-    pub(super) fn subnet(&self, slot: &[u8; SLOT]) -> (u128, u64) {
-        let from = usize::from(self.subnet_at);
-        let octets: &[u8] = &slot[from..from + SUBNET_LENGTH];
-        let (first, rest) = octets.split_first_chunk().expect("as long as was just said");
-        (u128::from_ne_bytes(*first), u64::from_ne_bytes(*rest.first_chunk().expect("as above")))
-    }
-
-    /// The OPT record where the query had one, with its client subnet (RFC 7871 §7.2.1); the length of the whole.
-    #[inline(always)]
-    pub(super) fn put_opt(&self, slot: &mut [u8; SLOT], at: usize, subnet: (u128, u64), scope: u8) -> usize {
-        if !self.has_opt {
-            return at;
-        }
-        let room: &mut [u8; OPT_LENGTH + SUBNET_LENGTH] =
-            slot[at..].first_chunk_mut().expect("a slot goes on behind the longest answer");
-        room[..8].copy_from_slice(&OPT_HEAD);
-        room[7] = self.flags;
-        room[8..OPT_LENGTH - 1].fill(0);
-        room[OPT_LENGTH - 1] = self.subnet_length;
-        room[OPT_LENGTH..OPT_LENGTH + 16].copy_from_slice(&subnet.0.to_ne_bytes());
-        room[OPT_LENGTH + 16..].copy_from_slice(&subnet.1.to_ne_bytes());
-        room[OPT_LENGTH + 7] = scope; // behind the message's end where there is no subnet
-        at + OPT_LENGTH + usize::from(self.subnet_length)
-    }
-}
-
-/// The header of a reply: the id stays, RD, and the counts, which are those of a reply without records.
-#[inline(always)]
-pub(super) fn head(slot: &mut [u8; SLOT], flags: [u8; 2], answers: u8) {
-    slot[2] = flags[0] | slot[2] & 1;
-    slot[3] = flags[1];
-    slot[7] = answers;
 }

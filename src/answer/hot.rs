@@ -1,12 +1,12 @@
 //! Filling the table of names that are answered at once.
 //!
-//! Ready answers are written by [`respond`] itself, so the batched path copies what the other path
+//! Ready answers are written by [`respond`](super::respond) itself, so the batched path copies what the other path
 //! says and cannot differ from it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::negative::negatives;
-use super::{Asker, Transport, respond};
+use super::{Asker, Transport, answer_admitted};
 use crate::model::{CounterId, Family, ZoneId};
 use crate::table::{Cells, HOT_ANSWER, HOT_NAME, HotAnswer, HotBuilder, HotService, Snapshot, rcode_slot};
 use crate::wire::Rtype;
@@ -33,7 +33,8 @@ pub fn with_hot(snapshot: Snapshot) -> Snapshot {
             counter: entry.counter,
             zone_counter: snapshot.query_counters(Some(service.zone))[0],
         };
-        if !service.name.is_wildcard() {
+        // Where no client subnet is heeded, the other path leaves it out.
+        if !service.name.is_wildcard() && snapshot.parts.config.zones[service.zone.index()].ecs {
             builder.steered(service.name.as_wire(), entry.offers, service.plan, entry.ttl, hot);
         }
     }
@@ -55,6 +56,9 @@ struct Fixed {
 fn fixed_answers(snapshot: &Snapshot) -> Vec<Fixed> {
     let (mut fixed, uncounted) = (Vec::new(), Cells::default());
     for (index, zone) in snapshot.parts.zones.iter().enumerate() {
+        if !snapshot.parts.config.zones[index].ecs {
+            continue;
+        }
         let mut names: Vec<_> = zone.nodes().map(|(name, _)| name).filter(|name| name.len() <= HOT_NAME).collect();
         names.sort_unstable(); // so that all nodes keep the same ones
         for name in &names {
@@ -119,7 +123,7 @@ pub(super) fn render(
     let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let asker = Asker { address: nobody, transport: Transport::Stream, random: 0, now: 0 };
     let mut out = [0; 4096];
-    let length = respond(snapshot, uncounted, asker, &query, &mut out);
+    let length = answer_admitted(snapshot, uncounted, asker, &query, &mut out).length;
     let octets = out[..length].get(query.len()..)?.to_vec();
     let count = |at: usize| u16::from_be_bytes([out[at], out[at + 1]]);
     let is_whole = out[2] & TRUNCATED == 0;

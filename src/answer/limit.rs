@@ -187,16 +187,19 @@ impl Limiter {
         let rate = if kind == Kind::Error { limit.errors } else { limit.answers };
         let interval = SECOND / u64::from(rate?);
         let key = Source::of(client).number() << 3 | kind as u64;
-        let excess = self.state(key).take(interval, now.saturating_mul(PARTS), limit.slip)?;
+        let now = now.saturating_mul(PARTS);
+        let excess = self.state(key, now).take(interval, now, limit.slip)?;
         // Asked last: nearly nobody is over a limit.
         (!limit.allow.contains(client)).then_some(excess)
     }
 
-    fn state(&mut self, key: u64) -> State<'_> {
+    fn state(&mut self, key: u64, now: u64) -> State<'_> {
         let index = (key.wrapping_mul(self.seed) >> (u64::BITS - SETS.trailing_zeros())) as usize;
         let Set { keys, states } = &mut self.sets[index];
         let found = keys.iter().position(|&known| known == key).unwrap_or_else(|| {
-            let oldest = (0..WAYS).min_by_key(|&way| states[way]).expect("a set has entries");
+            // A time that lies further ahead than any burst is from before the clock was set back.
+            let time = |way: usize| Some(states[way] >> HELD_BITS).filter(|time| *time <= now + SECOND);
+            let oldest = (0..WAYS).min_by_key(|&way| time(way)).expect("a set has entries");
             (keys[oldest], states[oldest]) = (key, 0);
             oldest
         });
@@ -215,7 +218,7 @@ impl State<'_> {
             *self.0 = (due + interval) << HELD_BITS | u64::from(held);
             return None;
         }
-        let slips = slip > 0 && held + 1 >= slip;
+        let slips = slip > 0 && held.saturating_add(1) >= slip;
         *self.0 = due << HELD_BITS | if slips { 0 } else { u64::from(held.saturating_add(1)) };
         Some(if slips { Excess::Slip } else { Excess::Hold })
     }
@@ -279,6 +282,14 @@ mod tests {
             let found = ask(&mut Limiter::new(1), &limit, "::1", Kind::NxDomain, 100, START..START);
             assert_eq!(found, expected, "{slip}");
         }
+    }
+
+    #[test]
+    fn a_limit_that_let_none_slip_can_be_changed() {
+        let (mut limiter, none) = (Limiter::new(1), RateLimit { answers: Some(1), slip: 0, ..RateLimit::default() });
+        assert_eq!(ask(&mut limiter, &none, "192.0.2.1", Kind::Answer, 1000, START..START), [1, 0, 999]);
+        let second = RateLimit { slip: 2, ..none };
+        assert_eq!(ask(&mut limiter, &second, "192.0.2.1", Kind::Answer, 101, START..START), [0, 51, 50]);
     }
 
     #[test]

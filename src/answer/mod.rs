@@ -111,15 +111,38 @@ fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: 
         cells.count(snapshot.denied_counter);
         return Answered { length: 0, vouched: Vouched::No, proxied, limitable: true };
     }
+    Answered { proxied, ..answer_admitted(snapshot, cells, asker, packet, out) }
+}
+
+/// As [`answer`], whoever asks.
+fn answer_admitted(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: &mut [u8]) -> Answered {
+    let proxied = None;
     match wire::parse(packet) {
         Err(Rejection::Silence) => Answered { length: 0, vouched: Vouched::No, proxied, limitable: true },
-        Err(Rejection::Reply(rejected)) => {
-            count(snapshot, cells, None, rejected.rcode);
+        Err(Rejection::Reply(mut rejected)) => {
             let (cookie, vouched) = reply_cookie(snapshot, asker, rejected.edns);
+            if rejected.rcode == Rcode::NOERROR {
+                // A cookie alone is asked for (RFC 7873 §5.4).
+                let bears_server = rejected.edns.and_then(|edns| edns.cookie).is_some_and(|cookie| cookie.bears_server);
+                rejected.rcode = match vouched {
+                    Vouched::No => Rcode::FORMERR,
+                    Vouched::Asks if bears_server => Rcode::BADCOOKIE,
+                    Vouched::Asks | Vouched::Yes => Rcode::NOERROR,
+                };
+            }
+            count(snapshot, cells, None, rejected.rcode);
             let length = rejected.write(asker.transport.is_encrypted(), cookie, out);
             Answered { length, vouched, proxied, limitable: true }
         }
-        Ok(query) => {
+        Ok(mut query) => {
+            if let (Transport::Exchange, Some(edns)) = (asker.transport, &mut query.edns) {
+                edns.wants_padding = true; // asked for or not (RFC 9250 §5.4)
+            }
+            if let Some(edns) = query.edns.as_mut().filter(|edns| edns.client_subnet.is_some())
+                && !resolve::heeds_subnet(snapshot, asker, query.question.name)
+            {
+                edns.client_subnet = None; // as if it were an option that we do not know
+            }
             let (length, vouched) = answer_query(snapshot, cells, asker, &query, out);
             Answered { length, vouched, proxied, limitable: true }
         }

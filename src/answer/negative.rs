@@ -2,9 +2,8 @@
 //!
 //! The zone is asked as ever whether the name is there; what is ready is the answer, one for each zone.
 
-use super::batch::head;
 use super::hot::render;
-use super::plain::{Plain, QUESTION_TAIL};
+use super::plain::{Plain, QUESTION_TAIL, head};
 use crate::model::ZoneId;
 use crate::table::{Cells, HOT_NAME, NEGATIVE, Negative, Snapshot, rcode_slot};
 use crate::wire::{HEADER_LENGTH, Rcode, SLOT, name_length};
@@ -26,6 +25,9 @@ pub(super) fn negatives(snapshot: &Snapshot, uncounted: &Cells) -> Vec<Option<Ne
 
 /// None where it would not be the same for all names, as far as one can see.
 fn negative(snapshot: &Snapshot, uncounted: &Cells, id: ZoneId, zone: &ZoneTree) -> Option<Negative> {
+    if !snapshot.parts.config.zones[id.index()].ecs {
+        return None;
+    }
     let apex = zone.apex();
     let missing = PRIVATE.into_iter().find(|&rtype| zone.node(apex).is_some_and(|node| node.rrset(rtype).is_none()))?;
     let soa = zone.soa().rdatas().next()?;

@@ -1,4 +1,4 @@
-//! Pass 1 of a batch: plain queries, read in wide steps.
+//! Pass 1 of a batch: plain queries, read in wide steps; and the ends of their replies, written so.
 //!
 //! What is not plain, or looks wrong in any way, is left to [`respond`](super::respond), which judges it.
 
@@ -8,7 +8,9 @@ use std::ops::Range;
 use super::octets::{u32_at, u64_at};
 use crate::model::first_zero;
 use crate::table::{FoldedName, HOT_NAME, fold};
-use crate::wire::{HEADER_LENGTH, LONGEST, OPTION_CLIENT_SUBNET, OPTION_COOKIE, OPTION_NSID, SLOT};
+use crate::wire::{
+    ADVERTISED_UDP_SIZE, HEADER_LENGTH, LONGEST, OPTION_CLIENT_SUBNET, OPTION_COOKIE, OPTION_NSID, SLOT,
+};
 
 /// Octets of an OPT record without options.
 pub(super) const OPT_LENGTH: usize = 11;
@@ -19,6 +21,14 @@ pub(super) const QUESTION_TAIL: usize = 4;
 const LONE_V4: u64 = 8 << 48 | (OPTION_CLIENT_SUBNET as u64) << 32 | 4 << 16 | 1;
 const LONE_V6: u64 = LONE_V4 + 1;
 const LONE_OCTET: u64 = 1 << 48 | 1 << 16;
+
+/// Octets of the longest client subnet option, its head included.
+const SUBNET_LENGTH: usize = 24;
+/// What the first eight octets of a reply's OPT record are but for DO.
+const OPT_HEAD: [u8; 8] = {
+    let size = ADVERTISED_UDP_SIZE.to_be_bytes();
+    [0, 0, 41, size[0], size[1], 0, 0, 0]
+};
 
 /// Where the data of a cookie option lies; empty: there is none.
 pub(super) type CookiePlace = Range<usize>;
@@ -212,10 +222,45 @@ impl Plain {
     pub(super) fn ip(&self) -> IpAddr {
         if self.is_v6 { Ipv6Addr::from(self.address).into() } else { Ipv4Addr::from(self.address as u32).into() }
     }
+
+    /// The client subnet option, read before the answer is written over it; anything where there is none.
+    #[inline(always)]
+    pub(super) fn subnet(&self, slot: &[u8; SLOT]) -> (u128, u64) {
+        let from = usize::from(self.subnet_at);
+        let octets: &[u8] = &slot[from..from + SUBNET_LENGTH];
+        let (first, rest) = octets.split_first_chunk().expect("as long as was just said");
+        (u128::from_ne_bytes(*first), u64::from_ne_bytes(*rest.first_chunk().expect("as above")))
+    }
+
+    /// The OPT record where the query had one, with its client subnet (RFC 7871 §7.2.1); the length of the whole.
+    #[inline(always)]
+    pub(super) fn put_opt(&self, slot: &mut [u8; SLOT], at: usize, subnet: (u128, u64), scope: u8) -> usize {
+        if !self.has_opt {
+            return at;
+        }
+        let room: &mut [u8; OPT_LENGTH + SUBNET_LENGTH] =
+            slot[at..].first_chunk_mut().expect("a slot goes on behind the longest answer");
+        room[..8].copy_from_slice(&OPT_HEAD);
+        room[7] = self.flags;
+        room[8..OPT_LENGTH - 1].fill(0);
+        room[OPT_LENGTH - 1] = self.subnet_length;
+        room[OPT_LENGTH..OPT_LENGTH + 16].copy_from_slice(&subnet.0.to_ne_bytes());
+        room[OPT_LENGTH + 16..].copy_from_slice(&subnet.1.to_ne_bytes());
+        room[OPT_LENGTH + 7] = scope; // behind the message's end where there is no subnet
+        at + OPT_LENGTH + usize::from(self.subnet_length)
+    }
 }
 
 /// IPv4-mapped addresses are looked up as IPv4, with lengths of IPv6: on the other path.
 #[inline(always)]
 fn is_mapped(address: u128) -> bool {
     address >> 32 == 0xffff
+}
+
+/// The header of a reply: the id stays, RD, and the counts, which are those of a reply without records.
+#[inline(always)]
+pub(super) fn head(slot: &mut [u8; SLOT], flags: [u8; 2], answers: u8) {
+    slot[2] = flags[0] | slot[2] & 1;
+    slot[3] = flags[1];
+    slot[7] = answers;
 }

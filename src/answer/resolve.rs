@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hasher as _};
 
 use super::Asker;
+use crate::config::Config;
 use crate::model::ZoneId;
 use crate::table::{Cells, Snapshot};
 use crate::wire::{Class, Ending, ExtendedError, Full, Query, Rcode, Rtype, Section, Writer, name_length};
@@ -68,6 +69,13 @@ impl Asked {
         hasher.write(self.folded());
         hasher.finish()
     }
+}
+
+/// Is the client subnet of a query for this name heeded?
+pub(super) fn heeds_subnet(snapshot: &Snapshot, asker: Asker, name: &[u8]) -> bool {
+    let Config { ecs, zones, .. } = &*snapshot.parts.config;
+    let zone = || snapshot.parts.zones.find_zone(Asked::new(name).folded()).map(|(id, _)| id);
+    ecs.heeds(asker.address) && (ecs.everywhere || zone().is_none_or(|id| zones[id.index()].ecs))
 }
 
 impl<'s, 'q, 'b> Resolution<'s, 'q, 'b> {

@@ -1,6 +1,6 @@
-//! The tables that say whom we answer, and how often: `[access]`, `[rate_limit]`.
+//! The tables that say whom we answer, whom we believe, and how often: `[access]`, `[ecs]`, `[rate_limit]`.
 
-use super::meaning::{Access, RateLimit};
+use super::meaning::{Access, Ecs, RateLimit};
 use super::settings::cidr;
 use super::table::{Table, Value};
 use crate::model::Prefixes;
@@ -11,6 +11,10 @@ const HIGHEST: u32 = 100_000;
 pub(super) fn read_access(table: &mut Table<'_>, access: &mut Access) {
     access.deny = prefixes(table, "deny");
     access.allow = prefixes(table, "allow");
+}
+
+pub(super) fn read_ecs(table: &mut Table<'_>, ecs: &mut Ecs) {
+    ecs.allow = prefixes(table, "allow");
 }
 
 pub(super) fn read_rate_limit(table: &mut Table<'_>, limit: &mut RateLimit) {

@@ -18,6 +18,8 @@ pub struct Config {
     pub access: Access,
     /// `[rate_limit]`
     pub rate_limit: RateLimit,
+    /// `[ecs]`
+    pub ecs: Ecs,
     /// `[tls]`
     pub tls: Transports,
     /// `[admin]`
@@ -190,6 +192,29 @@ impl Access {
     }
 }
 
+/// `[ecs]`: whose client subnets are heeded (RFC 7871 §11.1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ecs {
+    /// Of these resolvers; empty: of all.
+    pub allow: Prefixes,
+    /// In all zones.
+    pub everywhere: bool,
+}
+
+impl Default for Ecs {
+    fn default() -> Self {
+        Self { allow: Prefixes::default(), everywhere: true }
+    }
+}
+
+impl Ecs {
+    /// Is a client subnet from this resolver heeded?
+    #[must_use]
+    pub fn heeds(&self, resolver: IpAddr) -> bool {
+        self.allow.is_empty() || self.allow.contains(resolver)
+    }
+}
+
 /// `[rate_limit]`: replies by UDP a second, to one source (/24 or /56) and of one kind, from one worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RateLimit {
@@ -261,6 +286,8 @@ pub struct Zone {
     pub name: Name,
     /// Its master file, resolved against the configuration's folder.
     pub file: Arc<Path>,
+    /// Client subnets are heeded in it; else resolvers stand for their clients.
+    pub ecs: bool,
 }
 
 /// `[probes.NAME]`

@@ -39,8 +39,8 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 pub use meaning::{
-    Access, Admin, CertificateFiles, Config, Cookies, Http, HttpMethod, Identity, Probe, ProbeKind, Process, RateLimit,
-    Resolver, Sandboxing, Server, Tls, Transports, Zone, is_private,
+    Access, Admin, CertificateFiles, Config, Cookies, Ecs, Http, HttpMethod, Identity, Probe, ProbeKind, Process,
+    RateLimit, Resolver, Sandboxing, Server, Tls, Transports, Zone, is_private,
 };
 pub use words::{closest, glob};
 
@@ -297,6 +297,7 @@ impl Resolved {
             server: typed.settings.server,
             access: typed.settings.access,
             rate_limit: typed.settings.rate_limit,
+            ecs: typed.settings.ecs,
             tls: typed.settings.tls,
             admin: typed.settings.admin,
             process: typed.process,
@@ -316,6 +317,7 @@ impl Resolved {
             asns: Vec::new(),
         };
         (config.labels, config.asns) = named_of_clients(&config);
+        config.ecs.everywhere = config.zones.iter().all(|zone| zone.ecs);
         Some(config)
     }
 }

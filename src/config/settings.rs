@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::limits::{read_access, read_rate_limit};
-use super::meaning::{Access, Admin, Cookies, Identity, RateLimit, Resolver, Server, Transports};
+use super::limits::{read_access, read_ecs, read_rate_limit};
+use super::meaning::{Access, Admin, Cookies, Ecs, Identity, RateLimit, Resolver, Server, Transports};
 use super::report::{At, Report, Span, quoted};
 use super::scalar::{NotPrefix, prefix, show_duration, socket};
 use super::table::{Table, Value};
@@ -50,6 +50,7 @@ pub(super) struct Settings {
     pub(super) server: Server,
     pub(super) access: Access,
     pub(super) rate_limit: RateLimit,
+    pub(super) ecs: Ecs,
     pub(super) tls: Transports,
     pub(super) admin: Admin,
     /// None: not typed.
@@ -80,6 +81,7 @@ impl Settings {
             },
             access: Access::default(),
             rate_limit: RateLimit::default(),
+            ecs: Ecs::default(),
             tls: Transports::default(),
             admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new() },
             databases: None,
@@ -94,6 +96,7 @@ impl Settings {
     pub(super) fn read(root: &mut Table<'_>, folder: &Path) -> Self {
         let mut settings = Self::new(folder);
         root.section("access", &[], |table| read_access(table, &mut settings.access));
+        root.section("ecs", &[], |table| read_ecs(table, &mut settings.ecs));
         root.section("rate_limit", &[], |table| read_rate_limit(table, &mut settings.rate_limit));
         let mut listeners = Listeners::default();
         root.section("server", SERVER_LATER, |table| read_server(table, &mut settings.server, &mut listeners, folder));

@@ -14,6 +14,7 @@ use crate::model::{Files, Name, ZoneId};
 pub(super) struct ZoneSpec {
     pub(super) name: Option<At<Name>>,
     pub(super) file: Option<At<PathBuf>>,
+    ecs: bool,
     /// Its folder was listed, and it is there.
     listed: bool,
 }
@@ -37,8 +38,9 @@ pub(super) fn read(root: &mut Table<'_>, folder: &Path, files: &mut dyn Files) -
 fn read_one(mut table: Table<'_>, folder: &Path) -> ZoneSpec {
     let name = table.required("name", "\"shop.example\"", zone_name);
     let file = table.required("file", "\"zones/shop.example.zone\"", |value| path(value, folder));
+    let ecs = table.or("ecs", true, Value::flag);
     table.finish();
-    ZoneSpec { name, file, listed: false }
+    ZoneSpec { name, file, ecs, listed: false }
 }
 
 fn zone_name(value: &Value<'_>) -> Option<Name> {
@@ -81,7 +83,7 @@ fn list_directory(directory: At<PathBuf>, files: &mut dyn Files, report: &Report
             report.error_help("bad-value", &span, message, Some("name it `APEX.zone`".to_owned()));
         }
         let name = name.map(|value| At { value, span: span.clone() });
-        zones.push(ZoneSpec { name, file: Some(At { value: file, span: span.clone() }), listed: true });
+        zones.push(ZoneSpec { name, file: Some(At { value: file, span: span.clone() }), ecs: true, listed: true });
     }
     if zones.is_empty() {
         let message = format!("the folder {} holds no `.zone` file", directory.display());
@@ -169,6 +171,9 @@ fn check_file(spec: &ZoneSpec, files: &mut dyn Files, report: &Report<'_>) {
 
 /// What zones mean; only to be asked for when nothing is wrong.
 pub(super) fn resolve(specs: Vec<ZoneSpec>, files: &mut dyn Files) -> Vec<Zone> {
-    let zone = |spec: ZoneSpec| Some(Zone { name: spec.name?.value, file: files.shared(&spec.file?.value) });
+    let zone = |spec: ZoneSpec| {
+        let ZoneSpec { name, file, ecs, .. } = spec;
+        Some(Zone { name: name?.value, file: files.shared(&file?.value), ecs })
+    };
     super::trimmed(specs.into_iter().filter_map(zone).collect())
 }

@@ -122,6 +122,11 @@ impl Sight {
         found.into_iter().chain(named).collect()
     }
 
+    /// Every file, those that were not there too.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| &*file.path)
+    }
+
     fn find(&self, path: &Path) -> Option<&SeenFile> {
         let found = self.files.binary_search_by(|file| file.path.as_os_str().cmp(path.as_os_str()));
         found.ok().map(|index| &self.files[index])
@@ -134,33 +139,6 @@ impl Seen {
             Some(code) => io::Error::from_raw_os_error(code),
             None => io::Error::new(error.kind(), error.to_string()),
         })
-    }
-}
-
-/// What was read for a set, by path, and what it was known by.
-#[derive(Debug)]
-pub struct Digests(Box<[(Arc<Path>, Digest)]>);
-
-impl FromIterator<(Arc<Path>, Digest)> for Digests {
-    fn from_iter<T: IntoIterator<Item = (Arc<Path>, Digest)>>(digests: T) -> Self {
-        let mut digests: Vec<_> = digests.into_iter().collect();
-        digests.sort_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
-        digests.dedup_by(|(a, _), (b, _)| a.as_os_str() == b.as_os_str());
-        Self(digests.into())
-    }
-}
-
-impl Digests {
-    /// That of a file; none: it was not read.
-    #[must_use]
-    pub fn get(&self, path: &Path) -> Option<&Digest> {
-        let found = self.0.binary_search_by(|(known, _)| known.as_os_str().cmp(path.as_os_str()));
-        found.ok().map(|index| &self.0[index].1)
-    }
-
-    /// All, in the order of the paths' octets.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Path, &Digest)> {
-        self.0.iter().map(|(path, digest)| (&**path, digest))
     }
 }
 
@@ -335,8 +313,9 @@ impl Files for DiskFiles {
     fn secret(&mut self, path: &Path) -> io::Result<Option<Arc<[u8]>>> {
         let seen = self.seen(path);
         seen.check()?;
-        let (content, digest) = read_known(path, seen)?;
-        seen.digest = Some(digest);
+        let read = read_known(path, seen);
+        let (content, digest) = read.map_err(|error| self.explain(path, error))?;
+        self.seen(path).digest = Some(digest);
         Ok(Some(content))
     }
 

@@ -79,7 +79,9 @@ impl First {
     pub fn paths(&self) -> Paths {
         let config = self.config();
         let served = self.compiled.loaded.digests.iter().map(|(path, _)| folder_of(path).to_owned());
-        let read = self.settling.looks().folders().into_iter().chain(served).collect();
+        // Secrets of a set on disk are read for a kept one too.
+        let on_disk = self.settling.looks().folders().into_iter().chain(self.files.sight().folders());
+        let read = on_disk.chain(served).collect();
         let write: BTreeSet<PathBuf> = config.databases.iter().map(|file| folder_of(file).to_owned()).collect();
         Paths { read, write, state: config.server.state.clone() }
     }
@@ -93,8 +95,9 @@ impl First {
     #[must_use]
     pub fn unreadable(&self) -> Option<(&Path, io::Error, usize)> {
         if self.reload.problems.is_empty() {
-            let files = self.compiled.loaded.digests.iter();
-            let mut failed = files.filter_map(|(path, _)| Some((path, File::open(path).err()?)));
+            // Secrets are among what was seen, not among the digests.
+            let files = self.settling.looks().files();
+            let mut failed = files.filter_map(|path| Some((path, File::open(path).err()?)));
             let (path, error) = failed.next()?;
             return Some((path, error, 1 + failed.count()));
         }

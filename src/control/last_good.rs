@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::files::Digests;
+use super::digests::Digests;
 use crate::model::Digest;
 
 /// How many sets are kept.

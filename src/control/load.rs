@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files::Digests;
+use super::digests::Digests;
 use super::secrets;
 use crate::config::{self, Config, Cookies, Identity, Spots, Zone};
 use crate::geo::{self, Database, Geo};

@@ -10,6 +10,7 @@
 //! ```
 
 mod attempt;
+mod digests;
 mod edits;
 mod explain;
 mod files;
@@ -29,8 +30,9 @@ mod verdicts;
 mod watch;
 
 pub use attempt::{check_pair, reload, trial};
+pub use digests::Digests;
 pub use explain::{Answered, Choice, Contender, DatabaseSays, Explanation, Placed, explain};
-pub use files::{Digests, DiskFiles, Sight};
+pub use files::{DiskFiles, Sight};
 pub use first::First;
 pub use freeing::Freeing;
 pub use idle::run_soon;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::files::Digests;
+use super::digests::Digests;
 use super::load::Loaded;
 use crate::health::Board;
 use crate::model::{Digest, Problem, Source};
@@ -185,7 +185,8 @@ impl Shared {
             }
         }
         let mut talkers: Vec<_> = talkers.into_values().collect();
-        talkers.sort_by(|a, b| b.queries.total_cmp(&a.queries).then(a.source.cmp(&b.source)));
+        let much = |talker: &Talker| talker.queries.max(talker.limited);
+        talkers.sort_by(|a, b| much(b).total_cmp(&much(a)).then(a.source.cmp(&b.source)));
         talkers.truncate(at_most);
         talkers
     }

@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use tokio::task::JoinSet;
 
@@ -152,6 +153,9 @@ async fn asked(parent: SocketAddr, zone: &Ours) -> Result<Said, String> {
     let said = Said::read(&zone.apex, parent, &ask(RecordType::NS).await?)?;
     let Said::Delegated(delegation) = said else { return Ok(said) };
     let reply = ask(RecordType::DS).await?;
+    if reply.metadata.response_code != ResponseCode::NoError {
+        return Err(format!("it answers the DS question by {}", reply.metadata.response_code));
+    }
     let has_ds = reply.answers.iter().any(|record| record.record_type() == RecordType::DS);
     Ok(Said::Delegated(Delegation { has_ds, ..delegation }))
 }

@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        Access, Admin, Cookies, Identity, ProbeKind, Process, RateLimit, Resolver, Server, Transports,
+        Access, Admin, Cookies, Ecs, Identity, ProbeKind, Process, RateLimit, Resolver, Server, Transports,
     };
     use crate::health::Cause;
     use crate::model::{Cost, Site, Target, find_region};
@@ -298,6 +298,7 @@ mod tests {
             },
             access: Access::default(),
             rate_limit: RateLimit::default(),
+            ecs: Ecs::default(),
             tls: Transports::default(),
             process: Process::default(),
             admin: Admin { listen: None, allow: Vec::new() },

@@ -25,6 +25,8 @@ pub struct Cookie {
     pub client: [u8; CLIENT_COOKIE],
     /// Ours that it bears; none too where its length says that it is not of our making.
     pub server: Option<[u8; SERVER_COOKIE]>,
+    /// It bears a server's, be it of ours or not.
+    pub bears_server: bool,
 }
 
 impl Cookie {
@@ -33,7 +35,8 @@ impl Cookie {
     pub fn read(data: &[u8]) -> Option<Self> {
         let (client, server) = data.split_first_chunk()?;
         let is_well_formed = matches!(server.len(), 0 | 8..=32);
-        is_well_formed.then(|| Self { client: *client, server: server.try_into().ok() })
+        let bears_server = !server.is_empty();
+        is_well_formed.then(|| Self { client: *client, server: server.try_into().ok(), bears_server })
     }
 }
 
@@ -136,6 +139,14 @@ mod tests {
         CookieSecrets::new([hex(text).try_into().unwrap()])
     }
 
+    fn bare(client: [u8; 8]) -> Cookie {
+        Cookie { client, server: None, bears_server: false }
+    }
+
+    fn with(client: [u8; 8], server: [u8; 16]) -> Cookie {
+        Cookie { client, server: Some(server), bears_server: true }
+    }
+
     const SECRET: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
     const SECRET_V6: &str = "dd3bdf9344b678b185a6f5cb60fca715";
 
@@ -164,8 +175,8 @@ mod tests {
     fn a_cookie_is_good_for_an_hour_from_one_address_and_client() {
         let (secret, address, made) = (secret(SECRET), "192.0.2.1".parse().unwrap(), u32::MAX - 10);
         let client = [7; 8];
-        let (_, server) = secret.reply(Cookie { client, server: None }, address, made);
-        let cookie = Cookie { client, server: Some(server) };
+        let (_, server) = secret.reply(bare(client), address, made);
+        let cookie = with(client, server);
         for (after, valid, kept) in
             [(0, true, true), (1800, true, true), (1801, true, false), (3600, true, false), (3601, false, false)]
         {
@@ -179,8 +190,8 @@ mod tests {
         assert!(!is_valid(&CookieSecrets::new([[0; 16]]), cookie, address, made));
         let mut version_2 = server;
         version_2[0] = 2;
-        assert!(!is_valid(&secret, Cookie { client, server: Some(version_2) }, address, made));
-        assert!(!is_valid(&secret, Cookie { client, server: None }, address, made));
+        assert!(!is_valid(&secret, with(client, version_2), address, made));
+        assert!(!is_valid(&secret, bare(client), address, made));
     }
 
     /// RFC 9018 §5: all nodes are told of a new secret, then make cookies with it, then forget the old one.
@@ -190,14 +201,14 @@ mod tests {
         let steps = [vec![old], vec![old, new], vec![new, old], vec![new]].map(CookieSecrets::new);
         let (address, client, now) = ("192.0.2.1".parse().unwrap(), [7; 8], 1_800_000_000);
         for (one, other) in [(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)] {
-            let (_, server) = steps[one].reply(Cookie { client, server: None }, address, now);
-            let (is_valid, given) = steps[other].reply(Cookie { client, server: Some(server) }, address, now);
+            let (_, server) = steps[one].reply(bare(client), address, now);
+            let (is_valid, given) = steps[other].reply(with(client, server), address, now);
             assert!(is_valid, "made at step {one}, shown at step {other}");
-            let (_, own) = steps[other].reply(Cookie { client, server: None }, address, now);
+            let (_, own) = steps[other].reply(bare(client), address, now);
             assert_eq!(given, own, "each gives its own");
         }
-        let (_, server) = steps[0].reply(Cookie { client, server: None }, address, now);
-        assert!(!steps[3].reply(Cookie { client, server: Some(server) }, address, now).0);
+        let (_, server) = steps[0].reply(bare(client), address, now);
+        assert!(!steps[3].reply(with(client, server), address, now).0);
     }
 
     #[test]

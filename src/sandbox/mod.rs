@@ -111,6 +111,11 @@ fn enter_alone(wanted: &Process, paths: &Paths, account: Option<Account>) -> io:
         sandbox.capabilities_dropped = dropped.is_some();
         if let Some((fence, version)) = lacks(&mut sandbox.lacking, "landlock", paths::restrict(paths)) {
             (sandbox.fence, sandbox.landlock) = (Some(fence), Some(version));
+            for (since, what) in [(3, "truncation (Linux 6.2)"), (6, "signals (Linux 6.12)")] {
+                if version < since {
+                    sandbox.lacking.push(format!("landlock holds no {what}"));
+                }
+            }
         }
         sandbox.seccomp = lacks(&mut sandbox.lacking, "seccomp", calls::restrict()).is_some();
     }

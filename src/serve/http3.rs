@@ -27,6 +27,10 @@ const REQUEST: usize = LONGEST_HEAD as usize + LONGEST_QUERY + 1024;
 /// Octets of the client's control stream, over the connection's whole life.
 const CONTROL: usize = 1 << 16;
 
+/// Requests of a connection, over its whole life; h3 keeps each that ended before its head was whole until the end. (The
+/// figure counts ends of requests as well.)
+const REQUESTS: usize = 20_000;
+
 type Stream = Metered<h3_quinn::BidiStream<Bytes>>;
 
 /// Serves a connection to its end.
@@ -41,7 +45,7 @@ pub(super) async fn serve(
     let built = h3::server::builder().max_field_section_size(LONGEST_HEAD.into()).build(connection).await;
     let Ok(mut connection) = built else { return };
     let mut requests = JoinSet::new();
-    loop {
+    for _ in 0..REQUESTS {
         tokio::select! {
             request = connection.accept() => match request {
                 Ok(Some(request)) => drop(requests.spawn(exchange(request, router.clone(), asker.clone()))),

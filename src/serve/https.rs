@@ -113,12 +113,14 @@ fn answer<R: Respond>(responders: &Responders<R>, asker: &Asker, query: &[u8]) -
     if parse(query) == Err(Rejection::Silence) {
         return refuse(Refusal { status: 400, why: "this is no DNS query" });
     }
-    asker.last_query.is_now(true);
     let Some(reply) = responders.reply(asker.worker, asker.peer, query) else {
-        return refuse(Refusal { status: 503, why: "there is no answer yet: the first round of probes is under way" });
+        return refuse(Refusal { status: 503, why: "there is no answer for you now" });
     };
+    asker.last_query.is_now(true); // silence keeps no connection
     let kept = match freshness(&reply) {
-        Some(seconds) => HeaderValue::try_from(format!("max-age={seconds}")).expect("digits are good in a header"),
+        Some(seconds) => {
+            HeaderValue::try_from(format!("private, max-age={seconds}")).expect("digits are good in a header")
+        }
         None => HeaderValue::from_static("no-store"),
     };
     ([(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)), (CACHE_CONTROL, kept)], reply).into_response()

@@ -1,7 +1,9 @@
 //! What is left of a reply to a client over its limit: nothing that is worth forging an address for.
 
+use super::edns::{OPTION_CLIENT_SUBNET, OPTION_COOKIE};
 use super::numbers::{Rcode, Rtype};
 use super::query::{Counts, Cursor, HEADER_LENGTH, Malformed};
+use super::writer::OPT_LENGTH;
 
 /// Why a reply is cut short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,14 +14,14 @@ pub enum Cut {
     BadCookie,
 }
 
-/// Drops all records of a reply of ours but its OPT; the length of what is left, 0 where it is no whole message.
-/// Nothing of it says more than the question did, but for OPT.
+/// Drops all records of a reply of ours but its OPT, and of that all options but client subnet and cookie; the length of
+/// what is left, 0 where it is no whole message. It is longer than the query by our cookie at most.
 #[must_use]
 pub fn cut(reply: &mut [u8], why: Cut) -> usize {
     let Ok((question_end, opt)) = parts(reply) else { return 0 };
     let opt_length = opt.map_or(0, |(start, end)| {
         reply.copy_within(start..end, question_end);
-        end - start
+        keep_options(&mut reply[question_end..question_end + end - start])
     });
     reply[6..HEADER_LENGTH].fill(0); // ANCOUNT, NSCOUNT, ARCOUNT
     reply[11] = u8::from(opt_length > 0);
@@ -34,6 +36,23 @@ pub fn cut(reply: &mut [u8], why: Cut) -> usize {
         Cut::BadCookie => reply[2] |= 2,
     }
     question_end + opt_length
+}
+
+/// Leaves those options of an OPT record that answer the query's own; its new length.
+fn keep_options(opt: &mut [u8]) -> usize {
+    let (mut from, mut to) = (OPT_LENGTH, OPT_LENGTH);
+    while let Some(head) = opt.get(from..from + 4) {
+        let code = u16::from_be_bytes([head[0], head[1]]);
+        let end = (from + 4 + usize::from(u16::from_be_bytes([head[2], head[3]]))).min(opt.len());
+        if code == OPTION_CLIENT_SUBNET || code == OPTION_COOKIE {
+            opt.copy_within(from..end, to);
+            to += end - from;
+        }
+        from = end;
+    }
+    let length = ((to - OPT_LENGTH) as u16).to_be_bytes(); // no longer than it was
+    opt[OPT_LENGTH - 2..OPT_LENGTH].copy_from_slice(&length);
+    to
 }
 
 /// Where the question ends, and where OPT lies.

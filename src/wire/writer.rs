@@ -97,7 +97,7 @@ pub struct Writer<'b> {
 }
 
 /// Octets of an OPT record without options.
-const OPT_LENGTH: usize = 11;
+pub(super) const OPT_LENGTH: usize = 11;
 /// Octets of a cookie option with both cookies.
 pub const COOKIE_LENGTH: usize = 4 + CLIENT_COOKIE + SERVER_COOKIE;
 /// A padded reply has a multiple of so many octets (RFC 8467 §4.1).

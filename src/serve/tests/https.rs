@@ -77,7 +77,7 @@ async fn replies_are_kept_as_long_as_their_records() {
         assert_eq!((status, body[3]), (200, rcode), "each DNS reply is a success");
         headers[header::CACHE_CONTROL].to_str().unwrap().to_owned()
     };
-    assert_eq!(kept(0).await, "max-age=60");
+    assert_eq!(kept(0).await, "private, max-age=60");
     for failure in [1, 2, 5] {
         assert_eq!(kept(failure).await, "no-store", "{failure}");
     }

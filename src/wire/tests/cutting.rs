@@ -1,6 +1,7 @@
 //! Replies cut short.
 
 use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::rdata::opt::EdnsCode;
 use proptest::prelude::*;
 
 use super::*;
@@ -13,7 +14,10 @@ fn whole(packet: &[u8]) -> Vec<u8> {
         writer.record(section, query.question.name, Rtype::A, Class::IN, 60, &[192, 0, 2, 1]).unwrap();
     }
     let cookie = query.edns.and_then(|edns| edns.cookie).map(|_| [7; 16]);
-    let length = writer.finish(Ending { authoritative: true, scope: 20, cookie, ..Ending::default() });
+    let extended_error = Some(ExtendedError { code: 0, text: "a text that makes replies longer" });
+    let ending =
+        Ending { authoritative: true, scope: 20, cookie, extended_error, nsid: Some("a name"), ..Ending::default() };
+    let length = writer.finish(ending);
     out.truncate(length);
     out
 }
@@ -21,7 +25,7 @@ fn whole(packet: &[u8]) -> Vec<u8> {
 #[test]
 fn only_question_and_opt_are_left() {
     let cookie = option(10, &[1; 8]);
-    let with_edns = with_options(&[&option(8, SUBNET), &cookie]);
+    let with_edns = with_options(&[&option(8, SUBNET), &cookie, &option(3, &[])]);
     let without = packet([1, 0, 0, 0], &[QUESTION]);
     for (query, why, rcode, truncated) in [
         (&with_edns, Cut::Truncated, ResponseCode::NoError, true),
@@ -37,8 +41,11 @@ fn only_question_and_opt_are_left() {
         assert_eq!(after.metadata.authoritative, truncated);
         assert!(after.answers.is_empty() && after.authorities.is_empty() && after.additionals.is_empty());
         assert_eq!((&after.queries, &after.metadata.id), (&before.queries, &before.metadata.id));
-        let options = |message: &Message| message.edns.as_ref().map(|edns| edns.options().clone());
+        let known = [EdnsCode::Subnet, EdnsCode::Cookie];
+        let options =
+            |message: &Message| known.map(|code| message.edns.as_ref().and_then(|edns| edns.option(code).cloned()));
         assert_eq!(options(&after), options(&before), "scope and cookies stay");
+        assert!(length <= query.len() + 16, "longer by our cookie at most");
     }
 }
 
