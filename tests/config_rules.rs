@@ -1,13 +1,17 @@
 //! One rule a row: an edit of the good configuration, and what is then said about which words.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/rules.rs"]
+mod rules;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian::config::{Loaded, ProbeKind, Sandboxing, admin_address, read};
-use meridian::model::{Family, FenceUnknown, Member, Problem, Severity, Spread, WhenNone};
+use meridian::config::{ProbeKind, read};
+use meridian::model::{Family, FenceUnknown, Member, Spread, WhenNone};
+use rules::{GOOD, check, edited, read_text, said};
 
 const DEFAULTS_AT: &str = "[[services]]";
 const SERVICE_AT: &str = "ttl = \"20s\"";
