@@ -22,6 +22,7 @@ addresses = ["198.51.100.1"]
 name = "two"
 cloud = "gcp"
 region = "us-east4"
+bias = "100ms"
 addresses = ["198.51.100.2"]
 [[zones]]
 name = "shop.example"

@@ -199,7 +199,7 @@ impl Limiter {
         let found = keys.iter().position(|&known| known == key).unwrap_or_else(|| {
             // A time that lies further ahead than any burst is from before the clock was set back.
             let time = |way: usize| Some(states[way] >> HELD_BITS).filter(|time| *time <= now + SECOND);
-            let oldest = (0..WAYS).min_by_key(|&way| time(way)).expect("a set has entries");
+            let oldest = (0..WAYS).min_by_key(|&way| (keys[way] != 0, time(way))).expect("a set has entries");
             (keys[oldest], states[oldest]) = (key, 0);
             oldest
         });

@@ -95,7 +95,7 @@ async fn what_gets_no_reply_is_told_why() {
         (of(&format!("{PATH}?dns=AA+A")), 400, "no base64url"),
         (get(b"short"), 400, "no DNS query"),
         (get(b"..\x80 a response"), 400, "no DNS query"),
-        (get(b"?no answer yet"), 503, "first round of probes"),
+        (get(b"?no answer yet"), 503, "no answer for you now"),
         (get(b"!a panic of ours"), 503, ""),
         (of(&uri.replace(PATH, "/dns")), 404, ""),
         (of(&uri.replace(PATH, "/dns-query/x")), 404, ""),
