@@ -184,9 +184,10 @@ impl Shared {
                 talkers.entry(source).or_insert(Talker::new(source)).limited += rate;
             }
         }
-        let mut talkers: Vec<_> = talkers.into_values().collect();
-        let much = |talker: &Talker| talker.queries.max(talker.limited);
-        talkers.sort_by(|a, b| much(b).total_cmp(&much(a)).then(a.source.cmp(&b.source)));
+        // What is limited is counted one by one, what is asked by samples: who is limited has asked as often.
+        let known = |talker: Talker| Talker { queries: talker.queries.max(talker.limited), ..talker };
+        let mut talkers: Vec<_> = talkers.into_values().map(known).collect();
+        talkers.sort_by(|a, b| b.queries.total_cmp(&a.queries).then(a.source.cmp(&b.source)));
         talkers.truncate(at_most);
         talkers
     }
