@@ -7,7 +7,7 @@
 //! ```
 //! Any DNS reply is a success, whatever its response code (§4.2.1). What gets none is told why in a line of text: 400
 //! for what is no query, 404 for another path, 405 for another method, 413 for a body above 65,535 octets, 415 for a body
-//! of another type, and 503 for a steered name before the first round of probes. The client is who holds the other end of
+//! of another type, and 503 where there is silence: before the first round of probes, or to who is not admitted. The client is who holds the other end of
 //! the connection, whatever the request says of others it came by.
 //!
 //! A connection has [`STREAMS`] requests at once at most, of which few are read at a time ([`Asker`]); with what waits in

@@ -56,7 +56,6 @@ fn keep_options(opt: &mut [u8]) -> usize {
 }
 
 /// Where the question ends, and where OPT lies.
-#[allow(clippy::type_complexity)]
 fn parts(reply: &[u8]) -> Result<(usize, Option<(usize, usize)>), Malformed> {
     let counts = Counts::read(reply.first_chunk().ok_or(Malformed)?);
     let mut cursor = Cursor { packet: reply, at: HEADER_LENGTH };
