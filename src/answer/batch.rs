@@ -5,13 +5,14 @@
 //! pass 2  find: Steered | Static | Unknown                          fetch the root of the plan's trie
 //! pass 3  begin the trie's look-up                                  fetch its node and the service's counter
 //! pass 4  finish: copy the image behind the question, then OPT; whatever else: `respond`
+//! pass 5  where some bear cookies: hash several side by side, put them behind OPT
 //! ```
 //! Each pass goes over the whole batch, so that what it fetches comes near while the others are worked
 //! on: names and addresses are random, and without this a query waits for memory three times.
 //!
 //! Only plain queries are taken: one question of class IN, at most one OPT of version 0, a name in
-//! [`Hot`](crate::table::Hot), an answer that is one image. One with a cookie is taken alone, its passes one after
-//! the other. All others fall to [`respond`], which gives the same answer for these too; tests and a fuzz target hold the two against each other.
+//! [`Hot`](crate::table::Hot), an answer that is one image. All others fall to [`respond`],
+//! which gives the same answer for these too; tests and a fuzz target hold the two against each other.
 //!
 //! The functions are compiled twice from one source: for any processor, and with AVX2, BMI and POPCNT,
 //! chosen at run time once a batch.
@@ -22,14 +23,14 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use super::limit::{Limiter, Marks};
-use super::plain::{CookiePlace, Plain, QUESTION_TAIL, head};
-use super::{Answered, Asker, Transport, Vouched, answer, is_proxy};
+use super::plain::{Plain, QUESTION_TAIL, head};
+use super::{Asker, Transport, answer, is_proxy};
 use crate::config::Cookies;
 use crate::geo::{Begun, Merged};
-use crate::model::{CLIENT_COOKIE, Cookie, Family, Source, Spread};
+use crate::model::{Bearer, Family, Source, Spread};
 use crate::steer::{self, Client};
 use crate::table::{Cells, HOT_BLOCK, HotLine, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot, Traffic};
-use crate::wire::{BATCH, Batch, COOKIE_LENGTH, HEADER_LENGTH, LONGEST, OPTION_COOKIE, PROXY_SIGNATURE, SLOT};
+use crate::wire::{BATCH, Batch, HEADER_LENGTH, LONGEST, PROXY_SIGNATURE, SLOT};
 
 /// Where a location came from; indexes `Snapshot::location_counter`.
 const FROM_ECS: usize = 0;
@@ -164,16 +165,18 @@ impl Batches {
         (self.now / 1_000_000) as u32
     }
 
-    /// The four passes.
+    /// The passes.
     #[inline(always)]
     fn answer_all(&mut self, snapshot: &Snapshot, cells: &Cells, marks: &mut Marks, batch: &mut Batch) {
         let Batch { slots, lengths, clients, begun, count, .. } = batch;
         let count = (*count).min(BATCH);
         let (slots, lengths, clients) = (&mut slots[..count], &mut lengths[..count], &clients[..count]);
         let mut jobs = ArrayVec::<Job<'_>, BATCH>::new();
+        let mut some_cookie = 0;
         // Loops and no `for_each`: a closure would be compiled apart, without the processor's features.
         for ((slot, &length), client) in slots.iter_mut().zip(lengths.iter()).zip(clients) {
-            let query = Plain::read(slot, length.into(), client, None);
+            let query = Plain::read(slot, length.into(), client);
+            some_cookie |= query.cookie_at;
             let place = snapshot.hot.place(&query.name);
             snapshot.hot.prefetch(place);
             jobs.push(Job { slot, query, place, found: Found::Unknown });
@@ -189,8 +192,16 @@ impl Batches {
                 steered.begin(&job.query, cells);
             }
         }
+        let mut bearers = ArrayVec::<Bearer, BATCH>::new();
+        if some_cookie != 0 {
+            for (index, (job, client)) in jobs.iter().zip(clients).enumerate() {
+                if job.query.cookie_at != 0 {
+                    bearers.push(Bearer::new(index, job.query.cookie(job.slot), client.ip()));
+                }
+            }
+        }
         let mut limitable = false;
-        for ((job, length), client) in jobs.iter_mut().zip(lengths).zip(clients) {
+        for ((job, length), client) in jobs.iter_mut().zip(lengths.iter_mut()).zip(clients) {
             *begun += 1;
             let Job { slot, query, found, .. } = job;
             let answered = match found {
@@ -209,6 +220,17 @@ impl Batches {
             *length = answered as u16; // a slot is shorter than 65,536 octets
         }
         marks.limitable |= limitable;
+        if let Cookies::Secrets(secrets) = &snapshot.parts.config.server.cookies
+            && some_cookie != 0
+        {
+            secrets.reply_all(&mut bearers, (self.now / 1_000_000) as u32);
+            let apart = marks.apart;
+            for bearer in bearers.iter().filter(|bearer| apart >> bearer.index & 1 == 0) {
+                let (Job { slot, query, .. }, length) = (&mut jobs[bearer.index], &mut lengths[bearer.index]);
+                *length = query.put_cookies(slot, (*length).into(), bearer) as u16;
+                marks.vouch(bearer);
+            }
+        }
     }
 
     /// Answers one query in its place, and marks what is known of it.
@@ -225,81 +247,18 @@ impl Batches {
         query: &Plain,
         length: usize,
     ) -> usize {
-        let answered = self.other_answer(snapshot, cells, client, slot, query, length);
-        marks.add(index, answered)
-    }
-
-    /// As none exists, with a cookie, or by the other path.
-    #[inline(always)]
-    fn other_answer(
-        &mut self,
-        snapshot: &Snapshot,
-        cells: &Cells,
-        client: &SocketAddr,
-        slot: &mut [u8; SLOT],
-        query: &Plain,
-        length: usize,
-    ) -> Answered {
         if query.name_length > 0
             && let Some(length) = query.negative(snapshot, cells, slot)
         {
-            return Answered { length, vouched: Vouched::No, proxied: None, limitable: true };
-        }
-        if let Some(answered) = self.with_cookie(snapshot, cells, client, slot, length) {
-            return answered;
+            marks.limitable = true;
+            return length;
         }
         self.random = steer::client_key(self.random, Client::Resolver(client.ip())).0;
         let (address, transport) = (client.ip(), Transport::Datagram);
         let asker = Asker { address, transport, random: self.random, now: self.seconds() };
         let answered = answer(snapshot, cells, asker, &slot[..length.min(LONGEST)], &mut self.reply);
         slot[..answered.length].copy_from_slice(&self.reply[..answered.length]);
-        answered
-    }
-
-    /// A query that is plain but for its cookie: the passes one after the other, then both cookies (RFC 7873 §5.2).
-    /// Apart, so that the others do not pay for it. None: the other path answers.
-    fn with_cookie(
-        &self,
-        snapshot: &Snapshot,
-        cells: &Cells,
-        client: &SocketAddr,
-        slot: &mut [u8; SLOT],
-        length: usize,
-    ) -> Option<Answered> {
-        let mut at = CookiePlace::default();
-        let query = Plain::read(slot, length, client, Some(&mut at));
-        if at.is_empty() {
-            return None;
-        }
-        if query.subnet_length > 0 && !snapshot.parts.config.ecs.heeds(client.ip()) {
-            return None;
-        }
-        let cookie = Cookie::read(&slot[at])?;
-        let place = snapshot.hot.place(&query.name);
-        let mut job = Job { slot, query, place, found: Found::Unknown };
-        job.found = job.find(snapshot);
-        let Job { slot, query, found, .. } = &mut job;
-        let length = match found {
-            Found::Steered(steered) => {
-                steered.begin(query, cells);
-                query.steered(snapshot, cells, steered, slot)?
-            }
-            Found::Static(answer) => query.fixed(snapshot, cells, *answer, slot)?,
-            Found::Unknown => query.negative(snapshot, cells, slot)?,
-        };
-        let limitable = slot[7] == 0; // ANCOUNT
-        let Cookies::Secrets(secret) = &snapshot.parts.config.server.cookies else {
-            return Some(Answered { length, vouched: Vouched::No, proxied: None, limitable });
-        };
-        let (is_valid, ours) = secret.reply(cookie, client.ip(), self.seconds());
-        let rdlength = length - usize::from(query.subnet_length) - 1; // its lower octet; OPT is the last record
-        slot[rdlength] += COOKIE_LENGTH as u8; // of the client subnet, 24 at most
-        let (head, both) = slot[length..length + COOKIE_LENGTH].split_at_mut(4);
-        head.copy_from_slice(&[0, OPTION_COOKIE as u8, 0, (COOKIE_LENGTH - 4) as u8]);
-        both[..CLIENT_COOKIE].copy_from_slice(&cookie.client);
-        both[CLIENT_COOKIE..].copy_from_slice(&ours);
-        let vouched = if is_valid { Vouched::Yes } else { Vouched::Asks };
-        Some(Answered { length: length + COOKIE_LENGTH, vouched, proxied: None, limitable })
+        marks.add(index, answered)
     }
 }
 

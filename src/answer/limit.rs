@@ -101,6 +101,8 @@ pub(super) struct Marks {
     pub(super) asks: u64,
     /// [`Vouched::Yes`]
     pub(super) vouched: u64,
+    /// It was answered by the other path, to its cookie too.
+    pub(super) apart: u64,
     /// Those that came by a proxy, and whose they are.
     pub(super) proxied: ArrayVec<(usize, IpAddr), BATCH>,
 }
@@ -111,6 +113,7 @@ impl Marks {
     pub(super) fn add(&mut self, index: usize, answered: Answered) -> usize {
         let Answered { length, vouched, proxied, limitable } = answered;
         self.limitable |= limitable;
+        self.apart |= 1 << index;
         self.asks |= u64::from(vouched == Vouched::Asks) << index;
         self.vouched |= u64::from(vouched == Vouched::Yes) << index;
         if let Some(client) = proxied {

@@ -9,6 +9,7 @@
 //! [`Batches`], which answers what is asked most, and alike, without it.
 
 mod batch;
+mod cookie;
 mod hot;
 mod limit;
 mod negative;

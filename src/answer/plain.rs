@@ -3,7 +3,6 @@
 //! What is not plain, or looks wrong in any way, is left to [`respond`](super::respond), which judges it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::Range;
 
 use super::octets::{u32_at, u64_at};
 use crate::model::first_zero;
@@ -30,9 +29,6 @@ const OPT_HEAD: [u8; 8] = {
     [0, 0, 41, size[0], size[1], 0, 0, 0]
 };
 
-/// Where the data of a cookie option lies; empty: there is none.
-pub(super) type CookiePlace = Range<usize>;
-
 /// A plain query.
 pub(super) struct Plain {
     pub(super) name: FoldedName,
@@ -51,18 +47,14 @@ pub(super) struct Plain {
     /// Where the client subnet option lies, and its octets; 0: none.
     pub(super) subnet_at: u16,
     pub(super) subnet_length: u8,
+    /// Where the cookie option's data lies, which has a length that cookies have (RFC 7873 §4); 0: none.
+    pub(super) cookie_at: u16,
 }
 
 impl Plain {
-    /// Reads what the client sent. Octets of the slot behind `length` are left over from others. A query with a
-    /// cookie is plain only to who has a `cookie` to fill in.
+    /// Reads what the client sent. Octets of the slot behind `length` are left over from others.
     #[inline(always)]
-    pub(super) fn read(
-        slot: &[u8; SLOT],
-        length: usize,
-        client: &SocketAddr,
-        cookie: Option<&mut CookiePlace>,
-    ) -> Self {
+    pub(super) fn read(slot: &[u8; SLOT], length: usize, client: &SocketAddr) -> Self {
         let mut read = Self {
             name: [0; HOT_NAME / 8],
             name_length: 0,
@@ -74,10 +66,11 @@ impl Plain {
             flags: 0,
             subnet_at: 0,
             subnet_length: 0,
+            cookie_at: 0,
         };
         let window: &[u8; HOT_NAME] = slot[HEADER_LENGTH..].first_chunk().expect("a slot is longer");
         let name_length = 1 + first_zero(window);
-        if read.read_rest(slot, name_length, length, client, cookie).is_some() {
+        if read.read_rest(slot, name_length, length, client).is_some() {
             read.name_length = name_length as u8;
             read.name = fold(window, name_length);
         }
@@ -86,14 +79,7 @@ impl Plain {
 
     /// All but the name; none: it is not plain.
     #[inline(always)]
-    fn read_rest(
-        &mut self,
-        slot: &[u8; SLOT],
-        name_length: usize,
-        length: usize,
-        client: &SocketAddr,
-        cookie: Option<&mut CookiePlace>,
-    ) -> Option<()> {
+    fn read_rest(&mut self, slot: &[u8; SLOT], name_length: usize, length: usize, client: &SocketAddr) -> Option<()> {
         let counts = u64_at(slot, 4);
         // Not a response, QUERY; one question; at most one additional record and no other.
         if slot[2] & 0xf8 != 0 || counts & !1 != 1 << 48 || name_length > HOT_NAME {
@@ -109,19 +95,12 @@ impl Plain {
             return if end == length { self.take_client(client) } else { None };
         }
         self.has_opt = true;
-        self.read_opt(slot, end, length, client, cookie)
+        self.read_opt(slot, end, length, client)
     }
 
     /// The OPT record at `at`, which ends with the message.
     #[inline(always)]
-    fn read_opt(
-        &mut self,
-        slot: &[u8; SLOT],
-        at: usize,
-        length: usize,
-        client: &SocketAddr,
-        cookie: Option<&mut CookiePlace>,
-    ) -> Option<()> {
+    fn read_opt(&mut self, slot: &[u8; SLOT], at: usize, length: usize, client: &SocketAddr) -> Option<()> {
         let fixed = u64_at(slot, at);
         // The root's, OPT, of any size and response code, version 0, of any flags.
         if fixed & 0xffff_ff00_0000_ff00 != 41 << 40 {
@@ -138,19 +117,12 @@ impl Plain {
         if lone == LONE_V6 && octets <= 16 {
             return self.read_subnet(slot, options, octets, true);
         }
-        self.read_options(slot, options, length, client, cookie)
+        self.read_options(slot, options, length, client)
     }
 
     /// Any options.
     #[inline(always)]
-    fn read_options(
-        &mut self,
-        slot: &[u8; SLOT],
-        mut at: usize,
-        length: usize,
-        client: &SocketAddr,
-        mut cookie: Option<&mut CookiePlace>,
-    ) -> Option<()> {
+    fn read_options(&mut self, slot: &[u8; SLOT], mut at: usize, length: usize, client: &SocketAddr) -> Option<()> {
         let octets = u32_at(slot, at - 4) as u16;
         if at + usize::from(octets) != length || length > LONGEST {
             return None;
@@ -172,8 +144,10 @@ impl Plain {
                     self.read_subnet(slot, at, octets, family == 2)?;
                 }
                 OPTION_COOKIE => {
-                    let cookie = cookie.as_deref_mut().filter(|cookie| cookie.start == 0)?;
-                    *cookie = at + 4..at + 4 + octets;
+                    if self.cookie_at > 0 || !matches!(octets, 8 | 16..=40) {
+                        return None;
+                    }
+                    self.cookie_at = at as u16 + 4;
                 }
                 OPTION_NSID => return None, // the other path knows what to say
                 _ => {}

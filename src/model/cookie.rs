@@ -2,9 +2,9 @@
 //! ours, so its address is not forged.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use siphasher::sip::SipHasher24;
+use super::sip;
 
 /// Octets of a client's cookie.
 pub const CLIENT_COOKIE: usize = 8;
@@ -13,6 +13,8 @@ pub const SERVER_COOKIE: usize = 16;
 
 /// RFC 9018 §4.2: version 1, three octets reserved.
 const HEAD: [u8; 4] = [1, 0, 0, 0];
+/// Cookies made side by side.
+const LANES: usize = 4;
 /// Seconds: how old a cookie may be, how far ahead its maker's clock, and from when on a new one is given (§4.3).
 const OLDEST: i32 = 3600;
 const AHEAD: i32 = 300;
@@ -40,6 +42,34 @@ impl Cookie {
     }
 }
 
+/// Who bears a cookie, and what we reply.
+pub struct Bearer {
+    /// Its place among those that are asked together.
+    pub index: usize,
+    /// What it sent.
+    pub cookie: Cookie,
+    /// Where from.
+    pub address: IpAddr,
+    /// Its cookie is a valid one of ours.
+    pub is_valid: bool,
+    /// Ours, in reply.
+    pub ours: [u8; SERVER_COOKIE],
+}
+
+impl Bearer {
+    /// One who has no reply yet.
+    #[must_use]
+    #[inline(always)]
+    pub fn new(index: usize, cookie: Cookie, address: IpAddr) -> Self {
+        Self { index, cookie, address, is_valid: false, ours: [0; SERVER_COOKIE] }
+    }
+
+    #[inline(always)]
+    fn take(&mut self, (is_valid, ours): (bool, [u8; SERVER_COOKIE])) {
+        (self.is_valid, self.ours) = (is_valid, ours);
+    }
+}
+
 /// What server cookies are made with: the first of several secrets. Those made with any are valid, so that nodes
 /// which share them can be given new ones in turn (RFC 9018 §5).
 #[derive(Clone, PartialEq, Eq)]
@@ -61,61 +91,118 @@ impl CookieSecrets {
     /// reply: its own one while that is valid and young, else a new one.
     #[must_use]
     pub fn reply(&self, cookie: Cookie, address: IpAddr, now: u32) -> (bool, [u8; SERVER_COOKIE]) {
-        let made_with = |server: [u8; SERVER_COOKIE]| {
-            let mut ages = self.0.iter().map(|secret| age(secret, cookie.client, &server, address, now)).enumerate();
-            ages.find_map(|(nth, age)| Some((nth, age?, server)))
+        let new = || make(&self.0[0], cookie.client, address, fresh(now));
+        let Some(server) = cookie.server else { return (false, new()) };
+        let head = *server.first_chunk().expect("it is longer");
+        let is_current = head[0] == HEAD[0] && (-AHEAD..=OLDEST).contains(&age(server, now));
+        let mut secrets = self.0.iter().take(if is_current { self.0.len() } else { 0 });
+        match secrets.position(|secret| make(secret, cookie.client, address, head) == server) {
+            Some(0) if is_young(server, now) => (true, server),
+            found => (found.is_some(), new()),
+        }
+    }
+
+    /// [`reply`](Self::reply) for each, several in little more than the time of one.
+    #[inline(always)]
+    pub fn reply_all(&self, bearers: &mut [Bearer], now: u32) {
+        for bearers in bearers.chunks_mut(LANES) {
+            let Some(made) = self.make_as_claimed(bearers, now) else {
+                bearers.iter_mut().for_each(|bearer| bearer.take(self.reply(bearer.cookie, bearer.address, now)));
+                continue;
+            };
+            for (bearer, made) in bearers.iter_mut().zip(made) {
+                let replied = match bearer.cookie.server {
+                    None => (false, made),
+                    Some(server) if server == made && is_young(made, now) => (true, made),
+                    Some(_) => self.reply(bearer.cookie, bearer.address, now),
+                };
+                bearer.take(replied);
+            }
+        }
+    }
+
+    /// Cookies of the time that each bears one of, else of now; none where some addresses are of IPv4, some of IPv6.
+    #[inline(always)]
+    fn make_as_claimed(&self, bearers: &[Bearer], now: u32) -> Option<[[u8; SERVER_COOKIE]; LANES]> {
+        let mut heads = [fresh(now); LANES];
+        let mut messages = [[0; LANES]; 5];
+        let mut v4 = 0;
+        for (lane, Bearer { cookie, address, .. }) in bearers.iter().enumerate() {
+            if let Some(server) = cookie.server {
+                heads[lane] = *server.first_chunk().expect("it is longer");
+            }
+            (messages[0][lane], messages[1][lane]) =
+                (u64::from_le_bytes(cookie.client), u64::from_le_bytes(heads[lane]));
+            match address {
+                IpAddr::V4(address) => (messages[2][lane], v4) = (last_v4(*address), v4 + 1),
+                IpAddr::V6(address) => {
+                    [messages[2][lane], messages[3][lane], messages[4][lane]] = last_v6(*address);
+                }
+            }
+        }
+        let [client, head, address, ..] = messages;
+        let hashes = match v4 {
+            0 => sip::hash(&self.0[0], &messages),
+            _ if v4 == bearers.len() => sip::hash(&self.0[0], &[client, head, address]),
+            _ => return None,
         };
-        let known = cookie.server.and_then(made_with);
-        let ours = known.filter(|&(nth, age, _)| nth == 0 && age <= RENEWED).map(|(_, _, server)| server);
-        (known.is_some(), ours.unwrap_or_else(|| make(&self.0[0], cookie.client, address, HEAD, now)))
+        let mut made = [[0; SERVER_COOKIE]; LANES];
+        for ((made, head), hash) in made.iter_mut().zip(heads).zip(hashes) {
+            *made = join(head, hash);
+        }
+        Some(made)
     }
 }
 
-/// Seconds since a valid one was made; negative where another server's clock is ahead.
-fn age(
-    secret: &[u8; 16],
-    client: [u8; CLIENT_COOKIE],
-    server: &[u8; SERVER_COOKIE],
-    address: IpAddr,
-    now: u32,
-) -> Option<i32> {
-    let [version, reserved @ .., a, b, c, d] = *server.first_chunk::<8>().expect("sixteen octets");
-    let made = u32::from_be_bytes([a, b, c, d]);
-    let age = now.wrapping_sub(made) as i32; // in serial arithmetic
-    let [r, s, t] = reserved;
-    let is_ours = version == HEAD[0] && make(secret, client, address, [version, r, s, t], made) == *server;
-    (is_ours && (-AHEAD..=OLDEST).contains(&age)).then_some(age)
+/// What a cookie of `now` begins with.
+#[inline(always)]
+fn fresh(now: u32) -> [u8; 8] {
+    (u64::from(u32::from_be_bytes(HEAD)) << 32 | u64::from(now)).to_be_bytes()
+}
+
+/// Seconds since this one says that it was made; negative where another server's clock is ahead.
+#[inline(always)]
+fn age(server: [u8; SERVER_COOKIE], now: u32) -> i32 {
+    let [_, _, _, _, a, b, c, d, ..] = server;
+    now.wrapping_sub(u32::from_be_bytes([a, b, c, d])) as i32 // in serial arithmetic
+}
+
+/// Is one that was made with the first secret given back as it is?
+#[inline(always)]
+fn is_young(server: [u8; SERVER_COOKIE], now: u32) -> bool {
+    server[0] == HEAD[0] && (-AHEAD..=RENEWED).contains(&age(server, now))
+}
+
+/// The blocks of a message behind cookie and head (§4.4).
+#[inline(always)]
+fn last_v4(address: Ipv4Addr) -> u64 {
+    u64::from(u32::from_le_bytes(address.octets())) | 20 << 56
+}
+
+/// As [`last_v4`].
+#[inline(always)]
+fn last_v6(address: Ipv6Addr) -> [u64; 3] {
+    let address = u128::from_le_bytes(address.octets());
+    [address as u64, (address >> 64) as u64, 32 << 56]
+}
+
+#[inline(always)]
+fn join(head: [u8; 8], hash: u64) -> [u8; SERVER_COOKIE] {
+    (u128::from(hash) << 64 | u128::from(u64::from_le_bytes(head))).to_le_bytes()
 }
 
 /// §4.4: SipHash-2-4 over all that it vouches for.
-fn make(
-    secret: &[u8; 16],
-    client: [u8; CLIENT_COOKIE],
-    address: IpAddr,
-    head: [u8; 4],
-    made: u32,
-) -> [u8; SERVER_COOKIE] {
-    let mut octets = [0; 32];
-    octets[..8].copy_from_slice(&client);
-    octets[8..12].copy_from_slice(&head);
-    octets[12..16].copy_from_slice(&made.to_be_bytes());
-    let length = match address {
-        IpAddr::V4(v4) => {
-            octets[16..20].copy_from_slice(&v4.octets());
-            20
-        }
-        IpAddr::V6(v6) => {
-            octets[16..].copy_from_slice(&v6.octets());
-            32
+fn make(secret: &[u8; 16], client: [u8; CLIENT_COOKIE], address: IpAddr, head: [u8; 8]) -> [u8; SERVER_COOKIE] {
+    let (client, first) = (u64::from_le_bytes(client), u64::from_le_bytes(head));
+    let [hash] = match address {
+        IpAddr::V4(address) => sip::hash(secret, &[[client], [first], [last_v4(address)]]),
+        IpAddr::V6(address) => {
+            let [a, b, c] = last_v6(address);
+            sip::hash(secret, &[[client], [first], [a], [b], [c]])
         }
     };
-    let hash = SipHasher24::new_with_key(secret).hash(&octets[..length]);
-    let mut server = [0; SERVER_COOKIE];
-    server[..8].copy_from_slice(&octets[8..16]);
-    server[8..].copy_from_slice(&hash.to_le_bytes());
-    server
+    join(head, hash)
 }
-
 /// It is never shown.
 impl fmt::Debug for CookieSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,9 +17,10 @@ mod policy;
 mod prefixes;
 mod problem;
 mod region;
+mod sip;
 mod source;
 
-pub use cookie::{CLIENT_COOKIE, Cookie, CookieSecrets, SERVER_COOKIE};
+pub use cookie::{Bearer, CLIENT_COOKIE, Cookie, CookieSecrets, SERVER_COOKIE};
 pub use country::{Continent, Country, CountryFacts, Subdivision};
 pub use cpu::{first_zero, in_large_pages, prefetch, prefetch_in};
 pub use digest::Digest;
