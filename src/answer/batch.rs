@@ -140,7 +140,7 @@ impl Batches {
         for (asked, length) in asked.iter().zip(&batch.lengths) {
             least = least.min((3 * asked).wrapping_sub(2 * length) as i16); // a slot has 2,112 octets
         }
-        if least < 0 || marks.limitable {
+        if least < 0 || marks.limitable != 0 {
             let Self { limiter, traffic, now, .. } = self;
             limiter.hold_back(snapshot, cells, &traffic.limited, batch, &asked, &marks, *now);
         }
@@ -200,7 +200,7 @@ impl Batches {
                 }
             }
         }
-        let mut limitable = false;
+        let mut limitable = 0;
         for ((job, length), client) in jobs.iter_mut().zip(lengths.iter_mut()).zip(clients) {
             *begun += 1;
             let Job { slot, query, found, .. } = job;
@@ -208,7 +208,7 @@ impl Batches {
                 Found::Steered(steered) => query.steered(snapshot, cells, steered, slot),
                 Found::Static(answer) => {
                     let length = query.fixed(snapshot, cells, *answer, slot);
-                    limitable |= slot[7] == 0; // ANCOUNT
+                    limitable |= u64::from(slot[7] == 0) << (*begun - 1); // ANCOUNT
                     length
                 }
                 Found::Unknown => None,
@@ -250,7 +250,7 @@ impl Batches {
         if query.name_length > 0
             && let Some(length) = query.negative(snapshot, cells, slot)
         {
-            marks.limitable = true;
+            marks.limitable |= 1 << index;
             return length;
         }
         self.random = steer::client_key(self.random, Client::Resolver(client.ip())).0;

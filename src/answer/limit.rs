@@ -95,8 +95,8 @@ enum Excess {
 /// What is known of a batch's answers, where it says so a bit for each.
 #[derive(Default)]
 pub(super) struct Marks {
-    /// Some reply may be over a limit, however long it is.
-    pub(super) limitable: bool,
+    /// It may be over a limit however long it is.
+    pub(super) limitable: u64,
     /// [`Vouched::Asks`]
     pub(super) asks: u64,
     /// [`Vouched::Yes`]
@@ -111,8 +111,8 @@ impl Marks {
     /// Takes in what the other path says of a query; the length of the reply.
     #[inline(always)]
     pub(super) fn add(&mut self, index: usize, answered: Answered) -> usize {
-        let Answered { length, vouched, proxied, limitable } = answered;
-        self.limitable |= limitable;
+        let Answered { length, vouched, proxied } = answered;
+        self.limitable |= 1 << index;
         self.apart |= 1 << index;
         self.asks |= u64::from(vouched == Vouched::Asks) << index;
         self.vouched |= u64::from(vouched == Vouched::Yes) << index;
@@ -159,14 +159,21 @@ impl Limiter {
         now: u64,
     ) {
         let limit = &snapshot.parts.config.rate_limit;
-        for (index, &asked) in asked.iter().enumerate().take(batch.count) {
+        let intervals = Intervals::of(limit);
+        let mut due = marks.limitable;
+        for (index, (asked, length)) in asked.iter().zip(&batch.lengths).enumerate().take(batch.count) {
+            due |= u64::from(3 * asked < 2 * length) << index;
+        }
+        due &= !marks.vouched;
+        while due != 0 {
+            let index = due.trailing_zeros() as usize;
+            due &= due - 1;
             let length = &mut batch.lengths[index];
             let proxied = marks.proxied.iter().find(|(other, _)| *other == index);
             let client = proxied.map_or(batch.clients[index].ip(), |(_, client)| *client);
             let reply = &mut batch.slots[index][..usize::from(*length)];
-            let is_vouched = marks.vouched >> index & 1 != 0;
-            let Some(kind) = Kind::of(asked.into(), reply).filter(|_| !is_vouched) else { continue };
-            let Some(excess) = self.take(limit, client, kind, now) else { continue };
+            let Some(kind) = Kind::of(asked[index].into(), reply) else { continue };
+            let Some(excess) = self.take(limit, &intervals, client, kind, now) else { continue };
             let action = match excess {
                 _ if limit.log_only => Action::Logged,
                 Excess::Hold => Action::Dropped,
@@ -186,9 +193,15 @@ impl Limiter {
 
     /// Takes one reply of this kind from what `client` has left at `now`, in microseconds of Unix time; none: it is
     /// within the limit.
-    fn take(&mut self, limit: &RateLimit, client: IpAddr, kind: Kind, now: u64) -> Option<Excess> {
-        let rate = if kind == Kind::Error { limit.errors } else { limit.answers };
-        let interval = SECOND / u64::from(rate?);
+    fn take(
+        &mut self,
+        limit: &RateLimit,
+        intervals: &Intervals,
+        client: IpAddr,
+        kind: Kind,
+        now: u64,
+    ) -> Option<Excess> {
+        let interval = if kind == Kind::Error { intervals.errors } else { intervals.answers }?;
         let key = Source::of(client).number() << 3 | kind as u64;
         let now = now.saturating_mul(PARTS);
         let excess = self.state(key, now).take(interval, now, limit.slip)?;
@@ -207,6 +220,19 @@ impl Limiter {
             oldest
         });
         State(&mut states[found])
+    }
+}
+
+/// Between two replies at the rates, in parts of a microsecond.
+struct Intervals {
+    answers: Option<u64>,
+    errors: Option<u64>,
+}
+
+impl Intervals {
+    fn of(limit: &RateLimit) -> Self {
+        let interval = |rate: Option<u32>| rate.map(|rate| SECOND / u64::from(rate));
+        Self { answers: interval(limit.answers), errors: interval(limit.errors) }
     }
 }
 
@@ -251,7 +277,7 @@ mod tests {
         let mut figures = [0; 3];
         for n in 0..count {
             let now = time.start + (time.end - time.start) * n / count;
-            figures[match limiter.take(limit, ip(from), kind, now) {
+            figures[match limiter.take(limit, &Intervals::of(limit), ip(from), kind, now) {
                 None => 0,
                 Some(Excess::Slip) => 1,
                 Some(Excess::Hold) => 2,
@@ -328,9 +354,10 @@ mod tests {
         let (mut sent, mut others) = (0, 0);
         for n in 0..1_000_000_u64 {
             let now = START + n; // a second in all
-            sent += u64::from(limiter.take(&limit, ip("192.0.2.1"), Kind::Answer, now).is_none());
+            sent +=
+                u64::from(limiter.take(&limit, &Intervals::of(&limit), ip("192.0.2.1"), Kind::Answer, now).is_none());
             let other = IpAddr::V4((0x0a00_0000 | (n as u32).wrapping_mul(0x9e37_79b1) >> 8 << 8).into());
-            others += u64::from(limiter.take(&limit, other, Kind::Answer, now).is_none());
+            others += u64::from(limiter.take(&limit, &Intervals::of(&limit), other, Kind::Answer, now).is_none());
         }
         assert!((9_999..=10_001).contains(&sent), "{sent}");
         assert_eq!(others, 1_000_000);

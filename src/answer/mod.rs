@@ -100,8 +100,6 @@ struct Answered {
     vouched: Vouched,
     /// Whose query it is, where that came by a proxy.
     proxied: Option<IpAddr>,
-    /// It may be over a limit however long it is.
-    limitable: bool,
 }
 
 fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: &mut [u8]) -> Answered {
@@ -110,7 +108,7 @@ fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: 
     let proxied = is_proxied.then_some(asker.address);
     if !snapshot.parts.config.access.admits(asker.address) {
         cells.count(snapshot.denied_counter);
-        return Answered { length: 0, vouched: Vouched::No, proxied, limitable: true };
+        return Answered { length: 0, vouched: Vouched::No, proxied };
     }
     Answered { proxied, ..answer_admitted(snapshot, cells, asker, packet, out) }
 }
@@ -119,7 +117,7 @@ fn answer(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: 
 fn answer_admitted(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u8], out: &mut [u8]) -> Answered {
     let proxied = None;
     match wire::parse(packet) {
-        Err(Rejection::Silence) => Answered { length: 0, vouched: Vouched::No, proxied, limitable: true },
+        Err(Rejection::Silence) => Answered { length: 0, vouched: Vouched::No, proxied },
         Err(Rejection::Reply(mut rejected)) => {
             let (cookie, vouched) = reply_cookie(snapshot, asker, rejected.edns);
             if rejected.rcode == Rcode::NOERROR {
@@ -133,7 +131,7 @@ fn answer_admitted(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u
             }
             count(snapshot, cells, None, rejected.rcode);
             let length = rejected.write(asker.transport.is_encrypted(), cookie, out);
-            Answered { length, vouched, proxied, limitable: true }
+            Answered { length, vouched, proxied }
         }
         Ok(mut query) => {
             if let (Transport::Exchange, Some(edns)) = (asker.transport, &mut query.edns) {
@@ -145,7 +143,7 @@ fn answer_admitted(snapshot: &Snapshot, cells: &Cells, asker: Asker, packet: &[u
                 edns.client_subnet = None; // as if it were an option that we do not know
             }
             let (length, vouched) = answer_query(snapshot, cells, asker, &query, out);
-            Answered { length, vouched, proxied, limitable: true }
+            Answered { length, vouched, proxied }
         }
     }
 }
