@@ -102,7 +102,7 @@ impl CookieSecrets {
         }
     }
 
-    /// [`reply`](Self::reply) for each, several in little more than the time of one.
+    /// [`reply`](Self::reply) for each, several side by side.
     #[inline(always)]
     pub fn reply_all(&self, bearers: &mut [Bearer], now: u32) {
         for bearers in bearers.chunks_mut(LANES) {
@@ -203,6 +203,7 @@ fn make(secret: &[u8; 16], client: [u8; CLIENT_COOKIE], address: IpAddr, head: [
     };
     join(head, hash)
 }
+
 /// It is never shown.
 impl fmt::Debug for CookieSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -296,6 +297,40 @@ mod tests {
         }
         let (_, server) = steps[0].reply(bare(client), address, now);
         assert!(!steps[3].reply(with(client, server), address, now).0);
+    }
+
+    #[test]
+    fn all_at_once_are_replied_to_as_each_alone() {
+        let now = 1_800_000_000;
+        let (old, new) = ([1; 16], [2; 16]);
+        let (makers, secrets) = ([old, new, [3; 16]].map(|secret| CookieSecrets::new([secret])), [new, old]);
+        let secrets = CookieSecrets::new(secrets);
+        let (v4, v6): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let mut cases = Vec::new();
+        for address in [v4, v6] {
+            for (maker, age) in [0, 1, 2].into_iter().flat_map(|maker| [0, 1800, 1801, 3601].map(|age| (maker, age))) {
+                let client = [cases.len() as u8; 8];
+                let (_, server) = makers[maker].reply(bare(client), address, now - age);
+                let mut version_2 = server;
+                version_2[0] = 2;
+                cases.extend([bare(client), with(client, server), with(client, version_2)].map(|it| (it, address)));
+            }
+        }
+        // Of one family each, then of both in turn; chunks of every length, from every place.
+        let half = cases.len() / 2;
+        cases.extend((0..half).flat_map(|at| [cases[at], cases[half + at]]).collect::<Vec<_>>());
+        let mut valid = 0;
+        for count in 1..=9 {
+            for cases in cases.windows(count) {
+                let mut bearers: Vec<_> = cases.iter().map(|&(it, address)| Bearer::new(0, it, address)).collect();
+                secrets.reply_all(&mut bearers, now);
+                for Bearer { cookie, address, is_valid, ours, .. } in bearers {
+                    assert_eq!((is_valid, ours), secrets.reply(cookie, address, now), "{cookie:?} from {address}");
+                    valid += usize::from(is_valid);
+                }
+            }
+        }
+        assert!(valid > 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! SipHash-2-4 (Aumasson and Bernstein, 2012) of several messages side by side.
 //!
-//! A hash is a chain of steps that each wait for the one before, so several in the lanes of wide registers take
-//! hardly longer than one; no crate offers that.
+//! A hash is a chain of steps that each wait for the one before; the steps of several fill the waiting. The crates
+//! there are hash one message at a time.
 
 /// The rounds' constants: "somepseudorandomlygeneratedbytes".
 const INITIAL: [u64; 4] = [0x736f_6d65_7073_6575, 0x646f_7261_6e64_6f6d, 0x6c79_6765_6e65_7261, 0x7465_6462_7974_6573];
