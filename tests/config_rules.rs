@@ -36,6 +36,8 @@ fn settings() {
         ("steer_by_cpu = \"yes\"", "wrong-type", "\"yes\""),
         ("tcp_connections = -1", "bad-value", "-1"),
         ("tcp_client_connections = 0", "bad-value", "0"),
+        ("tcp_client_queries = 99", "bad-value", "99"),
+        ("tcp_client_octets = \"1KB\"", "bad-value", "\"1KB\""),
         ("proxy_from = [\"192.0.2.1\"]", "bad-cidr", "\"192.0.2.1\""),
         ("tcp_idle = \"2 s\"", "bad-value", "\"2 s\""),
         ("tcp_idle = 2.5", "wrong-type", "2.5"),

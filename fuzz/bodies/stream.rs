@@ -38,7 +38,13 @@ fn serve() -> Server {
     let inside = runtime.enter();
     let settings = UdpSettings { workers: 1, receive_buffer: 64_000, steer_by_cpu: false };
     let bound = Bound::bind(&["127.0.0.1:0".parse().expect("an address")], settings).expect("sockets");
-    let settings = TcpSettings { connections: 8, client_connections: 8, idle: Duration::from_secs(3600) };
+    let settings = TcpSettings {
+        connections: 8,
+        client_connections: 8,
+        client_queries: 1_000_000_000,
+        client_octets: 1_000_000_000,
+        idle: Duration::from_secs(3600),
+    };
     // Whoever asks is one and the same, since clients are steered by their addresses.
     let address = Ipv4Addr::LOCALHOST.into();
     let asker = Asker { address, transport: answer::Transport::Stream, random: 0, now: 0 };

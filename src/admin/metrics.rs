@@ -165,11 +165,16 @@ fn record_state(shared: &Shared) {
             "meridian_tcp_client_evictions_total",
             "Connections of TCP or QUIC closed at the limit of one client."
         );
+        describe_counter!(
+            "meridian_tcp_pauses_total",
+            "Waits of clients that had taken what one may in a second by TCP or QUIC."
+        );
         describe_counter!("meridian_panics_total", "Panics in answering: bugs of ours.");
         describe_counter!("meridian_udp_drops_total", "Queries by UDP that the kernel dropped before they were read.");
         counter!("meridian_socket_errors_total").absolute(faults.socket_errors());
         counter!("meridian_tcp_evictions_total").absolute(faults.evicted());
         counter!("meridian_tcp_client_evictions_total").absolute(faults.client_evicted());
+        counter!("meridian_tcp_pauses_total").absolute(faults.paused());
         counter!("meridian_tls_handshake_failures_total").absolute(faults.failed_handshakes());
         counter!("meridian_panics_total").absolute(faults.panics());
         counter!("meridian_udp_drops_total").absolute(faults.udp_drops());

@@ -108,6 +108,8 @@ impl Prepared {
         let settings = TcpSettings {
             connections: config.server.tcp_connections,
             client_connections: config.server.tcp_client_connections,
+            client_queries: config.server.tcp_client_queries,
+            client_octets: config.server.tcp_client_octets,
             idle: config.server.tcp_idle,
         };
         let serving = self.bound.serve(settings, |index| Worker::new(&shared, index))?;

@@ -74,6 +74,10 @@ pub struct Server {
     pub tcp_connections: usize,
     /// TCP connections at once of one client: an IPv4 address or an IPv6 /56.
     pub tcp_client_connections: usize,
+    /// Queries of one client in a second by all its connections. Who is over it waits.
+    pub tcp_client_queries: u32,
+    /// The same of octets, of queries and answers.
+    pub tcp_client_octets: usize,
     /// A TCP connection without a query for this long is closed (RFC 7766 §6.2.3).
     pub tcp_idle: Duration,
     /// Sources whose connections and datagrams begin with a PROXY header that says whose they are.

@@ -73,6 +73,8 @@ impl Settings {
                 steer_by_cpu: false,
                 tcp_connections: 1000,
                 tcp_client_connections: 100,
+                tcp_client_queries: 50_000,
+                tcp_client_octets: 50 * MB as usize,
                 tcp_idle: 10 * SECOND,
                 proxy_from: Vec::new(),
                 identity: Identity::Off,
@@ -136,6 +138,10 @@ fn read_server(table: &mut Table<'_>, server: &mut Server, listeners: &mut Liste
     let connections = |value: &Value<'_>| value.integer(1..=1_000_000).map(|number| number as usize);
     server.tcp_connections = table.or("tcp_connections", server.tcp_connections, connections);
     server.tcp_client_connections = table.or("tcp_client_connections", server.tcp_client_connections, connections);
+    let queries = |value: &Value<'_>| value.integer(100..=1_000_000_000);
+    server.tcp_client_queries = table.or("tcp_client_queries", server.tcp_client_queries, queries);
+    let octets = |value: &Value<'_>| size(value, 100_000..=100 * GB).map(|octets| octets as usize);
+    server.tcp_client_octets = table.or("tcp_client_octets", server.tcp_client_octets, octets);
     server.tcp_idle = table.or("tcp_idle", server.tcp_idle, |value| value.duration(100 * MS..=HOUR));
     server.proxy_from = prefixes(table, "proxy_from");
     server.identity = table.or("identity", Identity::Off, |value| {

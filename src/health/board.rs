@@ -290,6 +290,8 @@ mod tests {
                 steer_by_cpu: false,
                 tcp_connections: 1,
                 tcp_client_connections: 1,
+                tcp_client_queries: 1,
+                tcp_client_octets: 1,
                 tcp_idle: Duration::ZERO,
                 proxy_from: Vec::new(),
                 identity: Identity::Off,

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::allowance::Allowance;
 use super::{Faults, Respond, Transport, respond};
 use crate::wire::HEADER_LENGTH;
 
@@ -53,6 +54,8 @@ pub(super) struct Connection<R> {
     /// Closed when all shall stop; carries nothing.
     stop: watch::Receiver<()>,
     last_query: LastQuery,
+    /// None: it is under no limit of one client.
+    allowance: Option<Arc<Allowance>>,
     received: Vec<u8>,
     answers: Vec<u8>,
 }
@@ -107,13 +110,23 @@ pub(super) struct Asker {
     /// Which responder is its, over and over.
     pub(super) worker: usize,
     pub(super) last_query: LastQuery,
+    /// None: it is under no limit of one client.
+    pub(super) allowance: Option<Arc<Allowance>>,
     /// So that a client's requests do not all fill memory with long queries.
     pub(super) turns: Arc<Semaphore>,
 }
 
 impl Asker {
     pub(super) fn new(peer: Peer, worker: usize) -> Self {
-        Self { peer, worker, last_query: LastQuery::none_yet(), turns: Arc::new(Semaphore::new(TURNS)) }
+        let (last_query, turns) = (LastQuery::none_yet(), Arc::new(Semaphore::new(TURNS)));
+        Self { peer, worker, last_query, allowance: None, turns }
+    }
+
+    /// Takes a query of its client's allowance, and waits where it was too much.
+    pub(super) async fn take(&self, octets: usize) {
+        if let Some(allowance) = &self.allowance {
+            allowance.take(1, octets).await;
+        }
     }
 }
 
@@ -126,12 +139,19 @@ impl<R: Respond> Connection<R> {
         stop: watch::Receiver<()>,
     ) -> Self {
         let last_query = LastQuery::none_yet();
-        Self { peer, worker, responders, idle, stop, last_query, received: Vec::new(), answers: Vec::new() }
+        let (received, answers) = (Vec::new(), Vec::new());
+        Self { peer, worker, responders, idle, stop, last_query, allowance: None, received, answers }
     }
 
     /// The same for whom a proxy brings it.
     pub(super) fn of(mut self, client: SocketAddr) -> Self {
         self.peer.client = client;
+        self
+    }
+
+    /// The same under a limit of its client.
+    pub(super) fn within(mut self, allowance: Option<Arc<Allowance>>) -> Self {
+        self.allowance = allowance;
         self
     }
 
@@ -141,7 +161,7 @@ impl<R: Respond> Connection<R> {
 
     /// As those see it who bring its queries one by one.
     pub(super) fn asker(self) -> Asker {
-        Asker { last_query: self.last_query, ..Asker::new(self.peer, self.worker) }
+        Asker { last_query: self.last_query, allowance: self.allowance, ..Asker::new(self.peer, self.worker) }
     }
 
     /// Serves it to its end. An error is the client's or the network's.
@@ -173,33 +193,50 @@ impl<R: Respond> Connection<R> {
     /// Answers every whole query received. False where the connection shall end.
     async fn answer_all<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<bool> {
         let mut received = std::mem::take(&mut self.received);
-        let mut answered = 0;
+        let (mut answered, mut queries, mut written) = (0, 0, 0);
         let mut go_on = true;
         while let Some(query) = first_query(&received[answered..]).filter(|_| go_on) {
             answered += 2 + query.len();
+            queries += 1;
             go_on = query.len() >= HEADER_LENGTH
                 && self.responders.answer(self.worker, self.peer, query, &mut self.answers);
             self.last_query.is_now(true);
             if self.answers.len() >= WRITE_AT {
-                self.write(stream).await?;
+                written += self.write(stream).await?;
             }
         }
-        self.write(stream).await?;
+        written += self.write(stream).await?;
         received.drain(..answered);
         received.shrink_to(READ_ROOM);
         self.received = received;
-        Ok(go_on)
+        Ok(go_on && self.take(queries, answered + written).await)
     }
 
-    async fn write<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
+    /// Takes that much of the client's allowance, and waits where it was too much. False where all shall stop.
+    async fn take(&mut self, queries: u32, octets: usize) -> bool {
+        let Some(allowance) = &self.allowance else { return true };
+        tokio::select! {
+            biased;
+            () = allowance.take(queries, octets) => {}
+            _ = self.stop.changed() => return false,
+        }
+        if queries > 0 {
+            self.last_query.is_now(true); // the wait is not the client's idleness
+        }
+        true
+    }
+
+    /// Octets that it wrote.
+    async fn write<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<usize> {
         let write = async {
             stream.write_all(&self.answers).await?;
             stream.flush().await // TLS holds some back
         };
         timeout(WRITE_TIMEOUT, write).await??;
+        let written = self.answers.len();
         self.answers.clear();
         self.answers.shrink_to(READ_ROOM);
-        Ok(())
+        Ok(written)
     }
 }
 

@@ -9,11 +9,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::{Future, pending};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::timeout;
 
+use super::allowance::Allowance;
 use super::connection::LastQuery;
 use super::{Faults, TcpSettings};
 
@@ -25,8 +27,13 @@ pub(super) struct Crowd {
     settings: TcpSettings,
     tasks: JoinSet<()>,
     open: HashMap<Id, Open>,
-    /// Open connections of each client that has any.
-    clients: HashMap<IpAddr, usize>,
+    /// Those that have any.
+    clients: HashMap<IpAddr, Client>,
+}
+
+struct Client {
+    connections: usize,
+    allowance: Arc<Allowance>,
 }
 
 struct Open {
@@ -46,14 +53,14 @@ impl Crowd {
             || self.connections_of(client_of(client)) >= self.settings.client_connections.div_ceil(2)
     }
 
-    /// Takes one in, and makes room for it where there is none.
+    /// Takes one in, and makes room for it where there is none. It gets its client's allowance, if that is limited.
     pub(super) fn admit<F>(
         &mut self,
         client: IpAddr,
         is_proxied: bool,
         last_query: LastQuery,
-        faults: &Faults,
-        connection: F,
+        faults: &Arc<Faults>,
+        connection: impl FnOnce(Option<Arc<Allowance>>) -> F,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -68,13 +75,18 @@ impl Crowd {
             self.make_room(|_| true);
             faults.count_eviction();
         }
-        let task = self.tasks.spawn(connection);
+        let entry = self.clients.entry(client).or_insert_with(|| {
+            let allowance = Arc::new(Allowance::new(client, self.settings, faults));
+            Client { connections: 0, allowance }
+        });
+        entry.connections += 1;
+        let allowance = (!is_proxied).then(|| Arc::clone(&entry.allowance));
+        let task = self.tasks.spawn(connection(allowance));
         self.open.insert(task.id(), Open { client, task, last_query });
-        *self.clients.entry(client).or_default() += 1;
     }
 
     fn connections_of(&self, client: IpAddr) -> usize {
-        self.clients.get(&client).copied().unwrap_or_default()
+        self.clients.get(&client).map_or(0, |client| client.connections)
     }
 
     /// Closes the one of these that is the least loss.
@@ -100,10 +112,10 @@ impl Crowd {
 
     fn remove(&mut self, id: Id) {
         let Some(Open { client, .. }) = self.open.remove(&id) else { return };
-        if let Entry::Occupied(mut count) = self.clients.entry(client) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
+        if let Entry::Occupied(mut client) = self.clients.entry(client) {
+            client.get_mut().connections -= 1;
+            if client.get().connections == 0 {
+                client.remove();
             }
         }
     }

@@ -15,6 +15,7 @@ pub struct Faults {
     socket_errors: AtomicU64,
     evicted: AtomicU64,
     client_evicted: AtomicU64,
+    paused: AtomicU64,
     failed_handshakes: AtomicU64,
     pub(super) drops: Drops,
 }
@@ -44,6 +45,11 @@ impl Faults {
     /// Connections, of TCP or QUIC, that were closed to make room for another of the same client, at the limit of one.
     pub fn client_evicted(&self) -> u64 {
         self.client_evicted.load(Ordering::Relaxed)
+    }
+
+    /// Waits of clients that had taken more than one may in a second by TCP, TLS, HTTPS or QUIC.
+    pub fn paused(&self) -> u64 {
+        self.paused.load(Ordering::Relaxed)
     }
 
     /// Handshakes of TLS or QUIC that failed or took too long.
@@ -80,6 +86,12 @@ impl Faults {
     pub(super) fn count_client_eviction(&self, client: IpAddr) {
         if let Some(count) = bump(&self.client_evicted) {
             warn!(count, %client, "a client is at its limit of TCP connections: its longest idle one is closed for a new one");
+        }
+    }
+
+    pub(super) fn count_pause(&self, client: IpAddr) {
+        if let Some(count) = bump(&self.paused) {
+            warn!(count, %client, "a client is over what one may ask by TCP in a second: it waits");
         }
     }
 

@@ -85,7 +85,7 @@ async fn by_get<R: Respond>(
     RawQuery(query_string): RawQuery,
 ) -> Response {
     match doh::query_in_url(query_string.as_deref()) {
-        Ok(query) => answer(&responders, &asker, &query),
+        Ok(query) => answer(&responders, &asker, &query).await,
         Err(refusal) => refuse(refusal),
     }
 }
@@ -104,18 +104,19 @@ async fn by_post<R: Respond>(
     let query = Bytes::from_request(request, &()).await;
     drop(turn);
     match query {
-        Ok(query) => answer(&responders, &asker, &query),
+        Ok(query) => answer(&responders, &asker, &query).await,
         Err(rejection) => rejection.into_response(),
     }
 }
 
-fn answer<R: Respond>(responders: &Responders<R>, asker: &Asker, query: &[u8]) -> Response {
+async fn answer<R: Respond>(responders: &Responders<R>, asker: &Asker, query: &[u8]) -> Response {
     if parse(query) == Err(Rejection::Silence) {
         return refuse(Refusal { status: 400, why: "this is no DNS query" });
     }
     let Some(reply) = responders.reply(asker.worker, asker.peer, query) else {
         return refuse(Refusal { status: 503, why: "there is no answer for you now" });
     };
+    asker.take(query.len() + reply.len()).await;
     asker.last_query.is_now(true); // silence keeps no connection
     let kept = match freshness(&reply) {
         Some(seconds) => {

@@ -13,6 +13,7 @@
 //! Nothing that a client sends ends a worker: socket errors and panics of the responder are counted
 //! in [`Faults`], logged now and then, and the next packet is served.
 
+mod allowance;
 mod bind;
 mod certificates;
 mod connection;
@@ -122,6 +123,10 @@ pub struct TcpSettings {
     pub connections: usize,
     /// The same of one client: an IPv4 address, or an IPv6 /56, which is what one subscriber has.
     pub client_connections: usize,
+    /// Queries of one client in a second, by all its connections; at least one. Who is over it waits.
+    pub client_queries: u32,
+    /// The same of octets, of queries and answers.
+    pub client_octets: usize,
     /// A connection without a whole query for this long is closed (RFC 7766 §6.2.3). For its first it has three
     /// seconds at most.
     pub idle: Duration,

@@ -112,11 +112,12 @@ impl<R: Respond> Door<R> {
 
     fn admit(&self, crowd: &mut Crowd, incoming: Incoming, count: usize) {
         let transport = self.transport;
-        let asker = Asker::new(Peer { client: incoming.remote_address(), transport }, count);
+        let mut asker = Asker::new(Peer { client: incoming.remote_address(), transport }, count);
         let (router, responders, idle) = (self.router.clone(), Arc::clone(&self.responders), self.settings.idle);
         let mut stop = self.stop.clone();
         let (client, last_query) = (asker.peer.client.ip(), asker.last_query.clone());
-        crowd.admit(client, false, last_query, self.responders.faults(), async move {
+        crowd.admit(client, false, last_query, self.responders.faults(), |allowance| async move {
+            asker.allowance = allowance;
             let connection = tokio::select! {
                 connection = timeout(HANDSHAKE, incoming.into_future()) => connection,
                 _ = stop.changed() => return,
@@ -185,6 +186,7 @@ async fn exchange<R: Respond>(
         let _ = send.reset(INTERNAL_ERROR);
         return Ok(());
     }
+    asker.take(message.len() + reply.len()).await;
     let written = send.write_all(&reply).await.is_ok() && send.finish().is_ok();
     drop(turn);
     if written {

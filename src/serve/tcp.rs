@@ -120,7 +120,8 @@ impl<R: Respond> Gate<R> {
         let (peer, is_proxied) = (Peer { client, transport: layer.transport() }, responders.is_proxy(client.ip()));
         let connection = Connection::new(peer, self.count, responders, idle, stop.clone());
         let last_query = connection.last_query();
-        self.crowd.admit(client.ip(), is_proxied, last_query, self.responders.faults(), async move {
+        self.crowd.admit(client.ip(), is_proxied, last_query, self.responders.faults(), |allowance| async move {
+            let connection = connection.within(allowance);
             let connection = if is_proxied {
                 let Ok(client) = proxied::client(&mut stream, client).await else { return };
                 connection.of(client)

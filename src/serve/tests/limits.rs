@@ -1,6 +1,6 @@
 //! Who makes room at the limits of connections, on real sockets.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use socket2::{Domain, Socket, Type};
@@ -79,4 +79,32 @@ async fn many_that_never_ask_keep_nobody_out() {
     assert!(server.faults().evicted() >= 250, "{}", server.faults().evicted());
     drop(slow);
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_too_much_waits_and_nobody_else() {
+    let server = serve_toy(TcpSettings { client_queries: 100, ..SETTINGS });
+    let address = server.addresses()[0];
+    // All at once are ten seconds' worth.
+    let mut greedy = client_from("127.0.0.11", address);
+    greedy.write_all(&framed("a query of its own").repeat(1000)).unwrap();
+    (0..5).for_each(|_| assert_answered_next(&mut greedy));
+    while server.faults().paused() == 0 {
+        tokio::task::yield_now().await;
+    }
+    greedy.write_all(&framed("one more")).unwrap();
+    let mut modest = client_from("127.0.0.12", address);
+    (0..5).for_each(|_| assert_answered(&mut modest));
+    assert_eq!(server.faults().paused(), 1);
+    // Nor does its wait hold up the end.
+    server.stop().await;
+}
+
+#[track_caller]
+fn assert_answered_next(stream: &mut TcpStream) {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, b"a query of its ownT");
 }

@@ -28,7 +28,13 @@ fn toy(_: SocketAddr, transport: Transport, query: &[u8], out: &mut [u8]) -> usi
     }
 }
 
-const SETTINGS: TcpSettings = TcpSettings { connections: 100, client_connections: 100, idle: Duration::from_secs(60) };
+const SETTINGS: TcpSettings = TcpSettings {
+    connections: 100,
+    client_connections: 100,
+    client_queries: 1_000_000,
+    client_octets: 1_000_000_000,
+    idle: Duration::from_secs(60),
+};
 
 /// Of that many workers.
 fn udp_of(workers: usize) -> UdpSettings {
