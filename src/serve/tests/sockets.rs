@@ -187,13 +187,15 @@ async fn stopping_answers_what_has_arrived() {
     tcp.write_all(&framed("hold the worker")).unwrap();
     entered.wait();
     tcp.write_all(&framed("this one has arrived")).unwrap();
-    let stopping = tokio::spawn(server.stop());
-    // The listener is closed as the first thing: what comes now comes too late.
-    while TcpStream::connect(address).is_ok() {
-        tokio::task::yield_now().await;
+    // Polled once, it has told all to stop.
+    let mut stopping = std::pin::pin!(server.stop());
+    tokio::select! {
+        biased;
+        () = &mut stopping => panic!("it waits for those that are held"),
+        () = std::future::ready(()) => {}
     }
     leave.wait();
-    stopping.await.unwrap();
+    stopping.await;
     for answer in ["hold the workerU", "this one has arrivedU"] {
         assert_eq!(receive_udp(&udp), answer);
     }
