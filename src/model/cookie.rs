@@ -142,8 +142,8 @@ impl CookieSecrets {
         }
         let [client, head, address, ..] = messages;
         let hashes = match v4 {
-            0 => sip::hash(&self.0[0], &messages),
-            _ if v4 == bearers.len() => sip::hash(&self.0[0], &[client, head, address]),
+            0 => sip::hash_four(&self.0[0], &messages),
+            _ if v4 == bearers.len() => sip::hash_four(&self.0[0], &[client, head, address]),
             _ => return None,
         };
         let mut made = [[0; SERVER_COOKIE]; LANES];
