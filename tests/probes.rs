@@ -149,6 +149,7 @@ async fn outcome_of(probe: Probe, target: SocketAddr, files: &[(&str, &str)]) ->
     match report.outcome {
         Outcome::Success { rtt } => Ok(rtt),
         Outcome::Failure { cause } => Err(cause),
+        other => panic!("{other:?}"),
     }
 }
 

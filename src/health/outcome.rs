@@ -11,6 +11,23 @@ pub enum Outcome {
         /// From the start of the connection to the last octet that was needed.
         rtt: Duration,
     },
+    /// It answered, and what it says of itself is not good.
+    Degraded {
+        /// As of a success.
+        rtt: Duration,
+        /// What it says, in words for operators.
+        why: String,
+    },
+    /// Nothing is known of the target: what should tell of it does not (BEHAVIOUR rule 15).
+    Missing {
+        /// What does not, and how.
+        why: String,
+    },
+    /// It limits our probes (429, 403): that tells nothing of how it serves others (rule 15).
+    Limited {
+        /// The status.
+        status: u16,
+    },
     /// It did not.
     Failure {
         /// Why.
@@ -48,12 +65,12 @@ impl Outcome {
         matches!(self, Self::Success { .. })
     }
 
-    /// How long a success took.
+    /// How long it took where it answered.
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {
         match self {
-            Self::Success { rtt } => Some(*rtt),
-            Self::Failure { .. } => None,
+            Self::Success { rtt } | Self::Degraded { rtt, .. } => Some(*rtt),
+            Self::Missing { .. } | Self::Limited { .. } | Self::Failure { .. } => None,
         }
     }
 
@@ -62,6 +79,9 @@ impl Outcome {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Success { .. } => "success",
+            Self::Degraded { .. } => "degraded",
+            Self::Missing { .. } => "missing",
+            Self::Limited { .. } => "limited",
             Self::Failure { cause } => cause.kind(),
         }
     }
@@ -90,6 +110,8 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Success { .. } => f.write_str("success"),
+            Self::Degraded { why, .. } | Self::Missing { why } => f.write_str(why),
+            Self::Limited { status } => write!(f, "status {status}: it limits our probes"),
             Self::Failure { cause } => cause.fmt(f),
         }
     }

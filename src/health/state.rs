@@ -73,11 +73,16 @@ impl HealthState {
     /// Takes an outcome in; says so if the state changed by it.
     pub fn observe(&mut self, now: Timestamp, outcome: Outcome) -> Option<Change> {
         let first = self.last.is_none();
-        let to = if outcome.is_success() { State::Up } else { State::Down };
+        let to = match outcome {
+            Outcome::Success { .. } => State::Up,
+            Outcome::Degraded { .. } => State::Degraded,
+            Outcome::Failure { .. } => State::Down,
+            Outcome::Missing { .. } | Outcome::Limited { .. } => self.state,
+        };
         self.against = if to == self.state { 0 } else { self.against.saturating_add(1) };
         let needed = match to {
             _ if first => 1,
-            State::Up => self.up_after,
+            better if better < self.state => self.up_after,
             _ => self.down_after,
         };
         let change = (self.against >= needed).then(|| self.turn(to, first, &outcome, now));
@@ -88,6 +93,7 @@ impl HealthState {
     /// The one place where the state changes.
     fn turn(&mut self, to: State, first: bool, outcome: &Outcome, now: Timestamp) -> Change {
         let reason = match (to, first, self.against) {
+            (State::Degraded, _, count) => format!("{count} outcomes in a row, the last: {outcome}"),
             (State::Up, true, _) => "the first outcome is a success".to_owned(),
             (State::Up, false, 1) => "a success".to_owned(),
             (State::Up, false, count) => format!("{count} successes in a row"),

@@ -15,7 +15,20 @@ use crate::health::{Cause, Check};
 /// Runs one probe once, without a bound in time.
 pub(super) trait Attempt: Send + Sync + 'static {
     /// It is stopped by dropping the future.
-    fn attempt(&self) -> impl Future<Output = Result<(), Failed>> + Send;
+    fn attempt(&self) -> impl Future<Output = Result<Found, Failed>> + Send;
+}
+
+/// What an answer came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It is as it should be.
+    Good,
+    /// It answers, but says that it is not well: what.
+    Degraded(String),
+    /// It tells nothing of what it should tell of: how.
+    Missing(String),
+    /// It limits our probes, by this status.
+    Limited(u16),
 }
 
 /// Why an attempt failed.
@@ -51,9 +64,11 @@ impl Client {
 }
 
 impl Attempt for Client {
-    async fn attempt(&self) -> Result<(), Failed> {
+    async fn attempt(&self) -> Result<Found, Failed> {
         match self {
-            Self::Tcp(target) => TcpStream::connect(target).await.map(drop).map_err(|error| classify(&error)),
+            Self::Tcp(target) => {
+                TcpStream::connect(target).await.map(|_| Found::Good).map_err(|error| classify(&error))
+            }
             Self::Http(client) => client.attempt().await,
             Self::Unfit(cause) => Err(Failed::There(cause.clone())),
         }

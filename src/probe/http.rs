@@ -7,7 +7,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONNECTION, HOST, HeaderValue};
 use reqwest::{Method, Request, Response, Url};
 
-use super::attempt::{Attempt, Failed, classify};
+use super::attempt::{Attempt, Failed, Found, classify};
 use super::trust::Trust;
 use crate::config::{Http, HttpMethod};
 use crate::health::Cause;
@@ -64,7 +64,7 @@ impl HttpClient {
 }
 
 impl Attempt for HttpClient {
-    async fn attempt(&self) -> Result<(), Failed> {
+    async fn attempt(&self) -> Result<Found, Failed> {
         let response = self.client.execute(self.request()).await.map_err(|error| classify(&error))?;
         let status = response.status().as_u16();
         if !self.expect.iter().any(|&(from, to)| (from..=to).contains(&status)) {
@@ -72,22 +72,22 @@ impl Attempt for HttpClient {
         }
         match &self.body {
             Some(text) => find_in_body(response, text.as_bytes()).await,
-            None => Ok(()),
+            None => Ok(Found::Good),
         }
     }
 }
 
 /// Reads until the text has come, the body ends or its bound is reached.
-async fn find_in_body(mut response: Response, text: &[u8]) -> Result<(), Failed> {
+async fn find_in_body(mut response: Response, text: &[u8]) -> Result<Found, Failed> {
     let mut search = Search { text, body: Vec::new() };
     while search.body.len() < MAX_BODY {
         let chunk = response.chunk().await.map_err(|error| classify(&error))?;
         let Some(chunk) = chunk else { break };
         if search.finds_in(&chunk) {
-            return Ok(());
+            return Ok(Found::Good);
         }
     }
-    if text.is_empty() { Ok(()) } else { Err(Failed::There(Cause::Body)) }
+    if text.is_empty() { Ok(Found::Good) } else { Err(Failed::There(Cause::Body)) }
 }
 
 /// A search in a body that comes in pieces.

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::attempt::{Attempt, Client, Failed};
+use super::attempt::{Attempt, Client, Failed, Found};
 use super::schedule::{Random, Schedule};
 use super::trust::Trust;
 use crate::config::Probe;
@@ -159,7 +159,15 @@ impl Runner {
     /// None: nothing is known of the target.
     async fn outcome(&self, attempt: &impl Attempt, start: Instant) -> Option<Outcome> {
         let cause = match timeout(self.timeout, attempt.attempt()).await {
-            Ok(Ok(())) => return Some(Outcome::Success { rtt: start.elapsed() }),
+            Ok(Ok(found)) => {
+                let rtt = start.elapsed();
+                return Some(match found {
+                    Found::Good => Outcome::Success { rtt },
+                    Found::Degraded(why) => Outcome::Degraded { rtt, why },
+                    Found::Missing(why) => Outcome::Missing { why },
+                    Found::Limited(status) => Outcome::Limited { status },
+                });
+            }
             Ok(Err(Failed::There(cause))) => cause,
             Ok(Err(Failed::Here(why))) => return self.shared.count_exhausted(&why),
             // The answer may well have come while we slept.
@@ -215,10 +223,10 @@ mod tests {
     }
 
     /// Answers after a time, or never.
-    struct After(Option<Duration>, Result<(), Failed>);
+    struct After(Option<Duration>, Result<Found, Failed>);
 
     impl Attempt for After {
-        async fn attempt(&self) -> Result<(), Failed> {
+        async fn attempt(&self) -> Result<Found, Failed> {
             match self.0 {
                 Some(time) => tokio::time::sleep(time).await,
                 None => std::future::pending().await,
@@ -231,8 +239,8 @@ mod tests {
     struct SilentBetween(Instant, Instant);
 
     impl Attempt for SilentBetween {
-        async fn attempt(&self) -> Result<(), Failed> {
-            if (self.0..self.1).contains(&Instant::now()) { std::future::pending().await } else { Ok(()) }
+        async fn attempt(&self) -> Result<Found, Failed> {
+            if (self.0..self.1).contains(&Instant::now()) { std::future::pending().await } else { Ok(Found::Good) }
         }
     }
 
@@ -262,7 +270,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_round_is_early_and_starts_keep_their_distance() {
-        let mut bench = Bench::new(&probe(), (0..50).map(|_| After(Some(100 * SECOND / 1000), Ok(()))));
+        let mut bench = Bench::new(&probe(), (0..50).map(|_| After(Some(100 * SECOND / 1000), Ok(Found::Good))));
         let mut starts = vec![Vec::new(); 50];
         while starts.iter().any(|starts| starts.len() < 20) {
             let (at, CheckId(id), outcome) = bench.next().await;
@@ -279,8 +287,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_target_times_out_and_delays_no_other() {
-        let silent = || After(None, Ok(()));
-        let quick = || After(Some(Duration::ZERO), Ok(()));
+        let silent = || After(None, Ok(Found::Good));
+        let quick = || After(Some(Duration::ZERO), Ok(Found::Good));
         let mut bench = Bench::new(&probe(), [silent(), silent(), silent(), quick()]);
         let mut quick_at = Vec::new();
         while quick_at.len() < 30 {
@@ -321,7 +329,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_for_a_permit_is_no_part_of_the_time_measured() {
-        let slow = || After(Some(SECOND * 9 / 10), Ok(()));
+        let slow = || After(Some(SECOND * 9 / 10), Ok(Found::Good));
         let mut bench = Bench::new(&probe(), (0..=MAX_IN_FLIGHT).map(|_| slow()));
         for _ in 0..=MAX_IN_FLIGHT {
             let (_, _, outcome) = bench.next().await;
@@ -331,7 +339,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_late_timer_or_an_exhausted_machine_saw_is_discarded_and_counted() {
-        let mut bench = Bench::new(&probe(), [After(Some(Duration::ZERO), Ok(()))]);
+        let mut bench = Bench::new(&probe(), [After(Some(Duration::ZERO), Ok(Found::Good))]);
         bench.next().await;
         // Nothing runs while the clock jumps: the next start is late by far.
         tokio::time::advance(60 * SECOND).await;
@@ -340,7 +348,7 @@ mod tests {
 
         // So is the timeout of a run that is under way.
         let long = Probe { interval: 20 * SECOND, timeout: 10 * SECOND, ..probe() };
-        let mut bench = Bench::new(&long, [After(None, Ok(()))]);
+        let mut bench = Bench::new(&long, [After(None, Ok(Found::Good))]);
         tokio::time::sleep(2 * SECOND).await;
         tokio::time::advance(60 * SECOND).await;
         assert_eq!(bench.next().await.2, Outcome::Failure { cause: Cause::Timeout(10 * SECOND) });
@@ -354,7 +362,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_full_channel_holds_outcomes_back_and_a_closed_one_ends_the_task() {
-        let mut bench = Bench::new(&probe(), (0..40).map(|_| After(Some(Duration::ZERO), Ok(()))));
+        let mut bench = Bench::new(&probe(), (0..40).map(|_| After(Some(Duration::ZERO), Ok(Found::Good))));
         tokio::time::sleep(600 * SECOND).await;
         assert_eq!(bench.reports.len(), 16);
         bench.reports.close();
