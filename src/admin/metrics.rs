@@ -201,7 +201,7 @@ fn record_state(shared: &Shared) {
     }
     describe_gauge!("meridian_endpoint_up", "1 while the endpoint's verdict is up or degraded, else 0.");
     for endpoint in shared.board().endpoints() {
-        let up = matches!(endpoint.state, State::Up | State::Degraded);
+        let up = matches!(endpoint.state, State::Up | State::Degraded | State::Damped);
         gauge!("meridian_endpoint_up", "endpoint" => endpoint.name.to_string()).set(f64::from(u8::from(up)));
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::control::{ReloadResult, Shared, Talker};
 use crate::health::EndpointHealth;
-use crate::model::{Endpoint, Problem, Severity};
+use crate::model::{Endpoint, Problem, Severity, State};
 use crate::sandbox::Sandbox;
 use crate::table::ServiceEntry;
 
@@ -282,7 +282,7 @@ impl EndpointStatus {
     fn of(endpoint: &Endpoint, health: &EndpointHealth) -> Self {
         let addresses = health.addresses.iter().map(|address| AddressStatus {
             address: address.address.to_string(),
-            verdict: address.state.as_str(),
+            verdict: verdict(address.state),
             reason: address.reason.clone(),
         });
         Self {
@@ -290,7 +290,7 @@ impl EndpointStatus {
             cloud: endpoint.site.cloud.to_string(),
             region: endpoint.site.region.to_string(),
             addresses: addresses.collect(),
-            verdict: health.state.as_str(),
+            verdict: verdict(health.state),
             reason: health.reason.clone(),
             since: health.since,
             last: health.last.as_ref().map(|last| LastStatus {
@@ -301,6 +301,11 @@ impl EndpointStatus {
             r#override: None,
         }
     }
+}
+
+/// One of the four words that users rely on; the reason tells more.
+fn verdict(state: State) -> &'static str {
+    if state == State::Damped { State::Degraded.as_str() } else { state.as_str() }
 }
 
 /// To a hundredth.

@@ -37,6 +37,8 @@ pub struct Config {
     pub resolver: Resolver,
     /// `[health] first_round`: bound on the wait before the first answer.
     pub first_round: Duration,
+    /// `[defaults] ttl_doubt`: bound on the TTL of answers with an endpoint that may turn soon.
+    pub ttl_doubt: Duration,
     /// `[probes.*]`, by name.
     pub probes: Vec<Probe>,
     /// `[[endpoints]]`, in the order of the file; `EndpointId` indexes into it.
@@ -309,12 +311,31 @@ pub struct Probe {
     pub jitter: f64,
     /// Longest wait for a good outcome, connecting included.
     pub timeout: Duration,
-    /// Failures in a row that make an address down.
+    /// The same while in doubt.
+    pub fast_interval: Duration,
+    /// Unanswered for so long, a probe raises doubt; none: four times the median of its answers, 100 ms at least.
+    pub slow_after: Option<Duration>,
+    /// Failures that make an address down.
     pub down_after: u32,
-    /// Successes in a row that make it up again.
+    /// Successes in a row that make it up again, and that clear failures while it is up.
     pub up_after: u32,
+    /// How flaps are damped; none: not.
+    pub damping: Option<Damping>,
     /// Loopback, private and link-local targets are meant.
     pub allow_private: bool,
+}
+
+/// How flaps are damped, in flips: each adds one to a penalty that decays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Damping {
+    /// The penalty halves in it.
+    pub half_life: Duration,
+    /// From so much on, it is held back.
+    pub hold_at: f64,
+    /// Until it has come down to so much.
+    pub free_at: f64,
+    /// But no longer than that.
+    pub at_most: Duration,
 }
 
 /// What a probe does.

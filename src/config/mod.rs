@@ -39,8 +39,8 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 pub use meaning::{
-    Access, Admin, CertificateFiles, Config, Cookies, Ecs, Http, HttpMethod, Identity, Probe, ProbeKind, Process,
-    RateLimit, Resolver, Sandboxing, Server, Tls, Transports, Zone, is_private,
+    Access, Admin, CertificateFiles, Config, Cookies, Damping, Ecs, Http, HttpMethod, Identity, Probe, ProbeKind,
+    Process, RateLimit, Resolver, Sandboxing, Server, Tls, Transports, Zone, is_private,
 };
 pub use words::{closest, glob};
 
@@ -156,7 +156,7 @@ struct Typed<'a> {
     regions: Vec<sites::RegionSpec<'a>>,
     endpoints: Vec<endpoints::EndpointSpec<'a>>,
     zones: Vec<zones::ZoneSpec>,
-    defaults: services::PolicySpec<'a>,
+    defaults: services::Defaults<'a>,
     services: Services<'a>,
 }
 
@@ -248,7 +248,7 @@ fn resolve(
         endpoints: &endpoints,
         names: &plans::Names::new(&typed.endpoints),
         place_declared: typed.endpoints.iter().map(|spec| spec.place_declared).collect(),
-        defaults: &typed.defaults,
+        defaults: &typed.defaults.policy,
         matches: HashMap::new(),
         plans: plans::Plans::default(),
     };
@@ -265,7 +265,7 @@ fn resolve(
         endpoints: &filled(&endpoints),
         fence_places: &fence_places,
         combinations: &combinations,
-        defaults: &typed.defaults,
+        defaults: &typed.defaults.policy,
     }
     .check(&typed.services, &services, &plans);
 
@@ -306,6 +306,7 @@ impl Resolved {
             settle: typed.settings.settle,
             resolver: typed.settings.resolver,
             first_round: typed.settings.first_round,
+            ttl_doubt: typed.defaults.ttl_doubt,
             probes: typed.probes.into_iter().map(|spec| spec.probe).collect::<Option<_>>()?,
             endpoints: trimmed(self.endpoints.into_iter().collect::<Option<_>>()?),
             zones: zones::resolve(typed.zones, files),

@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::meaning::{Http, HttpMethod, Probe, ProbeKind, Tls};
+use super::meaning::{Damping, Http, HttpMethod, Probe, ProbeKind, Tls};
 use super::report::{At, quoted};
 use super::settings::path;
 use super::table::{Table, Value, not_built_yet};
 use crate::model::Name;
 
-const LATER: &[&str] =
-    &["fast_interval", "slow_after", "damping", "slow", "url", "sample", "degraded_over", "down_over", "missing"];
+const LATER: &[&str] = &["slow", "url", "sample", "degraded_over", "down_over", "missing"];
 
 /// More than so many probes of one target are never under way at once.
 const MOST_OVERLAP: u32 = 10;
+
+const DAMPING: Damping =
+    Damping { half_life: Duration::from_secs(300), hold_at: 3.0, free_at: 1.0, at_most: Duration::from_secs(900) };
 
 /// A probe as typed.
 pub(super) struct ProbeSpec {
@@ -73,6 +75,11 @@ fn read_timing(table: &mut Table<'_>, name: &Arc<str>, kind: Kind, http: Option<
     if let Some(reuse) = table.optional("reuse", Value::flag).filter(|reuse| reuse.value) {
         not_built_yet(table.report, "reuse = true", &reuse.span);
     }
+    let fast = table.or("fast_interval", ms(250).min(interval), |value| value.duration(ms(10)..=ms(3_600_000)));
+    let slow_after = table.or("slow_after", None, |value| match value.text()? {
+        "auto" => Some(None),
+        _ => value.duration(ms(1)..=ms(60_000)).map(Some),
+    });
     let probe = Probe {
         name: name.clone(),
         kind: http.map_or(ProbeKind::Tcp, ProbeKind::Http),
@@ -82,9 +89,33 @@ fn read_timing(table: &mut Table<'_>, name: &Arc<str>, kind: Kind, http: Option<
         timeout: timeout.map_or(ms(1000), |timeout| timeout.value),
         down_after: table.or("down_after", 3, |value| value.integer(1..=100)),
         up_after: table.or("up_after", 2, |value| value.integer(1..=100)),
+        fast_interval: fast.min(interval),
+        slow_after,
+        damping: table.or("damping", Some(DAMPING), damping),
         allow_private: table.or("allow_private", false, Value::flag),
     };
     port.map(|_| probe)
+}
+
+/// A table, each word of which has a default; or `"off"`.
+fn damping(value: &Value<'_>) -> Option<Option<Damping>> {
+    if value.is_text() {
+        return value.choice(&[("off", None)]);
+    }
+    let mut table = value.table("`damping`", &[])?;
+    let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
+    let damping = Damping {
+        half_life: table.or("half_life", DAMPING.half_life, |value| value.duration(second..=day)),
+        hold_at: table.or("hold_at", DAMPING.hold_at, |value| value.number(1.0..=100.0)),
+        free_at: table.or("free_at", DAMPING.free_at, |value| value.number(0.1..=100.0)),
+        at_most: table.or("at_most", DAMPING.at_most, |value| value.duration(second..=day)),
+    };
+    if damping.free_at >= damping.hold_at {
+        let help = "what is held is freed when its penalty has come down to `free_at`".to_owned();
+        return value.bad("`free_at` must be below `hold_at`".to_owned(), help);
+    }
+    table.finish();
+    Some(Some(damping))
 }
 
 /// What `http` and `https` have.

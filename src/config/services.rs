@@ -24,6 +24,15 @@ const POLICY_LATER: &[&str] = &[
 /// The most fences, and the most preferences, of one service.
 const MAX_RULES: usize = 64;
 
+const TTL_DOUBT: Duration = Duration::from_secs(5);
+
+/// `[defaults]`
+pub(super) struct Defaults<'a> {
+    pub(super) policy: PolicySpec<'a>,
+    /// Of all services alike.
+    pub(super) ttl_doubt: Duration,
+}
+
 /// What both `[defaults]` and a service may say.
 #[derive(Default)]
 pub(super) struct PolicySpec<'a> {
@@ -127,10 +136,13 @@ pub(super) struct Narrowed<'a> {
 }
 
 /// Reads `[defaults]`.
-pub(super) fn read_defaults<'a>(root: &mut Table<'a>) -> PolicySpec<'a> {
-    let mut policy = PolicySpec::default();
-    root.section("defaults", POLICY_LATER, |table| policy = read_policy(table));
-    policy
+pub(super) fn read_defaults<'a>(root: &mut Table<'a>) -> Defaults<'a> {
+    let mut defaults = Defaults { policy: PolicySpec::default(), ttl_doubt: TTL_DOUBT };
+    root.section("defaults", POLICY_LATER, |table| {
+        defaults.ttl_doubt = table.or("ttl_doubt", TTL_DOUBT, ttl);
+        defaults.policy = read_policy(table);
+    });
+    defaults
 }
 
 /// Reads all `[[services]]`.

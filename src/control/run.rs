@@ -22,7 +22,7 @@ use super::settling::Settling;
 use super::shared::{Journal, Shared};
 use super::watch::Watch;
 use crate::config::Config;
-use crate::health::Board;
+use crate::health::{Board, CheckId, EndpointHealth};
 use crate::model::{EndpointId, Problem, State};
 use crate::probe::{Prober, Report, Resolved, Resolver};
 use crate::table::{Published, Snapshot, Standing};
@@ -65,6 +65,8 @@ pub struct Control {
     pub(super) keeping: Option<JoinHandle<()>>,
     /// When verdicts were published last.
     pub(super) verdicts_at: Option<Instant>,
+    /// So many endpoints are in doubt that TTLs stay as they are (BEHAVIOUR rule 20).
+    pub(super) storm: bool,
     pub(super) freeing: Freeing<Snapshot>,
 }
 
@@ -113,6 +115,7 @@ impl Control {
             loading: None,
             keeping: None,
             verdicts_at: None,
+            storm: false,
             freeing: Freeing::start(),
         };
         control.resolver.reconfigure(&config.resolver, &config.endpoints).map_err(|problem| vec![*problem])?;
@@ -156,6 +159,7 @@ impl Control {
         loop {
             let ready = self.shared.published.load().steering;
             let due = self.settling.due().filter(|_| self.loading.is_none());
+            let free_at = self.free_at();
             tokio::select! {
                 () = &mut shutdown => break,
                 _ = self.reports.recv_many(&mut batch, MAX_BATCH) => self.take_reports(&mut batch).await,
@@ -166,6 +170,7 @@ impl Control {
                 looks = self.looking.finished() => self.finish_looking(looks),
                 reading = finished(&mut self.loading) => self.finish_loading(reading),
                 () = sleep_until(opens), if !ready => {}
+                () = sleep_until(free_at.unwrap_or(opens)), if free_at.is_some() => self.tick(),
             }
             self.open_when_ready(opens);
         }
@@ -227,6 +232,17 @@ impl Control {
         self.prober.reconfigure(checks.iter().map(|(id, check)| (*id, check)), &self.loaded.trust);
     }
 
+    /// Checks in doubt are probed fast.
+    pub(super) fn hurry(&self, paces: Vec<(CheckId, bool)>) {
+        paces.into_iter().for_each(|(check, is_fast)| self.prober.hurry(check, is_fast));
+    }
+
+    /// When something that is held back is free.
+    fn free_at(&self) -> Option<Instant> {
+        let wait = self.shared.board().next_tick()?.duration_since(Timestamp::now());
+        Some(Instant::now() + Duration::try_from(wait).unwrap_or_default())
+    }
+
     /// A snapshot with every endpoint as the board has it. Plans whose endpoints all stand as before are
     /// shared.
     fn with_board(&self, board: &Board, snapshot: &Snapshot) -> Snapshot {
@@ -234,15 +250,19 @@ impl Control {
     }
 
     /// The endpoints that do not stand in the snapshot as the board has them.
-    fn changed(&self, board: &Board, snapshot: &Snapshot) -> Vec<(EndpointId, Standing)> {
+    pub(super) fn changed(&self, board: &Board, snapshot: &Snapshot) -> Vec<(EndpointId, Standing)> {
         let endpoints = (0..snapshot.parts.config.endpoints.len()).map(EndpointId::at);
         let standings = endpoints.map(|id| (id, self.standing(board, id)));
         standings.filter(|(id, standing)| snapshot.standing(*id) != standing).collect()
     }
 
     pub(super) fn standing(&self, board: &Board, endpoint: EndpointId) -> Standing {
-        let ttl = self.hosts.ttl(&self.loaded.parts.config.endpoints[endpoint.index()]);
-        let addresses = &board.endpoint(endpoint).addresses;
+        let config = &self.loaded.parts.config;
+        let mut ttl = self.hosts.ttl(&config.endpoints[endpoint.index()]);
+        let EndpointHealth { addresses, in_doubt, .. } = board.endpoint(endpoint);
+        if *in_doubt && !self.storm {
+            ttl = ttl.min(config.ttl_doubt.as_secs() as u32); // a TTL's range is below
+        }
         Standing { addresses: addresses.iter().map(|address| (address.address, address.state)).collect(), ttl }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -24,9 +25,8 @@ const WINDOW: Duration = Duration::from_micros(200);
 
 /// What a report came to.
 pub(super) struct Seen {
-    probe: Arc<str>,
-    outcome: &'static str,
-    rtt: Option<Duration>,
+    /// Probe, outcome and how long it took; none: time did it.
+    found: Option<(Arc<str>, &'static str, Option<Duration>)>,
     /// With the endpoint's name.
     verdict: Option<(Arc<str>, Verdict)>,
 }
@@ -54,12 +54,24 @@ impl Control {
         let mut board = self.shared.board();
         let seen = |report: Report| {
             let probe = board.check(report.check)?.probe.name.clone();
-            let (outcome, rtt) = (report.outcome.kind(), report.outcome.rtt());
+            let found = Some((probe, report.outcome.kind(), report.outcome.rtt()));
             let verdict = board.observe(report.check, report.at, report.outcome);
             let verdict = verdict.map(|verdict| (board.endpoint(verdict.endpoint).name.clone(), verdict));
-            Some(Seen { probe, outcome, rtt, verdict })
+            Some(Seen { found, verdict })
         };
-        reports.into_iter().filter_map(seen).collect()
+        let seen = reports.into_iter().filter_map(seen).collect();
+        self.hurry(board.take_paces());
+        seen
+    }
+
+    /// Lets time pass for the board.
+    pub(super) fn tick(&mut self) {
+        let mut board = self.shared.board();
+        let verdicts = board.tick(Timestamp::now()).into_iter();
+        let named = verdicts.map(|verdict| (board.endpoint(verdict.endpoint).name.clone(), verdict));
+        let seen: Vec<_> = named.map(|verdict| Seen { found: None, verdict: Some(verdict) }).collect();
+        drop(board);
+        self.conclude(&seen);
     }
 
     /// Publishes what changed. Then it is counted and said: whoever reads the log may be slow.
@@ -67,12 +79,21 @@ impl Control {
         let verdicts = seen.iter().filter_map(|seen| seen.verdict.as_ref());
         let changed: BTreeSet<_> = verdicts.map(|(_, verdict)| verdict.endpoint).collect();
         if !changed.is_empty() {
-            let board = self.shared.board();
-            let standings = changed.into_iter().map(|endpoint| (endpoint, self.standing(&board, endpoint))).collect();
+            let (shared, now) = (self.shared.clone(), self.shared.published.load());
+            let board = shared.board();
+            // One is always listened to: else there would be no doubt among three.
+            let storm = board.in_doubt() > 1 && board.in_doubt() * 4 > board.endpoints().len();
+            let standings = if std::mem::replace(&mut self.storm, storm) == storm {
+                let standing = |endpoint| (endpoint, self.standing(&board, endpoint));
+                changed.into_iter().map(standing).filter(|(id, standing)| now.standing(*id) != standing).collect()
+            } else {
+                self.changed(&board, &now)
+            };
             drop(board);
-            let next = self.shared.published.load().with_standings(standings);
-            self.publish(next);
-            self.verdicts_at = Some(Instant::now());
+            if !standings.is_empty() {
+                self.publish(now.with_standings(standings));
+                self.verdicts_at = Some(Instant::now());
+            }
         }
         let generation = self.shared.published.load().generation;
         seen.iter().for_each(|seen| seen.tell(generation));
@@ -81,12 +102,17 @@ impl Control {
 
 impl Seen {
     fn tell(&self, generation: u64) {
-        let probe = || self.probe.clone();
-        if let Some(rtt) = self.rtt {
-            metrics::histogram!("meridian_probe_seconds", "probe" => probe()).record(rtt.as_secs_f64());
+        if let Some((probe, outcome, rtt)) = &self.found {
+            if let Some(rtt) = rtt {
+                metrics::histogram!("meridian_probe_seconds", "probe" => probe.clone()).record(rtt.as_secs_f64());
+            }
+            metrics::counter!("meridian_probe_outcomes_total", "probe" => probe.clone(), "outcome" => *outcome)
+                .increment(1);
         }
-        metrics::counter!("meridian_probe_outcomes_total", "probe" => probe(), "outcome" => self.outcome).increment(1);
-        let Some((name, Verdict { change, reason, .. })) = &self.verdict else { return };
+        let Some((name, Verdict { change, addresses, reason, .. })) = &self.verdict else { return };
+        if change.from == change.to && addresses.is_empty() {
+            return debug!(endpoint = %name, reason, "doubt");
+        }
         let (from, to) = (change.from.as_str(), change.to.as_str());
         metrics::counter!("meridian_verdicts_total", "endpoint" => name.clone(), "to" => to).increment(1);
         match (change.from, change.to) {

@@ -1,13 +1,13 @@
 //! The states of all checks, summed up by address and endpoint.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::summary::{Bare, Entry};
-use super::{Check, CheckId, EndpointHealth, HealthState, Last, Outcome};
+use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Rules};
 use crate::config::{Config, Probe};
 use crate::model::{Addresses, Endpoint, EndpointId, State};
 
@@ -24,6 +24,12 @@ pub struct Board {
     /// Checks without an outcome and hostnames without an answer.
     pending: usize,
     first_round_complete: bool,
+    /// Whose doubt has changed since they were taken.
+    paces: Vec<(CheckId, bool)>,
+    /// Checks that are held back until some time.
+    held: BTreeSet<CheckId>,
+    /// Endpoints that may turn soon.
+    in_doubt: usize,
 }
 
 /// One outcome changed what answers may hold.
@@ -35,6 +41,8 @@ pub struct Verdict {
     pub change: StateChange,
     /// The addresses that changed.
     pub addresses: Vec<(IpAddr, StateChange)>,
+    /// Whether it may turn soon has changed.
+    pub doubt: bool,
     /// Why, in words for operators: probe, target, cause.
     pub reason: String,
 }
@@ -56,6 +64,8 @@ pub(super) struct Slot {
     endpoint: usize,
     /// The address that it tells of; none: all of them.
     address: Option<IpAddr>,
+    /// It was told to be probed fast.
+    fast: bool,
 }
 
 /// What a check is of; its successor after an edit has the same. No address: `probe_target`, which
@@ -79,9 +89,12 @@ impl Board {
         for (index, endpoint) in config.endpoints.iter().enumerate() {
             self.add_endpoint(index, endpoint, &probes, resolved, &mut old, now);
         }
-        let unknown = self.slots.values().filter(|slot| slot.health.state() == State::Unknown).count();
+        let unknown = self.slots.values().filter(|slot| slot.is_pending()).count();
         let unresolved = self.entries.iter().filter(|entry| entry.bare == Some(Bare::Unresolved)).count();
         self.pending = unknown + unresolved;
+        self.held =
+            self.slots.iter().filter(|(_, slot)| slot.health.next_tick().is_some()).map(|(&id, _)| id).collect();
+        self.in_doubt = self.entries.iter().filter(|entry| entry.health.in_doubt).count();
         self.first_round_complete |= self.pending == 0;
     }
 
@@ -89,22 +102,74 @@ impl Board {
     /// such check any more.
     pub fn observe(&mut self, id: CheckId, now: Timestamp, outcome: Outcome) -> Option<Verdict> {
         let slot = self.slots.get_mut(&id)?;
-        let index = slot.endpoint;
-        self.entries[index].health.last = Some(Last { at: now, outcome: outcome.clone() });
-        let change = slot.health.observe(now, outcome)?;
-        if change.from == State::Unknown {
+        let (index, was_pending) = (slot.endpoint, slot.is_pending());
+        if outcome != Outcome::Silent {
+            self.entries[index].health.last = Some(Last { at: now, outcome: outcome.clone() });
+        }
+        let change = slot.health.observe(now, outcome);
+        if was_pending && !slot.is_pending() {
             self.pending -= 1;
             self.first_round_complete |= self.pending == 0;
         }
-        let reason = format!("probe {} at {}: {}", slot.check.probe.name, slot.check.target, change.reason);
-        let entry = &mut self.entries[index];
-        let (from, before) = (entry.health.state, entry.address_states());
+        self.conclude(id, change, now)
+    }
+
+    /// Lets time pass, for what is held back until some time.
+    pub fn tick(&mut self, now: Timestamp) -> Vec<Verdict> {
+        let is_due = |id: &CheckId| self.slots[id].health.next_tick().is_none_or(|at| at <= now);
+        let due: Vec<CheckId> = self.held.iter().copied().filter(is_due).collect();
+        let conclude = |id| {
+            let change = self.slots.get_mut(&id)?.health.tick(now);
+            self.conclude(id, change, now)
+        };
+        due.into_iter().filter_map(conclude).collect()
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Timestamp> {
+        self.held.iter().filter_map(|id| self.slots[id].health.next_tick()).min()
+    }
+
+    /// The checks that are in doubt (true) or no more (false) since this was asked.
+    pub fn take_paces(&mut self) -> Vec<(CheckId, bool)> {
+        std::mem::take(&mut self.paces)
+    }
+
+    /// Endpoints that may turn soon.
+    #[must_use]
+    pub fn in_doubt(&self) -> usize {
+        self.in_doubt
+    }
+
+    /// Sums up what a check's change comes to.
+    fn conclude(&mut self, id: CheckId, change: Option<Change>, now: Timestamp) -> Option<Verdict> {
+        let slot = self.slots.get_mut(&id)?;
+        let turned = slot.health.in_doubt() != slot.fast;
+        if turned {
+            slot.fast = !slot.fast;
+            self.paces.push((id, slot.fast));
+        }
+        match slot.health.next_tick() {
+            Some(_) => self.held.insert(id),
+            None => self.held.remove(&id),
+        };
+        if change.is_none() && !turned {
+            return None;
+        }
+        let said = change.as_ref().map_or("in doubt, or no more", |change| &change.reason);
+        let reason = format!("probe {} at {}: {said}", slot.check.probe.name, slot.check.target);
+        let endpoint = EndpointId::at(slot.endpoint);
+        let entry = &mut self.entries[slot.endpoint];
+        let (from, before, doubt) = (entry.health.state, entry.address_states(), entry.health.in_doubt);
         entry.sum_up(&self.slots, now);
         let changed = |((address, from), (_, to))| (from != to).then_some((address, StateChange { from, to }));
         let addresses: Vec<_> = before.into_iter().zip(entry.address_states()).filter_map(changed).collect();
         let change = StateChange { from, to: entry.health.state };
-        let any = change.from != change.to || !addresses.is_empty();
-        any.then(|| Verdict { endpoint: EndpointId::at(index), change, addresses, reason })
+        self.in_doubt = self.in_doubt + usize::from(entry.health.in_doubt) - usize::from(doubt);
+        let doubt = doubt != entry.health.in_doubt;
+        let any = change.from != change.to || !addresses.is_empty() || doubt;
+        any.then_some(Verdict { endpoint, change, addresses, doubt, reason })
     }
 
     /// What is to be probed.
@@ -179,20 +244,33 @@ impl Board {
         now: Timestamp,
     ) -> CheckId {
         let key = (check.endpoint.clone(), check.probe.name.clone(), address);
-        let (down_after, up_after) = (check.probe.down_after, check.probe.up_after);
+        let rules = Rules::from(&*check.probe);
         let (id, slot) = match old.slots.remove(&key) {
             Some((id, slot)) if *slot.check == check => (id, Slot { endpoint, ..slot }),
             other => {
                 let health = match other {
-                    Some((_, slot)) => slot.health.carried(down_after, up_after),
-                    None => HealthState::new(down_after, up_after, now),
+                    Some((_, slot)) => slot.health.carried(rules),
+                    None => HealthState::new(rules, now),
                 };
                 self.next_id += 1;
-                (CheckId(self.next_id), Slot { check: Arc::new(check), health, endpoint, address })
+                (CheckId(self.next_id), Slot { check: Arc::new(check), health, endpoint, address, fast: false })
             }
         };
         self.slots.insert(id, slot);
         id
+    }
+}
+
+impl Slot {
+    /// Has it no outcome yet?
+    fn is_pending(&self) -> bool {
+        self.health.state() == State::Unknown && self.health.last().is_none()
+    }
+
+    /// Has it no vote beside others? So it is while what should tell of the target does not.
+    pub(super) fn abstains(&self) -> bool {
+        let missing = self.health.last().is_some_and(|last| matches!(last.outcome, Outcome::Missing { .. }));
+        self.health.state() == State::Unknown && missing
     }
 }
 
@@ -227,240 +305,4 @@ impl Predecessors {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::config::{
-        Access, Admin, Cookies, Ecs, Identity, ProbeKind, Process, RateLimit, Resolver, Server, Transports,
-    };
-    use crate::health::Cause;
-    use crate::model::{Cost, Site, Target, find_region};
-
-    const V4: &str = "203.0.113.20";
-    const V6: &str = "2001:db8::20";
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn probe(name: &str) -> Probe {
-        Probe {
-            name: name.into(),
-            kind: ProbeKind::Tcp,
-            port: 443,
-            interval: Duration::from_secs(2),
-            jitter: 0.1,
-            timeout: Duration::from_secs(1),
-            down_after: 2,
-            up_after: 2,
-            allow_private: false,
-        }
-    }
-
-    fn endpoint(name: &str, addresses: Addresses, probes: &[&str]) -> Endpoint {
-        let region = find_region("aws", "us-east-1").unwrap();
-        Endpoint {
-            name: name.into(),
-            site: Site::from(region),
-            addresses,
-            bias_ms: 0.0,
-            weight: 100,
-            cost: Cost::default(),
-            probes: probes.iter().map(|&name| name.into()).collect(),
-            probe_target: None,
-        }
-    }
-
-    fn fixed(addresses: &[&str]) -> Addresses {
-        Addresses::Fixed(addresses.iter().map(|text| ip(text)).collect())
-    }
-
-    fn config(probes: &[Probe], endpoints: &[Endpoint]) -> Config {
-        Config {
-            server: Server {
-                listen: Vec::new(),
-                state: "state".into(),
-                workers: None,
-                receive_buffer: 0,
-                steer_by_cpu: false,
-                tcp_connections: 1,
-                tcp_client_connections: 1,
-                tcp_client_queries: 1,
-                tcp_client_octets: 1,
-                tcp_idle: Duration::ZERO,
-                proxy_from: Vec::new(),
-                identity: Identity::Off,
-                version: None,
-                cookies: Cookies::Off,
-            },
-            access: Access::default(),
-            rate_limit: RateLimit::default(),
-            ecs: Ecs::default(),
-            tls: Transports::default(),
-            process: Process::default(),
-            admin: Admin { listen: None, allow: Vec::new() },
-            databases: Vec::new(),
-            geo_memory: 0,
-            settle: Duration::ZERO,
-            resolver: Resolver { servers: Vec::new(), keep_for: Duration::ZERO, allow_private: false },
-            first_round: Duration::ZERO,
-            probes: probes.to_vec(),
-            endpoints: endpoints.to_vec(),
-            zones: Vec::new(),
-            services: Vec::new(),
-            plans: Vec::new(),
-            fence_places: Vec::new(),
-            fence_combinations: Vec::new(),
-            labels: Vec::new(),
-            asns: Vec::new(),
-        }
-    }
-
-    /// A board with its configuration taken over at second 0.
-    fn board(probes: &[Probe], endpoints: &[Endpoint]) -> Board {
-        let mut board = Board::new();
-        board.reconfigure(&config(probes, endpoints), &HostAddresses::new(), at(0));
-        board
-    }
-
-    fn id(board: &Board, probe: &str, target: &str) -> CheckId {
-        let is_it = |check: &Check| &*check.probe.name == probe && check.target == target.parse().unwrap();
-        board.checks().find(|(_, check)| is_it(check)).unwrap().0
-    }
-
-    fn success() -> Outcome {
-        Outcome::Success { rtt: Duration::from_millis(3) }
-    }
-
-    fn refused() -> Outcome {
-        Outcome::Failure { cause: Cause::Refused }
-    }
-
-    fn state(board: &Board, index: u32) -> State {
-        board.endpoint(EndpointId(index)).state
-    }
-
-    #[test]
-    fn without_a_probe_it_is_up_and_the_first_round_is_over() {
-        let board = board(&[], &[endpoint("a", fixed(&[V4]), &[])]);
-        let health = board.endpoint(EndpointId(0));
-        assert_eq!(
-            (health.state, &*health.reason, health.addresses[0].state),
-            (State::Up, "it has no probe", State::Up)
-        );
-        assert!(board.first_round_complete());
-        assert_eq!(board.checks().count(), 0);
-    }
-
-    #[test]
-    fn an_address_that_fails_alone_leaves_and_down_is_when_none_answers() {
-        let mut board = board(&[probe("p")], &[endpoint("a", fixed(&[V4, V6, V4]), &["p"])]);
-        let (v4, v6) = (id(&board, "p", "203.0.113.20:443"), id(&board, "p", "[2001:db8::20]:443"));
-        assert_eq!((board.checks().count(), state(&board, 0)), (2, State::Unknown));
-
-        let verdict = board.observe(v4, at(1), refused()).unwrap();
-        assert_eq!(verdict.change, StateChange { from: State::Unknown, to: State::Unknown });
-        assert_eq!(verdict.addresses, [(ip(V4), StateChange { from: State::Unknown, to: State::Down })]);
-        assert!(!board.first_round_complete());
-
-        let verdict = board.observe(v6, at(2), success()).unwrap();
-        assert_eq!(verdict.change, StateChange { from: State::Unknown, to: State::Up });
-        assert!(board.first_round_complete());
-        let health = board.endpoint(EndpointId(0));
-        assert_eq!(
-            health.reason,
-            "1 of 2 addresses up; 203.0.113.20: probe p: the first outcome is a failure: connection refused"
-        );
-        assert_eq!((health.since, health.last.as_ref().unwrap().at), (at(2), at(2)));
-
-        assert_eq!(board.observe(v6, at(3), refused()), None);
-        assert_eq!(board.endpoint(EndpointId(0)).last, Some(Last { at: at(3), outcome: refused() }));
-        let verdict = board.observe(v6, at(4), refused()).unwrap();
-        assert_eq!(verdict.change, StateChange { from: State::Up, to: State::Down });
-        assert_eq!(verdict.reason, "probe p at [2001:db8::20]:443: 2 failures in a row, the last: connection refused");
-        assert!(board.first_round_complete(), "once complete, always complete");
-    }
-
-    #[test]
-    fn all_probes_of_an_address_must_be_up() {
-        let mut board = board(&[probe("p"), probe("q")], &[endpoint("a", fixed(&[V4]), &["p", "q"])]);
-        let (p, q) = (id(&board, "p", "203.0.113.20:443"), id(&board, "q", "203.0.113.20:443"));
-        assert_eq!(board.observe(p, at(1), success()), None);
-        assert_eq!(state(&board, 0), State::Unknown);
-        board.observe(q, at(1), success()).unwrap();
-        assert_eq!(state(&board, 0), State::Up);
-        board.observe(q, at(2), refused());
-        board.observe(q, at(3), refused()).unwrap();
-        assert_eq!(state(&board, 0), State::Down);
-        board.observe(p, at(4), refused());
-        assert_eq!(board.observe(p, at(5), refused()), None, "nothing that answers hold has changed");
-    }
-
-    #[test]
-    fn a_probe_target_stands_for_all_addresses() {
-        let target = Target { address: "127.0.0.1:18020".parse().unwrap() };
-        let endpoint = Endpoint { probe_target: Some(target), ..endpoint("a", fixed(&[V4, V6]), &["p"]) };
-        let mut board = board(&[probe("p")], &[endpoint]);
-        let (check, _) = board.checks().next().unwrap();
-        let verdict = board.observe(check, at(1), success()).unwrap();
-        assert_eq!((board.checks().count(), verdict.addresses.len()), (1, 2));
-        assert!(board.first_round_complete());
-    }
-
-    #[test]
-    fn an_edit_keeps_the_state_of_what_it_leaves_alone() {
-        let ends = [endpoint("a", fixed(&[V4]), &["p"]), endpoint("b", fixed(&["203.0.113.21"]), &["q"])];
-        let mut board = board(&[probe("p"), probe("q")], &ends);
-        let (a, b) = (id(&board, "p", "203.0.113.20:443"), id(&board, "q", "203.0.113.21:443"));
-        board.observe(a, at(1), success());
-        board.observe(b, at(1), refused());
-
-        // q is edited, the order changes, c is new: a's check is the same one still.
-        let edited = Probe { down_after: 7, ..probe("q") };
-        let ends = [ends[1].clone(), endpoint("c", fixed(&[V4]), &["p"]), ends[0].clone()];
-        board.reconfigure(&config(&[probe("p"), edited], &ends), &HostAddresses::new(), at(9));
-        assert_eq!([0, 1, 2].map(|index| state(&board, index)), [State::Down, State::Unknown, State::Up]);
-        assert_eq!(board.endpoint(EndpointId(2)).since, at(1));
-        assert!(board.check(a).is_some() && board.check(b).is_none());
-        assert_eq!(board.observe(b, at(10), success()), None, "an outcome of the old check comes too late");
-        assert!(board.first_round_complete(), "new checks do not undo it");
-        let b = id(&board, "q", "203.0.113.21:443");
-        assert_eq!(board.observe(b, at(11), success()).unwrap().change.to, State::Up, "its first outcome decides");
-
-        board.reconfigure(&config(&[], &[]), &HostAddresses::new(), at(12));
-        board.reconfigure(&config(&[probe("p")], &ends[2..]), &HostAddresses::new(), at(13));
-        assert_eq!(state(&board, 0), State::Unknown, "what was removed is forgotten");
-    }
-
-    #[test]
-    fn hostnames_wait_for_their_addresses() {
-        let host = Addresses::Hostname("lb.cloud.example".parse().unwrap());
-        let config = config(&[probe("p")], &[endpoint("a", host, &["p"])]);
-        let mut board = Board::new();
-        board.reconfigure(&config, &HostAddresses::new(), at(0));
-        assert_eq!(state(&board, 0), State::Unknown);
-        assert!(!board.first_round_complete());
-
-        let resolve = |addresses: &[&str]| {
-            HostAddresses::from([("a".into(), addresses.iter().map(|text| ip(text)).collect::<Vec<_>>())])
-        };
-        board.reconfigure(&config, &resolve(&[V4]), at(1));
-        assert!(!board.first_round_complete());
-        board.observe(id(&board, "p", "203.0.113.20:443"), at(2), success()).unwrap();
-        assert!(board.first_round_complete());
-
-        board.reconfigure(&config, &resolve(&[V6, V4]), at(3));
-        let health = board.endpoint(EndpointId(0));
-        assert_eq!(health.addresses.iter().map(|a| a.state).collect::<Vec<_>>(), [State::Unknown, State::Up]);
-        assert_eq!((health.state, health.since), (State::Up, at(2)));
-
-        board.reconfigure(&config, &resolve(&[]), at(4));
-        let health = board.endpoint(EndpointId(0));
-        assert_eq!((health.state, &*health.reason), (State::Down, "its hostname does not resolve"));
-    }
-}
+mod tests;

@@ -5,11 +5,12 @@
 //! its checks, an endpoint as good as the best of its addresses (BEHAVIOUR rule 17). An edit or a
 //! hostname's new addresses go through [`Board::reconfigure`], which keeps what has not changed.
 //!
-//! Pure: times are arguments, and they are wall times, since all that is done with them here is to
-//! show them. Intervals are the prober's.
+//! Pure: times are arguments, and they are wall times, since they are shown, and since damping outlives a restart.
+//! Intervals are the prober's.
 
 mod board;
 mod check;
+mod damping;
 mod outcome;
 mod state;
 mod summary;
@@ -17,5 +18,5 @@ mod summary;
 pub use board::{Board, HostAddresses, StateChange, Verdict};
 pub use check::{Check, CheckId};
 pub use outcome::{Cause, Outcome};
-pub use state::{Change, HealthState, Last};
+pub use state::{Change, HealthState, Last, Rules};
 pub use summary::{AddressHealth, EndpointHealth};

@@ -28,6 +28,8 @@ pub enum Outcome {
         /// The status.
         status: u16,
     },
+    /// No answer yet, for longer than its answers take: nothing is known, but it may be lost (rule 12).
+    Silent,
     /// It did not.
     Failure {
         /// Why.
@@ -70,7 +72,7 @@ impl Outcome {
     pub fn rtt(&self) -> Option<Duration> {
         match self {
             Self::Success { rtt } | Self::Degraded { rtt, .. } => Some(*rtt),
-            Self::Missing { .. } | Self::Limited { .. } | Self::Failure { .. } => None,
+            Self::Missing { .. } | Self::Limited { .. } | Self::Silent | Self::Failure { .. } => None,
         }
     }
 
@@ -82,6 +84,7 @@ impl Outcome {
             Self::Degraded { .. } => "degraded",
             Self::Missing { .. } => "missing",
             Self::Limited { .. } => "limited",
+            Self::Silent => "silent",
             Self::Failure { cause } => cause.kind(),
         }
     }
@@ -111,6 +114,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Success { .. } => f.write_str("success"),
             Self::Degraded { why, .. } | Self::Missing { why } => f.write_str(why),
+            Self::Silent => f.write_str("no answer yet"),
             Self::Limited { status } => write!(f, "status {status}: it limits our probes"),
             Self::Failure { cause } => cause.fmt(f),
         }

@@ -21,6 +21,8 @@ pub struct EndpointHealth {
     pub since: Timestamp,
     /// Why, in words for operators.
     pub reason: String,
+    /// An address that may be answered may turn soon.
+    pub in_doubt: bool,
     /// The latest outcome of any of its checks.
     pub last: Option<Last>,
     /// Its addresses in the order of the file; a hostname's as resolved.
@@ -66,6 +68,7 @@ impl EndpointHealth {
             state: State::Unknown,
             since: now,
             reason: String::new(),
+            in_doubt: false,
             last: None,
             addresses: Vec::new(),
         };
@@ -83,7 +86,7 @@ impl Entry {
     /// Sums the states of checks up; times are those of changes.
     pub(super) fn sum_up(&mut self, slots: &BTreeMap<CheckId, Slot>, now: Timestamp) {
         for (address, checks) in self.health.addresses.iter_mut().zip(&self.checks) {
-            let (state, reason) = worst(checks, slots);
+            let (state, reason) = worst(checks, slots, now);
             if state != address.state {
                 (address.state, address.since) = (state, now);
             }
@@ -94,6 +97,9 @@ impl Entry {
             (self.health.state, self.health.since) = (state, now);
         }
         self.health.reason = reason;
+        let usable =
+            self.health.addresses.iter().zip(&self.checks).filter(|(address, _)| address.state < State::Unknown);
+        self.health.in_doubt = usable.flat_map(|(_, checks)| checks).any(|id| slots[id].health.in_doubt());
         let lasts = self.checks.iter().flatten().filter_map(|id| slots[id].health.last());
         self.health.last = lasts.max_by_key(|last| last.at).cloned();
     }
@@ -123,11 +129,12 @@ impl Entry {
     }
 }
 
-/// The state of the worst check, and an address's reason.
-fn worst(checks: &[CheckId], slots: &BTreeMap<CheckId, Slot>) -> (State, String) {
+/// The state of the worst check that has a vote, and an address's reason.
+fn worst(checks: &[CheckId], slots: &BTreeMap<CheckId, Slot>, now: Timestamp) -> (State, String) {
     // The first of the worst, so that the reason does not jump between equals.
-    let Some(slot) = checks.iter().rev().map(|id| &slots[id]).max_by_key(|slot| slot.health.state()) else {
+    let worst = |slot: &&Slot| if slot.abstains() { None } else { Some(slot.health.state()) };
+    let Some(slot) = checks.iter().rev().map(|id| &slots[id]).max_by_key(worst) else {
         return (State::Up, "it has no probe".to_owned());
     };
-    (slot.health.state(), format!("probe {}: {}", slot.check.probe.name, slot.health.reason()))
+    (slot.health.state(), format!("probe {}: {}", slot.check.probe.name, slot.health.reason(now)))
 }

@@ -33,6 +33,8 @@ pub enum State {
     Up,
     /// It answers, but badly.
     Degraded,
+    /// It answers, but has flapped: others first, for a while.
+    Damped,
     /// No outcome yet.
     Unknown,
     /// It does not answer.
@@ -46,6 +48,7 @@ impl State {
         match self {
             Self::Up => "up",
             Self::Degraded => "degraded",
+            Self::Damped => "damped",
             Self::Unknown => "unknown",
             Self::Down => "down",
         }

@@ -1,25 +1,28 @@
 //! Runs all checks, each in a task of its own.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::attempt::{Attempt, Client, Failed, Found};
-use super::schedule::{Random, Schedule};
+use super::schedule::{Random, Schedule, SlowAfter};
 use super::trust::Trust;
 use crate::config::Probe;
 use crate::health::{Cause, Check, CheckId, Outcome};
 
-/// Probes in flight at once, over all checks. A check has at most one in flight, so that up to this
-/// number of checks none waits for another; beyond it they wait in turn, and the wait is no part of
-/// what they measure. Each takes one file descriptor.
+/// Probes in flight at once, over all checks. Beyond it they wait in turn, and the wait is no part of what they measure.
+/// Each takes one file descriptor.
 pub const MAX_IN_FLIGHT: usize = 1024;
+/// Probes of one check in flight at once; what is due beyond it is left out. The settings keep timeouts below so many
+/// intervals.
+const MAX_OVERLAP: usize = 16;
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,15 +61,30 @@ struct Shared {
 
 /// A task, stopped when dropped.
 struct Running {
-    /// The authorities that it trusts.
+    /// What it trusts.
     pem: Option<Arc<[u8]>>,
+    pace: Arc<Pace>,
     task: JoinHandle<()>,
+}
+
+impl Running {
+    fn hurry(&self, is_fast: bool) {
+        self.pace.is_fast.store(is_fast, Ordering::Relaxed);
+        self.pace.changed.notify_one();
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Whether a check is in doubt, for its task.
+#[derive(Default)]
+struct Pace {
+    is_fast: AtomicBool,
+    changed: Notify,
 }
 
 impl Prober {
@@ -93,9 +111,17 @@ impl Prober {
             let kept = old.remove(&id).filter(|running| running.pem == pem);
             let running = kept.unwrap_or_else(|| {
                 let (check, trust) = (check.clone(), trust.clone());
-                Running { pem, task: self.start(id, &check.probe.clone(), move || Client::new(&check, &trust)) }
+                self.start(id, &check.probe.clone(), pem, move || Client::new(&check, &trust))
             });
             self.tasks.insert(id, running);
+        }
+    }
+
+    /// From now on, a check is probed fast or no more: it is in doubt or not. Of one that does not run, nothing comes of
+    /// it.
+    pub fn hurry(&self, id: CheckId, is_fast: bool) {
+        if let Some(running) = self.tasks.get(&id) {
+            running.hurry(is_fast);
         }
     }
 
@@ -110,55 +136,147 @@ impl Prober {
         &self,
         id: CheckId,
         probe: &Probe,
+        pem: Option<Arc<[u8]>>,
         make: impl FnOnce() -> A + Send + 'static,
-    ) -> JoinHandle<()> {
-        let schedule = Schedule::new(probe.interval, probe.jitter, self.first_round, Random::seeded());
+    ) -> Running {
+        let schedule = Schedule::new(probe, self.first_round, Random::seeded());
+        let pace = Arc::new(Pace::default());
         let runner = Runner {
-            id,
             timeout: probe.timeout,
             // Over half an interval late is too late.
             grace: probe.interval / 2,
-            shared: self.shared.clone(),
+            reporter: Reporter { id, shared: self.shared.clone() },
+            pace: pace.clone(),
+            slow_after: SlowAfter::new(probe.slow_after),
         };
-        tokio::spawn(runner.run(schedule, make))
+        Running { pem, pace, task: tokio::spawn(runner.run(schedule, make)) }
     }
 }
 
 /// The task of one check.
 struct Runner {
-    id: CheckId,
     timeout: Duration,
     grace: Duration,
-    shared: Arc<Shared>,
+    reporter: Reporter,
+    pace: Arc<Pace>,
+    slow_after: SlowAfter,
 }
 
 impl Runner {
     /// Until the channel of reports is closed. `make` is called when the first run is due, so that the
-    /// work is spread as the first runs are.
-    async fn run<A: Attempt>(self, mut schedule: Schedule, make: impl FnOnce() -> A) {
-        let mut due = Instant::now() + schedule.next_gap();
-        sleep_until(due).await;
-        let attempt = make();
+    /// work is spread as the first runs are. A run is a task of its own: one that hangs delays none that is due.
+    async fn run<A: Attempt>(mut self, mut schedule: Schedule, make: impl FnOnce() -> A) {
+        let mut start = Instant::now();
+        let mut gap = schedule.next_gap(false);
+        sleep_until(start + gap).await;
+        let attempt = Arc::new(make());
+        let mut runs = JoinSet::new();
         loop {
-            sleep_until(due).await;
-            let late = due.elapsed() > self.grace;
-            let permit = self.shared.in_flight.acquire().await.expect("it is never closed");
-            let start = Instant::now();
-            let outcome = if late { self.shared.count_late() } else { self.outcome(&attempt, start).await };
-            drop(permit);
-            if let Some(outcome) = outcome {
-                let report = Report { check: self.id, at: Timestamp::now(), outcome };
-                if self.shared.reports.send(report).await.is_err() {
-                    return;
+            let due = start + gap;
+            tokio::select! {
+                biased;
+                Some(ended) = runs.join_next() => match ended {
+                    Ok(Ended::Took(rtt)) => self.slow_after.learn(rtt),
+                    Ok(Ended::Told) | Err(_) => {} // a panic is logged
+                    Ok(Ended::Closed) => return,
+                },
+                () = sleep_until(due) => {
+                    start = Instant::now();
+                    gap = schedule.next_gap(self.is_fast());
+                    if due.elapsed() > self.grace {
+                        self.reporter.shared.count_late();
+                    } else if runs.len() < MAX_OVERLAP {
+                        runs.spawn(self.one(&attempt).run());
+                    }
                 }
+                () = self.pace.changed.notified() => if self.is_fast() {
+                    gap = gap.min(schedule.fast);
+                },
             }
-            due = Instant::now().max(start + schedule.next_gap());
         }
     }
 
+    fn is_fast(&self) -> bool {
+        self.pace.is_fast.load(Ordering::Relaxed)
+    }
+
+    fn one<A>(&self, attempt: &Arc<A>) -> Run<A> {
+        Run {
+            attempt: Arc::clone(attempt),
+            timeout: self.timeout,
+            slow_after: self.slow_after.get().filter(|after| *after < self.timeout),
+            grace: self.grace,
+            reporter: self.reporter.clone(),
+        }
+    }
+}
+
+/// Where a check's outcomes go.
+#[derive(Clone)]
+struct Reporter {
+    id: CheckId,
+    shared: Arc<Shared>,
+}
+
+impl Reporter {
+    /// False where nobody hears it any more.
+    async fn tell(&self, outcome: Outcome) -> bool {
+        let report = Report { check: self.id, at: Timestamp::now(), outcome };
+        self.shared.reports.send(report).await.is_ok()
+    }
+}
+
+/// One run of a check.
+struct Run<A> {
+    attempt: Arc<A>,
+    timeout: Duration,
+    slow_after: Option<Duration>,
+    grace: Duration,
+    reporter: Reporter,
+}
+
+/// How a run ended.
+enum Ended {
+    /// With an answer, after so long.
+    Took(Duration),
+    /// With another outcome, or none.
+    Told,
+    /// Nobody listens any more.
+    Closed,
+}
+
+impl<A: Attempt> Run<A> {
+    async fn run(self) -> Ended {
+        let permit = self.reporter.shared.in_flight.acquire().await.expect("it is never closed");
+        let start = Instant::now();
+        let outcome = self.outcome(start).await;
+        drop(permit);
+        let Some(outcome) = outcome else { return Ended::Told };
+        let rtt = outcome.rtt();
+        if !self.reporter.tell(outcome).await {
+            return Ended::Closed;
+        }
+        rtt.map_or(Ended::Told, Ended::Took)
+    }
+
     /// None: nothing is known of the target.
-    async fn outcome(&self, attempt: &impl Attempt, start: Instant) -> Option<Outcome> {
-        let cause = match timeout(self.timeout, attempt.attempt()).await {
+    async fn outcome(&self, start: Instant) -> Option<Outcome> {
+        let mut attempt = pin!(timeout(self.timeout, self.attempt.attempt()));
+        let found = match self.slow_after {
+            None => attempt.await,
+            Some(after) => match timeout(after, &mut attempt).await {
+                Ok(found) => found,
+                Err(_) => {
+                    // A late timer is our fault and not the target's.
+                    if start.elapsed() < after + self.grace {
+                        self.reporter.tell(Outcome::Silent).await;
+                    }
+                    attempt.await
+                }
+            },
+        };
+        let shared = &self.reporter.shared;
+        let cause = match found {
             Ok(Ok(found)) => {
                 let rtt = start.elapsed();
                 return Some(match found {
@@ -169,9 +287,9 @@ impl Runner {
                 });
             }
             Ok(Err(Failed::There(cause))) => cause,
-            Ok(Err(Failed::Here(why))) => return self.shared.count_exhausted(&why),
+            Ok(Err(Failed::Here(why))) => return shared.count_exhausted(&why),
             // The answer may well have come while we slept.
-            Err(_) if start.elapsed() > self.timeout + self.grace => return self.shared.count_late(),
+            Err(_) if start.elapsed() > self.timeout + self.grace => return shared.count_late(),
             Err(_) => Cause::Timeout(self.timeout),
         };
         Some(Outcome::Failure { cause })
@@ -200,222 +318,4 @@ impl Shared {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::ProbeKind;
-    use crate::health::HealthState;
-    use crate::model::State;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn probe() -> Probe {
-        Probe {
-            name: "p".into(),
-            kind: ProbeKind::Tcp,
-            port: 443,
-            interval: 2 * SECOND,
-            jitter: 0.1,
-            timeout: SECOND,
-            down_after: 3,
-            up_after: 2,
-            allow_private: false,
-        }
-    }
-
-    /// Answers after a time, or never.
-    struct After(Option<Duration>, Result<Found, Failed>);
-
-    impl Attempt for After {
-        async fn attempt(&self) -> Result<Found, Failed> {
-            match self.0 {
-                Some(time) => tokio::time::sleep(time).await,
-                None => std::future::pending().await,
-            }
-            self.1.clone()
-        }
-    }
-
-    /// Answers at once, but is silent from one time to another.
-    struct SilentBetween(Instant, Instant);
-
-    impl Attempt for SilentBetween {
-        async fn attempt(&self) -> Result<Found, Failed> {
-            if (self.0..self.1).contains(&Instant::now()) { std::future::pending().await } else { Ok(Found::Good) }
-        }
-    }
-
-    /// Runs checks of `probe` with ids from 0, one for each attempt.
-    struct Bench {
-        prober: Prober,
-        reports: mpsc::Receiver<Report>,
-        start: Instant,
-        tasks: Vec<Running>,
-    }
-
-    impl Bench {
-        fn new(probe: &Probe, attempts: impl IntoIterator<Item = impl Attempt>) -> Self {
-            let (sender, reports) = mpsc::channel(16);
-            let prober = Prober::new(4 * SECOND, sender);
-            let start = Instant::now();
-            let start_one = |(id, attempt)| Running { pem: None, task: prober.start(CheckId(id), probe, || attempt) };
-            let tasks = (0..).zip(attempts).map(start_one).collect();
-            Self { prober, reports, start, tasks }
-        }
-
-        async fn next(&mut self) -> (Duration, CheckId, Outcome) {
-            let report = self.reports.recv().await.unwrap();
-            (self.start.elapsed(), report.check, report.outcome)
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_first_round_is_early_and_starts_keep_their_distance() {
-        let mut bench = Bench::new(&probe(), (0..50).map(|_| After(Some(100 * SECOND / 1000), Ok(Found::Good))));
-        let mut starts = vec![Vec::new(); 50];
-        while starts.iter().any(|starts| starts.len() < 20) {
-            let (at, CheckId(id), outcome) = bench.next().await;
-            let rtt = outcome.rtt().unwrap();
-            assert!((100..105).contains(&rtt.as_millis()), "{rtt:?}");
-            starts[id as usize].push(at - rtt);
-        }
-        for starts in starts {
-            assert!(starts[0] <= SECOND + SECOND / 100, "within a quarter of first_round: {:?}", starts[0]);
-            let gaps = starts[1..].windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
-            assert!(gaps.into_iter().all(|gap| (1790..=2210).contains(&gap)), "{starts:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_target_times_out_and_delays_no_other() {
-        let silent = || After(None, Ok(Found::Good));
-        let quick = || After(Some(Duration::ZERO), Ok(Found::Good));
-        let mut bench = Bench::new(&probe(), [silent(), silent(), silent(), quick()]);
-        let mut quick_at = Vec::new();
-        while quick_at.len() < 30 {
-            let (at, CheckId(id), outcome) = bench.next().await;
-            if id == 3 {
-                quick_at.push(at);
-            } else {
-                assert_eq!(outcome, Outcome::Failure { cause: Cause::Timeout(SECOND) });
-            }
-        }
-        let gaps = quick_at[1..].windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
-        assert!(gaps.into_iter().all(|gap| gap <= 2210), "{quick_at:?}");
-        assert_eq!(bench.prober.discarded(), Discarded::default());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_down_and_up_within_the_time_that_the_settings_promise() {
-        let (dies, heals) = (20 * SECOND, 60 * SECOND);
-        let probe = probe();
-        let start = Instant::now();
-        let mut bench = Bench::new(&probe, [SilentBetween(start + dies, start + heals)]);
-        let mut health = HealthState::new(probe.down_after, probe.up_after, Timestamp::UNIX_EPOCH);
-        let mut changes = Vec::new();
-        while changes.len() < 3 {
-            let (at, _, outcome) = bench.next().await;
-            assert!(at < 2 * heals);
-            changes.extend(health.observe(Timestamp::UNIX_EPOCH, outcome).map(|change| (change.to, at)));
-        }
-        let runs = |count: u32| (count * probe.interval).mul_f64(1.0 + probe.jitter) + SECOND / 10;
-        let within = |(state, at): (State, Duration), expected, from: Duration, bound: Duration| {
-            assert_eq!(state, expected);
-            assert!((from..from + bound).contains(&at), "{state:?} at {at:?}, {bound:?} after {from:?}");
-        };
-        within(changes[0], State::Up, Duration::ZERO, SECOND + SECOND / 100);
-        within(changes[1], State::Down, dies, runs(probe.down_after) + probe.timeout);
-        within(changes[2], State::Up, heals, runs(probe.up_after));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_for_a_permit_is_no_part_of_the_time_measured() {
-        let slow = || After(Some(SECOND * 9 / 10), Ok(Found::Good));
-        let mut bench = Bench::new(&probe(), (0..=MAX_IN_FLIGHT).map(|_| slow()));
-        for _ in 0..=MAX_IN_FLIGHT {
-            let (_, _, outcome) = bench.next().await;
-            assert!(outcome.rtt().is_some_and(|rtt| rtt < SECOND), "{outcome:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_a_late_timer_or_an_exhausted_machine_saw_is_discarded_and_counted() {
-        let mut bench = Bench::new(&probe(), [After(Some(Duration::ZERO), Ok(Found::Good))]);
-        bench.next().await;
-        // Nothing runs while the clock jumps: the next start is late by far.
-        tokio::time::advance(60 * SECOND).await;
-        bench.next().await;
-        assert_eq!(bench.prober.discarded(), Discarded { late: 1, exhausted: 0 });
-
-        // So is the timeout of a run that is under way.
-        let long = Probe { interval: 20 * SECOND, timeout: 10 * SECOND, ..probe() };
-        let mut bench = Bench::new(&long, [After(None, Ok(Found::Good))]);
-        tokio::time::sleep(2 * SECOND).await;
-        tokio::time::advance(60 * SECOND).await;
-        assert_eq!(bench.next().await.2, Outcome::Failure { cause: Cause::Timeout(10 * SECOND) });
-        assert_eq!(bench.prober.discarded(), Discarded { late: 1, exhausted: 0 });
-
-        let exhausted = Err(Failed::Here("too many open files".to_owned()));
-        let mut bench = Bench::new(&probe(), [After(Some(Duration::ZERO), exhausted)]);
-        assert!(timeout(60 * SECOND, bench.next()).await.is_err(), "nothing to report");
-        assert!(bench.prober.discarded().exhausted > 20);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_channel_holds_outcomes_back_and_a_closed_one_ends_the_task() {
-        let mut bench = Bench::new(&probe(), (0..40).map(|_| After(Some(Duration::ZERO), Ok(Found::Good))));
-        tokio::time::sleep(600 * SECOND).await;
-        assert_eq!(bench.reports.len(), 16);
-        bench.reports.close();
-        while bench.reports.recv().await.is_some() {}
-        for running in &mut bench.tasks {
-            (&mut running.task).await.unwrap();
-        }
-        assert_eq!(bench.prober.discarded(), Discarded::default(), "a wait for the reader is no late timer");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_edit_leaves_unchanged_checks_running_and_dropping_stops_all() {
-        use crate::config::{Http, HttpMethod, Tls};
-        let tls = Some(Tls { ca: Some("ca.pem".into()), server_name: None });
-        let http = Http {
-            tls,
-            method: HttpMethod::Get,
-            path: "/".to_owned(),
-            host: None,
-            expect: vec![(200, 200)],
-            body: None,
-        };
-        let secure = Probe { kind: ProbeKind::Http(http), ..probe() };
-        let check = |probe: &Probe| {
-            // Private and not allowed: nothing is sent.
-            let target = "127.0.0.1:9".parse().unwrap();
-            Arc::new(Check { endpoint: "e".into(), probe: Arc::new(probe.clone()), target })
-        };
-        let trust = || {
-            let pem = rcgen::generate_simple_self_signed(vec!["x.example".to_owned()]).unwrap().cert.pem();
-            let mut files = BTreeMap::from([("ca.pem".into(), Arc::<[u8]>::from(pem.as_bytes()))]);
-            Arc::new(Trust::load(std::slice::from_ref(&secure), &mut files).unwrap())
-        };
-        let (plain, secured) = (check(&probe()), check(&secure));
-        let (sender, mut reports) = mpsc::channel(16);
-        let mut prober = Prober::new(4 * SECOND, sender);
-        let task = |prober: &Prober, id| prober.tasks[&CheckId(id)].task.id();
-
-        let first = trust();
-        prober.reconfigure([(CheckId(1), &plain), (CheckId(2), &secured), (CheckId(3), &plain)], &first);
-        let (one, two) = (task(&prober, 1), task(&prober, 2));
-        prober.reconfigure([(CheckId(1), &plain), (CheckId(2), &secured), (CheckId(4), &plain)], &first);
-        assert_eq!((task(&prober, 1), task(&prober, 2)), (one, two));
-        let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..30 {
-            seen.insert(reports.recv().await.unwrap().check.0);
-        }
-        assert_eq!(seen, [1, 2, 4].into(), "3 has stopped before its first run");
-
-        prober.reconfigure([(CheckId(1), &plain), (CheckId(2), &secured)], &trust());
-        assert_eq!(task(&prober, 1), one);
-        assert_ne!(task(&prober, 2), two, "other authorities, another task");
-        drop(prober);
-        while reports.recv().await.is_some() {}
-    }
-}
+mod tests;

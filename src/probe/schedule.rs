@@ -3,15 +3,19 @@
 //! The first round begins at once, spread over a window that is short beside `first_round`. Where
 //! the interval is longer than the window, the second run comes at a random time within one
 //! interval, so that checks that began together do not stay together. Then every gap is
-//! interval × (1 ± jitter).
+//! interval × (1 ± jitter), or in doubt `fast_interval`.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
+
+use crate::config::Probe;
 
 /// The gaps between the starts of one check.
 #[derive(Debug)]
 pub(super) struct Schedule {
     interval: Duration,
+    /// The gap while in doubt.
+    pub(super) fast: Duration,
     jitter: f64,
     window: Duration,
     /// Runs begun or planned.
@@ -21,19 +25,68 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// `first_round` bounds the wait for all first outcomes.
-    pub(super) fn new(interval: Duration, jitter: f64, first_round: Duration, random: Random) -> Self {
+    pub(super) fn new(probe: &Probe, first_round: Duration, random: Random) -> Self {
+        let (interval, fast) = (probe.interval, probe.fast_interval);
         let window = interval.min(first_round / 4);
-        Self { interval, jitter: jitter.clamp(0.0, 1.0), window, runs: 0, random }
+        Self { interval, fast, jitter: probe.jitter.clamp(0.0, 1.0), window, runs: 0, random }
     }
 
     /// From the last start (at first: from now) to the next one.
-    pub(super) fn next_gap(&mut self) -> Duration {
+    pub(super) fn next_gap(&mut self, is_fast: bool) -> Duration {
         self.runs += 1;
         let random = self.random.next_share();
         match self.runs {
+            // No longer, since detection is promised by it; shorter, lest many go in step.
+            3.. if is_fast => self.fast.mul_f64(1.0 - self.jitter * random),
             1 => self.window.mul_f64(random),
             2 if self.window < self.interval => self.interval.mul_f64(random),
             _ => self.interval.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)),
+        }
+    }
+}
+
+/// From when on an unanswered probe raises doubt.
+#[derive(Debug)]
+pub(super) enum SlowAfter {
+    Fixed(Duration),
+    /// Four times the median of these, the latest answers' times in a ring.
+    Learned {
+        times: Vec<Duration>,
+        next: usize,
+    },
+}
+
+/// Answers whose times are remembered.
+const TIMES: usize = 31;
+/// What is learned is no less than this.
+const LEAST: Duration = Duration::from_millis(100);
+
+impl SlowAfter {
+    /// Of that time; without one, learned.
+    pub(super) fn new(fixed: Option<Duration>) -> Self {
+        fixed.map_or(Self::Learned { times: Vec::new(), next: 0 }, Self::Fixed)
+    }
+
+    /// An answer took so long.
+    pub(super) fn learn(&mut self, rtt: Duration) {
+        let Self::Learned { times, next } = self else { return };
+        if times.len() < TIMES {
+            times.push(rtt);
+        } else {
+            times[*next] = rtt;
+            *next = (*next + 1) % TIMES;
+        }
+    }
+
+    /// None: nothing is known yet.
+    pub(super) fn get(&self) -> Option<Duration> {
+        match self {
+            Self::Fixed(after) => Some(*after),
+            Self::Learned { times, .. } => {
+                let mut sorted = times.clone();
+                sorted.sort_unstable();
+                Some((*sorted.get(sorted.len() / 2)? * 4).max(LEAST))
+            }
         }
     }
 }
@@ -67,8 +120,9 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn gaps(interval: Duration, jitter: f64, seed: u64) -> Vec<Duration> {
-        let mut schedule = Schedule::new(interval, jitter, 4 * SECOND, Random(seed));
-        (0..200).map(|_| schedule.next_gap()).collect()
+        let (fast, window) = (interval, interval.min(SECOND));
+        let mut schedule = Schedule { interval, fast, jitter, window, runs: 0, random: Random(seed) };
+        (0..200).map(|_| schedule.next_gap(false)).collect()
     }
 
     #[test]

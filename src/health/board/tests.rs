@@ -1,0 +1,260 @@
+use std::time::Duration;
+
+use super::*;
+use crate::config::{
+    Access, Admin, Cookies, Ecs, Identity, ProbeKind, Process, RateLimit, Resolver, Server, Transports,
+};
+use crate::health::Cause;
+use crate::model::{Cost, Site, Target, find_region};
+
+const V4: &str = "203.0.113.20";
+const V6: &str = "2001:db8::20";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn who_flaps_is_held_back_until_its_time_comes() {
+    let damping = crate::config::Damping {
+        half_life: Duration::from_secs(300),
+        hold_at: 2.0,
+        free_at: 1.0,
+        at_most: Duration::from_secs(60),
+    };
+    let flaps = Probe { down_after: 1, up_after: 1, damping: Some(damping), ..probe("p") };
+    let mut board = board(&[flaps], &[endpoint("a", fixed(&[V4]), &["p"])]);
+    let check = id(&board, "p", "203.0.113.20:443");
+    for outcome in [success(), refused(), success(), refused(), success()] {
+        board.observe(check, at(1), outcome);
+    }
+    assert_eq!((state(&board, 0), board.next_tick()), (State::Damped, Some(at(61))));
+    assert_eq!(board.tick(at(60)), []);
+    let verdicts = board.tick(at(61));
+    assert_eq!(verdicts[0].change, StateChange { from: State::Damped, to: State::Up });
+    assert_eq!((verdicts.len(), board.next_tick()), (1, None));
+}
+
+fn probe(name: &str) -> Probe {
+    Probe {
+        name: name.into(),
+        kind: ProbeKind::Tcp,
+        port: 443,
+        interval: Duration::from_secs(2),
+        jitter: 0.1,
+        timeout: Duration::from_secs(1),
+        fast_interval: Duration::from_millis(250),
+        slow_after: None,
+        down_after: 2,
+        up_after: 2,
+        damping: None,
+        allow_private: false,
+    }
+}
+
+fn endpoint(name: &str, addresses: Addresses, probes: &[&str]) -> Endpoint {
+    let region = find_region("aws", "us-east-1").unwrap();
+    Endpoint {
+        name: name.into(),
+        site: Site::from(region),
+        addresses,
+        bias_ms: 0.0,
+        weight: 100,
+        cost: Cost::default(),
+        probes: probes.iter().map(|&name| name.into()).collect(),
+        probe_target: None,
+    }
+}
+
+fn fixed(addresses: &[&str]) -> Addresses {
+    Addresses::Fixed(addresses.iter().map(|text| ip(text)).collect())
+}
+
+fn config(probes: &[Probe], endpoints: &[Endpoint]) -> Config {
+    Config {
+        server: Server {
+            listen: Vec::new(),
+            state: "state".into(),
+            workers: None,
+            receive_buffer: 0,
+            steer_by_cpu: false,
+            tcp_connections: 1,
+            tcp_client_connections: 1,
+            tcp_client_queries: 1,
+            tcp_client_octets: 1,
+            tcp_idle: Duration::ZERO,
+            proxy_from: Vec::new(),
+            identity: Identity::Off,
+            version: None,
+            cookies: Cookies::Off,
+        },
+        access: Access::default(),
+        rate_limit: RateLimit::default(),
+        ecs: Ecs::default(),
+        tls: Transports::default(),
+        process: Process::default(),
+        admin: Admin { listen: None, allow: Vec::new() },
+        databases: Vec::new(),
+        geo_memory: 0,
+        settle: Duration::ZERO,
+        resolver: Resolver { servers: Vec::new(), keep_for: Duration::ZERO, allow_private: false },
+        first_round: Duration::ZERO,
+        ttl_doubt: Duration::ZERO,
+        probes: probes.to_vec(),
+        endpoints: endpoints.to_vec(),
+        zones: Vec::new(),
+        services: Vec::new(),
+        plans: Vec::new(),
+        fence_places: Vec::new(),
+        fence_combinations: Vec::new(),
+        labels: Vec::new(),
+        asns: Vec::new(),
+    }
+}
+
+/// A board with its configuration taken over at second 0.
+fn board(probes: &[Probe], endpoints: &[Endpoint]) -> Board {
+    let mut board = Board::new();
+    board.reconfigure(&config(probes, endpoints), &HostAddresses::new(), at(0));
+    board
+}
+
+fn id(board: &Board, probe: &str, target: &str) -> CheckId {
+    let is_it = |check: &Check| &*check.probe.name == probe && check.target == target.parse().unwrap();
+    board.checks().find(|(_, check)| is_it(check)).unwrap().0
+}
+
+fn success() -> Outcome {
+    Outcome::Success { rtt: Duration::from_millis(3) }
+}
+
+fn refused() -> Outcome {
+    Outcome::Failure { cause: Cause::Refused }
+}
+
+fn state(board: &Board, index: u32) -> State {
+    board.endpoint(EndpointId(index)).state
+}
+
+#[test]
+fn without_a_probe_it_is_up_and_the_first_round_is_over() {
+    let board = board(&[], &[endpoint("a", fixed(&[V4]), &[])]);
+    let health = board.endpoint(EndpointId(0));
+    assert_eq!((health.state, &*health.reason, health.addresses[0].state), (State::Up, "it has no probe", State::Up));
+    assert!(board.first_round_complete());
+    assert_eq!(board.checks().count(), 0);
+}
+
+#[test]
+fn an_address_that_fails_alone_leaves_and_down_is_when_none_answers() {
+    let mut board = board(&[probe("p")], &[endpoint("a", fixed(&[V4, V6, V4]), &["p"])]);
+    let (v4, v6) = (id(&board, "p", "203.0.113.20:443"), id(&board, "p", "[2001:db8::20]:443"));
+    assert_eq!((board.checks().count(), state(&board, 0)), (2, State::Unknown));
+
+    let verdict = board.observe(v4, at(1), refused()).unwrap();
+    assert_eq!(verdict.change, StateChange { from: State::Unknown, to: State::Unknown });
+    assert_eq!(verdict.addresses, [(ip(V4), StateChange { from: State::Unknown, to: State::Down })]);
+    assert!(!board.first_round_complete());
+
+    let verdict = board.observe(v6, at(2), success()).unwrap();
+    assert_eq!(verdict.change, StateChange { from: State::Unknown, to: State::Up });
+    assert!(board.first_round_complete());
+    let health = board.endpoint(EndpointId(0));
+    assert_eq!(
+        health.reason,
+        "1 of 2 addresses up; 203.0.113.20: probe p: the first outcome is a failure: connection refused"
+    );
+    assert_eq!((health.since, health.last.as_ref().unwrap().at), (at(2), at(2)));
+
+    let verdict = board.observe(v6, at(3), refused()).unwrap();
+    assert!(verdict.doubt && verdict.change.from == verdict.change.to && verdict.addresses.is_empty());
+    assert_eq!((board.in_doubt(), board.take_paces()), (1, vec![(v6, true)]));
+    assert_eq!(board.endpoint(EndpointId(0)).last, Some(Last { at: at(3), outcome: refused() }));
+    let verdict = board.observe(v6, at(4), refused()).unwrap();
+    assert_eq!(verdict.change, StateChange { from: State::Up, to: State::Down });
+    assert_eq!((board.in_doubt(), board.take_paces()), (0, vec![(v6, false)]));
+    assert_eq!(verdict.reason, "probe p at [2001:db8::20]:443: 2 failures, the last: connection refused");
+    assert!(board.first_round_complete(), "once complete, always complete");
+}
+
+#[test]
+fn all_probes_of_an_address_must_be_up() {
+    let mut board = board(&[probe("p"), probe("q")], &[endpoint("a", fixed(&[V4]), &["p", "q"])]);
+    let (p, q) = (id(&board, "p", "203.0.113.20:443"), id(&board, "q", "203.0.113.20:443"));
+    assert_eq!(board.observe(p, at(1), success()), None);
+    assert_eq!(state(&board, 0), State::Unknown);
+    board.observe(q, at(1), success()).unwrap();
+    assert_eq!(state(&board, 0), State::Up);
+    board.observe(q, at(2), refused());
+    board.observe(q, at(3), refused()).unwrap();
+    assert_eq!(state(&board, 0), State::Down);
+    board.observe(p, at(4), refused());
+    assert_eq!(board.observe(p, at(5), refused()), None, "nothing that answers hold has changed");
+}
+
+#[test]
+fn a_probe_target_stands_for_all_addresses() {
+    let target = Target { address: "127.0.0.1:18020".parse().unwrap() };
+    let endpoint = Endpoint { probe_target: Some(target), ..endpoint("a", fixed(&[V4, V6]), &["p"]) };
+    let mut board = board(&[probe("p")], &[endpoint]);
+    let (check, _) = board.checks().next().unwrap();
+    let verdict = board.observe(check, at(1), success()).unwrap();
+    assert_eq!((board.checks().count(), verdict.addresses.len()), (1, 2));
+    assert!(board.first_round_complete());
+}
+
+#[test]
+fn an_edit_keeps_the_state_of_what_it_leaves_alone() {
+    let ends = [endpoint("a", fixed(&[V4]), &["p"]), endpoint("b", fixed(&["203.0.113.21"]), &["q"])];
+    let mut board = board(&[probe("p"), probe("q")], &ends);
+    let (a, b) = (id(&board, "p", "203.0.113.20:443"), id(&board, "q", "203.0.113.21:443"));
+    board.observe(a, at(1), success());
+    board.observe(b, at(1), refused());
+
+    // q is edited, the order changes, c is new: a's check is the same one still.
+    let edited = Probe { down_after: 7, ..probe("q") };
+    let ends = [ends[1].clone(), endpoint("c", fixed(&[V4]), &["p"]), ends[0].clone()];
+    board.reconfigure(&config(&[probe("p"), edited], &ends), &HostAddresses::new(), at(9));
+    assert_eq!([0, 1, 2].map(|index| state(&board, index)), [State::Down, State::Unknown, State::Up]);
+    assert_eq!(board.endpoint(EndpointId(2)).since, at(1));
+    assert!(board.check(a).is_some() && board.check(b).is_none());
+    assert_eq!(board.observe(b, at(10), success()), None, "an outcome of the old check comes too late");
+    assert!(board.first_round_complete(), "new checks do not undo it");
+    let b = id(&board, "q", "203.0.113.21:443");
+    assert_eq!(board.observe(b, at(11), success()).unwrap().change.to, State::Up, "its first outcome decides");
+
+    board.reconfigure(&config(&[], &[]), &HostAddresses::new(), at(12));
+    board.reconfigure(&config(&[probe("p")], &ends[2..]), &HostAddresses::new(), at(13));
+    assert_eq!(state(&board, 0), State::Unknown, "what was removed is forgotten");
+}
+
+#[test]
+fn hostnames_wait_for_their_addresses() {
+    let host = Addresses::Hostname("lb.cloud.example".parse().unwrap());
+    let config = config(&[probe("p")], &[endpoint("a", host, &["p"])]);
+    let mut board = Board::new();
+    board.reconfigure(&config, &HostAddresses::new(), at(0));
+    assert_eq!(state(&board, 0), State::Unknown);
+    assert!(!board.first_round_complete());
+
+    let resolve = |addresses: &[&str]| {
+        HostAddresses::from([("a".into(), addresses.iter().map(|text| ip(text)).collect::<Vec<_>>())])
+    };
+    board.reconfigure(&config, &resolve(&[V4]), at(1));
+    assert!(!board.first_round_complete());
+    board.observe(id(&board, "p", "203.0.113.20:443"), at(2), success()).unwrap();
+    assert!(board.first_round_complete());
+
+    board.reconfigure(&config, &resolve(&[V6, V4]), at(3));
+    let health = board.endpoint(EndpointId(0));
+    assert_eq!(health.addresses.iter().map(|a| a.state).collect::<Vec<_>>(), [State::Unknown, State::Up]);
+    assert_eq!((health.state, health.since), (State::Up, at(2)));
+
+    board.reconfigure(&config, &resolve(&[]), at(4));
+    let health = board.endpoint(EndpointId(0));
+    assert_eq!((health.state, &*health.reason), (State::Down, "its hostname does not resolve"));
+}
