@@ -9,7 +9,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::health::{Cause, CheckId, Outcome};
-use crate::model::State;
+use crate::model::{EndpointId, State};
 use crate::probe::Report;
 
 const CONFIG: &str = r#"
@@ -160,4 +160,31 @@ async fn verdicts_are_published_while_files_are_read() {
     assert!(shared.journal().reload.problems[0].to_string().contains("told to"));
     drop(stop);
     running.await.unwrap();
+}
+
+/// BEHAVIOUR rule 20.
+#[tokio::test]
+async fn ttls_shrink_while_an_answer_may_turn_but_not_in_a_storm() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut control = control(folder.path());
+    let shared = control.shared();
+    let checks: Vec<CheckId> = shared.board().checks().map(|(id, _)| id).collect();
+    let ttls = || {
+        let snapshot = shared.published.load();
+        [0, 1, 2].map(|index| snapshot.standing(EndpointId(index)).ttl)
+    };
+    let long = u32::MAX;
+    all(&mut control, [report(checks[0], true), report(checks[1], true), report(checks[2], true)]);
+    assert_eq!(ttls(), [long; 3]);
+    all(&mut control, [report(checks[0], false)]);
+    assert_eq!(ttls(), [5, long, long], "it may turn");
+    all(&mut control, [report(checks[1], false)]);
+    assert_eq!(ttls(), [long; 3], "two of three: all would ask at once");
+    all(&mut control, [report(checks[0], true), report(checks[0], true)]);
+    assert_eq!(ttls(), [long, 5, long], "only the other may");
+    all(&mut control, [report(checks[1], false), report(checks[1], false)]);
+    assert_eq!((ttls(), states(&shared)[1]), ([long; 3], State::Down), "decided");
+    // What is down is in no answer: no doubt by its first success.
+    all(&mut control, [report(checks[1], true)]);
+    assert_eq!((ttls(), shared.board().in_doubt()), ([long; 3], 0));
 }
