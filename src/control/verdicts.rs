@@ -111,7 +111,11 @@ impl Seen {
         }
         let Some((name, Verdict { change, addresses, reason, .. })) = &self.verdict else { return };
         if change.from == change.to && addresses.is_empty() {
-            return debug!(endpoint = %name, reason, "doubt");
+            match self.found {
+                Some((_, "limited", _)) => warn!(endpoint = %name, reason, "it limits our probes"),
+                _ => debug!(endpoint = %name, reason, "doubt"),
+            }
+            return;
         }
         let (from, to) = (change.from.as_str(), change.to.as_str());
         metrics::counter!("meridian_verdicts_total", "endpoint" => name.clone(), "to" => to).increment(1);

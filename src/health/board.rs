@@ -24,7 +24,7 @@ pub struct Board {
     /// Checks without an outcome and hostnames without an answer.
     pending: usize,
     first_round_complete: bool,
-    /// Whose doubt has changed since they were taken.
+    /// Who shall be probed fast, or no more, since they were taken.
     paces: Vec<(CheckId, bool)>,
     /// Checks that are held back until some time.
     held: BTreeSet<CheckId>,
@@ -64,8 +64,10 @@ pub(super) struct Slot {
     endpoint: usize,
     /// The address that it tells of; none: all of them.
     address: Option<IpAddr>,
-    /// It was told to be probed fast.
+    /// It is probed fast.
     fast: bool,
+    /// It may turn soon, as far as has been told.
+    in_doubt: bool,
 }
 
 /// What a check is of; its successor after an edit has the same. No address: `probe_target`, which
@@ -131,7 +133,7 @@ impl Board {
         self.held.iter().filter_map(|id| self.slots[id].health.next_tick()).min()
     }
 
-    /// The checks that are in doubt (true) or no more (false) since this was asked.
+    /// The checks that shall be probed fast (true) or no more (false) since this was asked.
     pub fn take_paces(&mut self) -> Vec<(CheckId, bool)> {
         std::mem::take(&mut self.paces)
     }
@@ -145,11 +147,12 @@ impl Board {
     /// Sums up what a check's change comes to.
     fn conclude(&mut self, id: CheckId, change: Option<Change>, now: Timestamp) -> Option<Verdict> {
         let slot = self.slots.get_mut(&id)?;
-        let turned = slot.health.in_doubt() != slot.fast;
-        if turned {
+        if slot.health.wants_haste() != slot.fast {
             slot.fast = !slot.fast;
             self.paces.push((id, slot.fast));
         }
+        let turned = slot.health.in_doubt() != slot.in_doubt;
+        slot.in_doubt = slot.health.in_doubt();
         match slot.health.next_tick() {
             Some(_) => self.held.insert(id),
             None => self.held.remove(&id),
@@ -157,7 +160,8 @@ impl Board {
         if change.is_none() && !turned {
             return None;
         }
-        let said = change.as_ref().map_or("in doubt, or no more", |change| &change.reason);
+        let last = || slot.health.last().map_or_else(String::new, |last| last.outcome.to_string());
+        let said = change.map_or_else(last, |change| change.reason);
         let reason = format!("probe {} at {}: {said}", slot.check.probe.name, slot.check.target);
         let endpoint = EndpointId::at(slot.endpoint);
         let entry = &mut self.entries[slot.endpoint];
@@ -253,7 +257,10 @@ impl Board {
                     None => HealthState::new(rules, now),
                 };
                 self.next_id += 1;
-                (CheckId(self.next_id), Slot { check: Arc::new(check), health, endpoint, address, fast: false })
+                (
+                    CheckId(self.next_id),
+                    Slot { check: Arc::new(check), health, endpoint, address, fast: false, in_doubt: false },
+                )
             }
         };
         self.slots.insert(id, slot);

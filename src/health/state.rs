@@ -58,9 +58,17 @@ pub struct HealthState {
     /// The next outcome decides.
     undecided: bool,
     evidence: Evidence,
-    /// A probe is unanswered for long, or limited.
-    suspicious: bool,
+    suspicion: Option<Suspicion>,
     penalty: Penalty,
+}
+
+/// What is no outcome, and raises doubt all the same.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Suspicion {
+    /// A probe is unanswered for long.
+    Silent,
+    /// It limits our probes.
+    Limited,
 }
 
 /// Outcomes since the last decision.
@@ -132,7 +140,7 @@ impl HealthState {
             last: None,
             undecided: true,
             evidence: Evidence::NONE,
-            suspicious: false,
+            suspicion: None,
             penalty: Penalty::default(),
         }
     }
@@ -140,7 +148,7 @@ impl HealthState {
     /// The same state under edited settings, until their first outcome decides.
     #[must_use]
     pub fn carried(self, rules: Rules) -> Self {
-        Self { rules, last: None, undecided: true, evidence: Evidence::NONE, suspicious: false, ..self }
+        Self { rules, last: None, undecided: true, evidence: Evidence::NONE, suspicion: None, ..self }
     }
 
     /// Takes an outcome in; says so if the state changed by it.
@@ -150,15 +158,17 @@ impl HealthState {
             Outcome::Degraded { .. } => State::Degraded,
             Outcome::Failure { .. } => State::Down,
             Outcome::Missing { .. } => State::Unknown,
-            Outcome::Limited { .. } | Outcome::Silent => {
-                self.suspicious = true;
-                if outcome != Outcome::Silent {
-                    self.last = Some(Last { at: now, outcome });
-                }
+            Outcome::Limited { .. } => {
+                self.suspicion = Some(Suspicion::Limited);
+                self.last = Some(Last { at: now, outcome });
+                return self.tick(now);
+            }
+            Outcome::Silent => {
+                self.suspicion = self.suspicion.or(Some(Suspicion::Silent));
                 return self.tick(now);
             }
         };
-        self.suspicious = false;
+        self.suspicion = None;
         let turn = if self.undecided {
             self.undecided = says == State::Unknown;
             (says != self.found).then_some((says, 0))
@@ -225,7 +235,13 @@ impl HealthState {
     /// May the state turn soon?
     #[must_use]
     pub fn in_doubt(&self) -> bool {
-        !self.undecided && (self.suspicious || self.evidence.worse > 0 || self.evidence.better > 0)
+        !self.undecided && (self.suspicion.is_some() || self.evidence.worse > 0 || self.evidence.better > 0)
+    }
+
+    /// Shall it be probed fast? While in doubt; but more probes are no way to learn more of who limits them.
+    #[must_use]
+    pub fn wants_haste(&self) -> bool {
+        self.in_doubt() && self.suspicion != Some(Suspicion::Limited)
     }
 
     /// Has it no outcome yet that says anything?
@@ -369,12 +385,16 @@ mod tests {
             let mut health = check(3, 2, None);
             let mut after = |sign| {
                 health.observe(NOW, outcome(sign));
-                if health.in_doubt() { '!' } else { '.' }
+                match (health.in_doubt(), health.wants_haste()) {
+                    (true, true) => '!',
+                    (true, false) => 'l',
+                    _ => '.',
+                }
             };
             outcomes.chars().map(&mut after).collect::<String>()
         };
         for (outcomes, expected) in
-            [("+---+-", ".!!.!."), ("+-++", ".!!."), ("+s+", ".!."), ("+l+", ".!."), ("-+s-", ".!!.")]
+            [("+---+-", ".!!.!."), ("+-++", ".!!."), ("+s+", ".!."), ("+ls+", ".ll."), ("-+s-", ".!!.")]
         {
             assert_eq!(doubt(outcomes), expected, "{outcomes}");
         }
