@@ -1,9 +1,11 @@
 //! Floor 4: what operators and their tools ask by HTTP. Reads what the control plane shows; changes
 //! nothing.
 //!
-//! `/healthz`, `/readyz`, `/status` (JSON), `/metrics` (Prometheus), `/api/v1/explain`. Closed to all
+//! `/healthz`, `/readyz`, `/status` (JSON), `/metrics` (Prometheus), `/api/v1/explain`,
+//! `/api/v1/events`. Closed to all
 //! but loopback and the prefixes of `[admin] allow`.
 
+mod events;
 mod metrics;
 mod status;
 
@@ -121,6 +123,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/readyz", get(ready))
         .route("/status", get(status))
         .route("/metrics", get(scrape))
+        .route("/api/v1/events", get(events::events))
         .route("/api/v1/explain", get(explain))
         .layer(middleware::from_fn_with_state(context.clone(), admit))
         .with_state(context)
@@ -137,7 +140,7 @@ async fn admit(State(context): State<Arc<Context>>, request: Request, next: Next
 }
 
 async fn index() -> &'static str {
-    "/healthz\n/readyz\n/status?service=NAME&limit=N\n/metrics\n/api/v1/explain?client=IP&name=NAME&type=A\n"
+    "/healthz\n/readyz\n/status?service=NAME&limit=N\n/metrics\n/api/v1/events\n/api/v1/explain?client=IP&name=NAME&type=A\n"
 }
 
 async fn ready(State(context): State<Arc<Context>>) -> (StatusCode, &'static str) {

@@ -1,11 +1,12 @@
 //! `/status`: field names are relied upon; later ones are added, none is renamed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::control::{ReloadResult, Shared, Talker};
+use crate::control::{Event, ReloadResult, Shared, Talker};
 use crate::health::EndpointHealth;
 use crate::model::{Endpoint, Problem, Severity, State};
 use crate::sandbox::Sandbox;
@@ -13,6 +14,8 @@ use crate::table::ServiceEntry;
 
 /// Sources shown that ask most.
 const TALKERS: usize = 20;
+/// Events shown.
+const EVENTS: usize = 100;
 
 /// The whole.
 #[derive(Clone, Debug, Serialize)]
@@ -39,6 +42,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// How many services there are.
     pub services_total: usize,
+    /// The latest changes of verdicts, oldest first. `/api/v1/events` tells of them as they come.
+    pub events: Vec<Arc<Event>>,
     /// The databases that serve.
     pub geo: Vec<GeoStatus>,
     /// The sources (/24, /56) that ask most by UDP, most first; estimated over the last ten to twenty seconds.
@@ -235,6 +240,7 @@ impl Status {
             endpoints,
             services: services.collect(),
             services_total: snapshot.services.len(),
+            events: shared.events.latest(EVENTS),
             geo: geo.collect(),
             talkers: shared.talkers(TALKERS).iter().map(TalkerStatus::of).collect(),
         }

@@ -12,6 +12,7 @@
 mod attempt;
 mod digests;
 mod edits;
+mod events;
 mod explain;
 mod files;
 mod first;
@@ -31,6 +32,7 @@ mod watch;
 
 pub use attempt::{check_pair, reload, trial};
 pub use digests::Digests;
+pub use events::{AddressEvent, Event, Events};
 pub use explain::{Answered, Choice, Contender, DatabaseSays, Explanation, Placed, explain};
 pub use files::{DiskFiles, Sight};
 pub use first::First;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::digests::Digests;
+use super::events::Events;
 use super::load::Loaded;
 use crate::health::Board;
 use crate::model::{Digest, Problem, Source};
@@ -23,6 +24,8 @@ pub struct Shared {
     pub certificates: Arc<Certificates>,
     /// When the process started.
     pub started: Timestamp,
+    /// What health has found.
+    pub events: Events,
     /// What holds the process; none: nothing.
     pub sandbox: Option<Arc<Sandbox>>,
     board: Mutex<Board>,
@@ -131,6 +134,7 @@ impl Shared {
             published,
             certificates,
             started: Timestamp::now(),
+            events: Events::default(),
             sandbox,
             board: Mutex::new(board),
             journal: Mutex::new(journal),

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::events::Events;
 use super::run::{Control, MAX_BATCH};
 use crate::health::Verdict;
 use crate::model::State;
@@ -96,12 +97,12 @@ impl Control {
             }
         }
         let generation = self.shared.published.load().generation;
-        seen.iter().for_each(|seen| seen.tell(generation));
+        seen.iter().for_each(|seen| seen.tell(generation, &self.shared.events));
     }
 }
 
 impl Seen {
-    fn tell(&self, generation: u64) {
+    fn tell(&self, generation: u64, events: &Events) {
         if let Some((probe, outcome, rtt)) = &self.found {
             if let Some(rtt) = rtt {
                 metrics::histogram!("meridian_probe_seconds", "probe" => probe.clone()).record(rtt.as_secs_f64());
@@ -109,7 +110,8 @@ impl Seen {
             metrics::counter!("meridian_probe_outcomes_total", "probe" => probe.clone(), "outcome" => *outcome)
                 .increment(1);
         }
-        let Some((name, Verdict { change, addresses, reason, .. })) = &self.verdict else { return };
+        let Some((name, verdict)) = &self.verdict else { return };
+        let Verdict { change, addresses, reason, .. } = verdict;
         if change.from == change.to && addresses.is_empty() {
             match self.found {
                 Some((_, "limited", _)) => warn!(endpoint = %name, reason, "it limits our probes"),
@@ -117,6 +119,7 @@ impl Seen {
             }
             return;
         }
+        events.record(name, verdict, generation);
         let (from, to) = (change.from.as_str(), change.to.as_str());
         metrics::counter!("meridian_verdicts_total", "endpoint" => name.clone(), "to" => to).increment(1);
         match (change.from, change.to) {

@@ -2,8 +2,9 @@
 
 use hickory_proto::rr::RecordType;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::server::{SYDNEY, Shop, ask, get, http, query};
+use crate::server::{DEADLINE, SYDNEY, Shop, ask, get, http, query};
 
 /// Every family of the list, with what its samples must hold.
 const FAMILIES: [(&str, &str, &str); 14] = [
@@ -102,5 +103,47 @@ async fn an_edit_that_waits_for_a_restart_is_told() {
     assert_eq!(pending().await, true);
     assert_eq!(server.reading("it is taken back", || shop.edit("workers = 2", "workers = 1")).await, "ok");
     assert_eq!(pending().await, false);
+    server.stop().await;
+}
+
+/// Reads from a stream of Server-Sent Events until the text is there.
+async fn read_until(stream: &mut tokio::net::TcpStream, text: &str) -> String {
+    let mut all = String::new();
+    let mut octets = [0; 4096];
+    while !all.contains(text) {
+        let length = tokio::time::timeout(DEADLINE, stream.read(&mut octets)).await.expect(text).unwrap();
+        assert!(length > 0, "it ended: {all}");
+        all.push_str(std::str::from_utf8(&octets[..length]).unwrap());
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_kept_and_told_as_they_come() {
+    let (shop, lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    let listen = async |last: &str| {
+        let mut stream = tokio::net::TcpStream::connect(server.admin).await.unwrap();
+        let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\n{last}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut live = listen("").await;
+    assert!(read_until(&mut live, "\r\n\r\n").await.contains("content-type: text/event-stream"));
+    lab.obey("kill aws-sydney").await.unwrap();
+    let told = read_until(&mut live, "\"to\":\"down\"").await;
+    assert!(told.contains("event: verdict") && told.contains("\"endpoint\":\"aws-sydney\""), "{told}");
+    assert!(!told.contains("\"from\":\"unknown\""), "what was before it listened is not told: {told}");
+
+    // Who comes back hears what it missed: all, where it has heard nothing.
+    let replayed = read_until(&mut listen("Last-Event-ID: 0\r\n").await, "\"to\":\"down\"").await;
+    assert!(replayed.contains("id: 1\n") && replayed.contains("\"from\":\"unknown\",\"to\":\"up\""), "{replayed}");
+
+    let status = server.status().await;
+    let events = status["events"].as_array().unwrap();
+    let last = events.iter().rfind(|event| event["endpoint"] == "aws-sydney").unwrap();
+    assert_eq!((&last["to"], &events[0]["id"]), (&"down".into(), &1.into()));
+    assert!(last["reason"].as_str().unwrap().starts_with("probe shop at 127.0.0.1:"), "{last}");
+    drop(live);
     server.stop().await;
 }

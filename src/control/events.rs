@@ -1,0 +1,144 @@
+//! What health has found: an event for each change, kept for a while and sent to who listens.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use crate::health::Verdict;
+
+/// Events that are kept. A cloud that dies is some hundred.
+const KEPT: usize = 1000;
+/// Events that a listener may lie behind; then it is told how many it lost.
+const BEHIND: usize = 1024;
+
+/// A change of what answers may hold.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Event {
+    /// From 1 at the start of the process, without gaps.
+    pub id: u64,
+    /// When it was known.
+    pub at: Timestamp,
+    /// Whose.
+    pub endpoint: Arc<str>,
+    /// The endpoint's state before; the same as `to` where only addresses changed.
+    pub from: &'static str,
+    /// Its state now: `up`, `degraded`, `damped`, `unknown` or `down`
+    pub to: &'static str,
+    /// The addresses that changed.
+    pub addresses: Vec<AddressEvent>,
+    /// Why: probe, target, cause.
+    pub reason: String,
+    /// The snapshot that answers by it.
+    pub generation: u64,
+}
+
+/// A change of one address.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AddressEvent {
+    /// Which.
+    pub address: IpAddr,
+    /// Its state before.
+    pub from: &'static str,
+    /// Its state now.
+    pub to: &'static str,
+}
+
+/// The latest events, and those to come.
+#[derive(Debug)]
+pub struct Events {
+    kept: Mutex<VecDeque<Arc<Event>>>,
+    listeners: broadcast::Sender<Arc<Event>>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), listeners: broadcast::Sender::new(BEHIND) }
+    }
+}
+
+impl Events {
+    pub(super) fn record(&self, endpoint: &Arc<str>, verdict: &Verdict, generation: u64) {
+        let address = |(address, change): &(IpAddr, crate::health::StateChange)| AddressEvent {
+            address: *address,
+            from: change.from.as_str(),
+            to: change.to.as_str(),
+        };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = Arc::new(Event {
+            id: kept.back().map_or(1, |last| last.id + 1),
+            at: Timestamp::now(),
+            endpoint: endpoint.clone(),
+            from: verdict.change.from.as_str(),
+            to: verdict.change.to.as_str(),
+            addresses: verdict.addresses.iter().map(address).collect(),
+            reason: verdict.reason.clone(),
+            generation,
+        });
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(event.clone());
+        let _ = self.listeners.send(event); // nobody may listen
+    }
+
+    /// The latest, oldest first, up to so many.
+    #[must_use]
+    pub fn latest(&self, at_most: usize) -> Vec<Arc<Event>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().skip(kept.len().saturating_sub(at_most)).cloned().collect()
+    }
+
+    /// Those kept that came after the one of that id, and a listener that hears all that come after them.
+    #[must_use]
+    pub fn listen(&self, after: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        (kept.iter().filter(|event| event.id > after).cloned().collect(), self.listeners.subscribe())
+    }
+
+    /// Who listens.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.listeners.receiver_count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::StateChange;
+    use crate::model::{EndpointId, State};
+
+    #[test]
+    fn a_thousand_are_kept_and_none_is_heard_twice_or_missed() {
+        let events = Events::default();
+        let change = StateChange { from: State::Up, to: State::Down };
+        let verdict = Verdict {
+            endpoint: EndpointId(0),
+            change,
+            addresses: vec![("192.0.2.1".parse().unwrap(), change)],
+            doubt: true,
+            reason: "refused".to_owned(),
+        };
+        let record = |count| (0..count).for_each(|_| events.record(&"a".into(), &verdict, 7));
+        record(1500);
+        let ids = |events: &[Arc<Event>]| (events.first().unwrap().id, events.last().unwrap().id, events.len());
+        assert_eq!(ids(&events.latest(2000)), (501, 1500, 1000));
+        assert_eq!(ids(&events.latest(20)), (1481, 1500, 20));
+        let (before, mut listener) = events.listen(1490);
+        assert_eq!((ids(&before), events.listeners()), ((1491, 1500, 10), 1));
+        record(1);
+        assert_eq!(listener.try_recv().unwrap().id, 1501);
+        record(BEHIND + 3);
+        assert_eq!(listener.try_recv(), Err(broadcast::error::TryRecvError::Lagged(3)));
+        assert_eq!(listener.try_recv().unwrap().id, 1505);
+        let event = serde_json::to_string(&*events.latest(1)[0]).unwrap();
+        assert!(
+            event.contains(r#""from":"up","to":"down","addresses":[{"address":"192.0.2.1","from":"up""#),
+            "{event}"
+        );
+    }
+}
