@@ -92,10 +92,13 @@ impl Events {
         kept.iter().skip(kept.len().saturating_sub(at_most)).cloned().collect()
     }
 
-    /// Those kept that came after the one of that id, and a listener that hears all that come after them.
+    /// Those kept that came after the one of that id, and a listener that hears all that come after them. An id that
+    /// none has yet is of an earlier process: then all.
     #[must_use]
-    pub fn listen(&self, after: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+    pub fn listen(&self, after: Option<u64>) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = kept.back().map_or(0, |event| event.id);
+        let after = after.map_or(newest, |after| if after > newest { 0 } else { after });
         (kept.iter().filter(|event| event.id > after).cloned().collect(), self.listeners.subscribe())
     }
 
@@ -128,8 +131,10 @@ mod tests {
         let ids = |events: &[Arc<Event>]| (events.first().unwrap().id, events.last().unwrap().id, events.len());
         assert_eq!(ids(&events.latest(2000)), (501, 1500, 1000));
         assert_eq!(ids(&events.latest(20)), (1481, 1500, 20));
-        let (before, mut listener) = events.listen(1490);
+        let (before, mut listener) = events.listen(Some(1490));
         assert_eq!((ids(&before), events.listeners()), ((1491, 1500, 10), 1));
+        let heard = |after| events.listen(after).0.len();
+        assert_eq!([None, Some(1500), Some(1501), Some(0)].map(heard), [0, 0, 1000, 1000]);
         record(1);
         assert_eq!(listener.try_recv().unwrap().id, 1501);
         record(BEHIND + 3);

@@ -114,7 +114,10 @@ impl Seen {
         let Verdict { change, addresses, reason, .. } = verdict;
         if change.from == change.to && addresses.is_empty() {
             match self.found {
-                Some((_, "limited", _)) => warn!(endpoint = %name, reason, "it limits our probes"),
+                Some((_, "limited", _)) => {
+                    warn!(endpoint = %name, reason, "it limits our probes");
+                    events.record(name, verdict, generation);
+                }
                 _ => debug!(endpoint = %name, reason, "doubt"),
             }
             return;

@@ -104,16 +104,17 @@ impl Board {
     /// such check any more.
     pub fn observe(&mut self, id: CheckId, now: Timestamp, outcome: Outcome) -> Option<Verdict> {
         let slot = self.slots.get_mut(&id)?;
-        let (index, was_pending) = (slot.endpoint, slot.is_pending());
+        let (index, was_pending, abstained) = (slot.endpoint, slot.is_pending(), slot.abstains());
         if outcome != Outcome::Silent {
             self.entries[index].health.last = Some(Last { at: now, outcome: outcome.clone() });
         }
         let change = slot.health.observe(now, outcome);
+        let moved = abstained != slot.abstains();
         if was_pending && !slot.is_pending() {
             self.pending -= 1;
             self.first_round_complete |= self.pending == 0;
         }
-        self.conclude(id, change, now)
+        self.conclude(id, change, moved, now)
     }
 
     /// Lets time pass, for what is held back until some time.
@@ -122,7 +123,7 @@ impl Board {
         let due: Vec<CheckId> = self.held.iter().copied().filter(is_due).collect();
         let conclude = |id| {
             let change = self.slots.get_mut(&id)?.health.tick(now);
-            self.conclude(id, change, now)
+            self.conclude(id, change, false, now)
         };
         due.into_iter().filter_map(conclude).collect()
     }
@@ -144,8 +145,8 @@ impl Board {
         self.in_doubt
     }
 
-    /// Sums up what a check's change comes to.
-    fn conclude(&mut self, id: CheckId, change: Option<Change>, now: Timestamp) -> Option<Verdict> {
+    /// Sums up what a check's change comes to, or that it has a vote now or no more (`moved`).
+    fn conclude(&mut self, id: CheckId, change: Option<Change>, moved: bool, now: Timestamp) -> Option<Verdict> {
         let slot = self.slots.get_mut(&id)?;
         if slot.health.wants_haste() != slot.fast {
             slot.fast = !slot.fast;
@@ -157,7 +158,7 @@ impl Board {
             Some(_) => self.held.insert(id),
             None => self.held.remove(&id),
         };
-        if change.is_none() && !turned {
+        if change.is_none() && !turned && !moved {
             return None;
         }
         let last = || slot.health.last().map_or_else(String::new, |last| last.outcome.to_string());

@@ -164,7 +164,10 @@ impl HealthState {
                 return self.tick(now);
             }
             Outcome::Silent => {
-                self.suspicion = self.suspicion.or(Some(Suspicion::Silent));
+                // Of who is down, nothing else is expected.
+                if self.found != State::Down {
+                    self.suspicion = self.suspicion.or(Some(Suspicion::Silent));
+                }
                 return self.tick(now);
             }
         };
@@ -394,7 +397,7 @@ mod tests {
             outcomes.chars().map(&mut after).collect::<String>()
         };
         for (outcomes, expected) in
-            [("+---+-", ".!!.!."), ("+-++", ".!!."), ("+s+", ".!."), ("+ls+", ".ll."), ("-+s-", ".!!.")]
+            [("+---+-", ".!!.!."), ("+-++", ".!!."), ("+s+", ".!."), ("+ls+", ".ll."), ("-+s-", ".!!."), ("-ss", "...")]
         {
             assert_eq!(doubt(outcomes), expected, "{outcomes}");
         }

@@ -108,11 +108,13 @@ impl Prober {
         let mut old = std::mem::take(&mut self.tasks);
         for (id, check) in checks {
             let pem = trust.pem(&check.probe).cloned();
-            let kept = old.remove(&id).filter(|running| running.pem == pem);
-            let running = kept.unwrap_or_else(|| {
+            let before = old.remove(&id);
+            let is_fast = before.as_ref().is_some_and(|running| running.pace.is_fast.load(Ordering::Relaxed));
+            let running = before.filter(|running| running.pem == pem).unwrap_or_else(|| {
                 let (check, trust) = (check.clone(), trust.clone());
                 self.start(id, &check.probe.clone(), pem, move || Client::new(&check, &trust))
             });
+            running.hurry(is_fast);
             self.tasks.insert(id, running);
         }
     }
@@ -186,11 +188,11 @@ impl Runner {
                     if due.elapsed() > self.grace {
                         self.reporter.shared.count_late();
                     } else if runs.len() < MAX_OVERLAP {
-                        runs.spawn(self.one(&attempt).run());
+                        runs.spawn(self.one(&attempt).run(runs.is_empty()));
                     }
                 }
                 () = self.pace.changed.notified() => if self.is_fast() {
-                    gap = gap.min(schedule.fast);
+                    gap = gap.min(schedule.fast.max(start.elapsed())); // what is past was not due
                 },
             }
         }
@@ -246,8 +248,12 @@ enum Ended {
 }
 
 impl<A: Attempt> Run<A> {
-    async fn run(self) -> Ended {
-        let permit = self.reporter.shared.in_flight.acquire().await.expect("it is never closed");
+    /// One that overlaps another `may_wait` no longer: where no more are allowed in flight, it is left out, lest checks
+    /// in doubt take the others' turns.
+    async fn run(self, may_wait: bool) -> Ended {
+        let in_flight = &self.reporter.shared.in_flight;
+        let permit = if may_wait { in_flight.acquire().await.ok() } else { in_flight.try_acquire().ok() };
+        let Some(permit) = permit else { return Ended::Told };
         let start = Instant::now();
         let outcome = self.outcome(start).await;
         drop(permit);

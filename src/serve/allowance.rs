@@ -44,6 +44,12 @@ impl Allowance {
         }
     }
 
+    /// Is all paid for that was taken? Then nothing is lost when it is forgotten.
+    pub(super) fn is_paid(&self) -> bool {
+        let paid_at = *self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+        paid_at.iter().all(|paid_at| *paid_at <= Instant::now())
+    }
+
     /// Until when to wait.
     fn take_at(&self, now: Instant, queries: u32, octets: usize) -> Option<Instant> {
         let costs = [self.query * queries, Duration::from_nanos((octets as f64 * self.octet) as u64)];

@@ -122,10 +122,10 @@ impl Asker {
         Self { peer, worker, last_query, allowance: None, turns }
     }
 
-    /// Takes a query of its client's allowance, and waits where it was too much.
-    pub(super) async fn take(&self, octets: usize) {
+    /// Takes that much of its client's allowance, and waits where it was too much.
+    pub(super) async fn take(&self, queries: u32, octets: usize) {
         if let Some(allowance) = &self.allowance {
-            allowance.take(1, octets).await;
+            allowance.take(queries, octets).await;
         }
     }
 }
@@ -209,20 +209,18 @@ impl<R: Respond> Connection<R> {
         received.drain(..answered);
         received.shrink_to(READ_ROOM);
         self.received = received;
-        Ok(go_on && self.take(queries, answered + written).await)
+        Ok(self.take(queries, answered + written).await && go_on)
     }
 
     /// Takes that much of the client's allowance, and waits where it was too much. False where all shall stop.
     async fn take(&mut self, queries: u32, octets: usize) -> bool {
-        let Some(allowance) = &self.allowance else { return true };
+        let Some(allowance) = self.allowance.as_ref().filter(|_| queries > 0) else { return true };
         tokio::select! {
             biased;
             () = allowance.take(queries, octets) => {}
             _ = self.stop.changed() => return false,
         }
-        if queries > 0 {
-            self.last_query.is_now(true); // the wait is not the client's idleness
-        }
+        self.last_query.is_now(true); // the wait is not the client's idleness
         true
     }
 

@@ -22,13 +22,19 @@ use super::{Faults, TcpSettings};
 /// What connections may take to end when all shall stop.
 const DRAIN: Duration = Duration::from_secs(4);
 
+/// Clients that are remembered without a sweep, and those that may owe something.
+const FEW: usize = 1024;
+const MANY: usize = 65_536;
+
 /// A task for each connection. Dropping it ends them all.
 pub(super) struct Crowd {
     settings: TcpSettings,
     tasks: JoinSet<()>,
     open: HashMap<Id, Open>,
-    /// Those that have any.
+    /// Those that have any, and those that have had and not paid yet.
     clients: HashMap<IpAddr, Client>,
+    /// When there are so many, those that owe nothing are forgotten.
+    sweep_at: usize,
 }
 
 struct Client {
@@ -44,7 +50,7 @@ struct Open {
 
 impl Crowd {
     pub(super) fn new(settings: TcpSettings) -> Self {
-        Self { settings, tasks: JoinSet::new(), open: HashMap::new(), clients: HashMap::new() }
+        Self { settings, tasks: JoinSet::new(), open: HashMap::new(), clients: HashMap::new(), sweep_at: FEW }
     }
 
     /// Is half of either limit taken, or more?
@@ -66,6 +72,9 @@ impl Crowd {
     {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.forget(ended);
+        }
+        if self.clients.len() >= self.sweep_at {
+            self.sweep();
         }
         let client = client_of(client);
         if !is_proxied && self.connections_of(client) >= self.settings.client_connections.max(1) {
@@ -114,10 +123,19 @@ impl Crowd {
         let Some(Open { client, .. }) = self.open.remove(&id) else { return };
         if let Entry::Occupied(mut client) = self.clients.entry(client) {
             client.get_mut().connections -= 1;
-            if client.get().connections == 0 {
+            if client.get().connections == 0 && client.get().allowance.is_paid() {
                 client.remove();
             }
         }
+    }
+
+    /// Forgets those without connections that owe nothing; where too many do, these as well.
+    fn sweep(&mut self) {
+        self.clients.retain(|_, client| client.connections > 0 || !client.allowance.is_paid());
+        if self.clients.len() >= MANY {
+            self.clients.retain(|_, client| client.connections > 0);
+        }
+        self.sweep_at = (2 * self.clients.len()).max(FEW);
     }
 
     /// Waits for all to end, but not for ever.

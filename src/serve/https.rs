@@ -84,6 +84,7 @@ async fn by_get<R: Respond>(
     Extension(asker): Extension<Asker>,
     RawQuery(query_string): RawQuery,
 ) -> Response {
+    asker.take(1, 0).await;
     match doh::query_in_url(query_string.as_deref()) {
         Ok(query) => answer(&responders, &asker, &query).await,
         Err(refusal) => refuse(refusal),
@@ -96,6 +97,7 @@ async fn by_post<R: Respond>(
     headers: HeaderMap,
     request: Request,
 ) -> Response {
+    asker.take(1, 0).await;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if let Err(refusal) = doh::check_media_type(content_type) {
         return refuse(refusal);
@@ -116,8 +118,8 @@ async fn answer<R: Respond>(responders: &Responders<R>, asker: &Asker, query: &[
     let Some(reply) = responders.reply(asker.worker, asker.peer, query) else {
         return refuse(Refusal { status: 503, why: "there is no answer for you now" });
     };
-    asker.take(query.len() + reply.len()).await;
     asker.last_query.is_now(true); // silence keeps no connection
+    asker.take(0, query.len() + reply.len()).await;
     let kept = match freshness(&reply) {
         Some(seconds) => {
             HeaderValue::try_from(format!("private, max-age={seconds}")).expect("digits are good in a header")

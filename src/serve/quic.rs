@@ -181,12 +181,13 @@ async fn exchange<R: Respond>(
     };
     let query = query(&message)?;
     asker.last_query.is_now(true);
+    asker.take(1, message.len()).await;
     let mut reply = Vec::new();
     if !responders.answer(asker.worker, asker.peer, query, &mut reply) {
         let _ = send.reset(INTERNAL_ERROR);
         return Ok(());
     }
-    asker.take(message.len() + reply.len()).await;
+    asker.take(0, reply.len()).await;
     let written = send.write_all(&reply).await.is_ok() && send.finish().is_ok();
     drop(turn);
     if written {

@@ -197,6 +197,22 @@ fn all_probes_of_an_address_must_be_up() {
 }
 
 #[test]
+fn what_does_not_tell_has_no_vote_beside_others() {
+    for order in [[true, false], [false, true]] {
+        let mut board = board(&[probe("p"), probe("q")], &[endpoint("a", fixed(&[V4]), &["p", "q"])]);
+        let (p, q) = (id(&board, "p", "203.0.113.20:443"), id(&board, "q", "203.0.113.20:443"));
+        for is_first in order {
+            let (check, outcome) =
+                if is_first { (p, success()) } else { (q, Outcome::Missing { why: "no such sample".to_owned() }) };
+            board.observe(check, at(1), outcome);
+        }
+        assert_eq!((state(&board, 0), board.first_round_complete()), (State::Up, true), "{order:?}");
+        board.observe(q, at(2), refused()).unwrap();
+        assert_eq!(state(&board, 0), State::Down);
+    }
+}
+
+#[test]
 fn a_probe_target_stands_for_all_addresses() {
     let target = Target { address: "127.0.0.1:18020".parse().unwrap() };
     let endpoint = Endpoint { probe_target: Some(target), ..endpoint("a", fixed(&[V4, V6]), &["p"]) };

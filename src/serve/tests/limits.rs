@@ -100,6 +100,26 @@ async fn who_asks_too_much_waits_and_nobody_else() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_pays_no_debts() {
+    let server = serve_toy(TcpSettings { client_connections: 1, client_queries: 100, ..SETTINGS });
+    for count in 1..=3 {
+        let mut greedy = client_from("127.0.0.13", server.addresses()[0]);
+        greedy.write_all(&framed("a query of its own").repeat(1000)).unwrap();
+        assert_answered_next(&mut greedy);
+        while server.faults().paused() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+    // The last of them made room for one that has asked for less than is free at once.
+    let mut modest = client_from("127.0.0.13", server.addresses()[0]);
+    assert_answered(&mut modest);
+    while server.faults().paused() < 4 {
+        tokio::task::yield_now().await;
+    }
+    server.stop().await;
+}
+
 #[track_caller]
 fn assert_answered_next(stream: &mut TcpStream) {
     let mut length = [0; 2];
