@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
+use super::exchange::Talk;
 use super::http::HttpClient;
-use super::trust::Trust;
+use super::tls::TlsClient;
+use super::trust::{Trust, Unready};
 use crate::config::{ProbeKind, is_private};
 use crate::health::{Cause, Check};
 
@@ -40,26 +42,53 @@ pub(super) enum Failed {
     Here(String),
 }
 
+/// Why a check cannot be run.
+pub(super) enum Unfit {
+    /// As it is configured.
+    Settings(String),
+    /// Something is not at hand, which is no fault of the target.
+    Unready(String),
+}
+
+impl From<Unready> for Unfit {
+    fn from(unready: Unready) -> Self {
+        match unready {
+            Unready::Unloaded => Self::Settings("its certificate authorities are not loaded".to_owned()),
+            Unready::NoKey => Self::Unready("the kept set that is served has no key for client_certificate".to_owned()),
+        }
+    }
+}
+
 /// What attempts a check.
 pub(super) enum Client {
     Tcp(SocketAddr),
+    Talk(Talk),
+    Tls(TlsClient),
     Http(HttpClient),
-    /// The check cannot be run as it is configured.
-    Unfit(Cause),
+    /// The check cannot be run; always the same is found.
+    Fixed(Result<Found, Failed>),
 }
 
 impl Client {
     pub(super) fn new(check: &Check, trust: &Trust) -> Self {
         if !check.probe.allow_private && is_private(check.target.ip()) {
-            return Self::Unfit(Cause::Private);
+            return Self::Fixed(Err(Failed::There(Cause::Private)));
         }
-        match &check.probe.kind {
+        Self::of(check, trust).unwrap_or_else(|unfit| {
+            Self::Fixed(match unfit {
+                Unfit::Settings(why) => Err(Failed::There(Cause::Protocol(why))),
+                Unfit::Unready(why) => Ok(Found::Missing(why)),
+            })
+        })
+    }
+
+    fn of(check: &Check, trust: &Trust) -> Result<Self, Unfit> {
+        Ok(match &check.probe.kind {
             ProbeKind::Tcp => Self::Tcp(check.target),
-            ProbeKind::Http(http) => match HttpClient::new(check.target, http, trust) {
-                Ok(client) => Self::Http(client),
-                Err(why) => Self::Unfit(Cause::Protocol(why)),
-            },
-        }
+            ProbeKind::Exchange(exchange) => Self::Talk(Talk { target: check.target, exchange: exchange.clone() }),
+            ProbeKind::Tls(tls) => Self::Tls(TlsClient::new(check, tls, &[], trust)?),
+            ProbeKind::Http(http) => Self::Http(HttpClient::new(check, http, trust)?),
+        })
     }
 }
 
@@ -69,8 +98,10 @@ impl Attempt for Client {
             Self::Tcp(target) => {
                 TcpStream::connect(target).await.map(|_| Found::Good).map_err(|error| classify(&error))
             }
+            Self::Talk(talk) => talk.attempt().await,
+            Self::Tls(client) => client.attempt().await,
             Self::Http(client) => client.attempt().await,
-            Self::Unfit(cause) => Err(Failed::There(cause.clone())),
+            Self::Fixed(found) => found.clone(),
         }
     }
 }

@@ -376,8 +376,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_edit_leaves_unchanged_checks_running_and_dropping_stops_all() {
         use crate::config::{Http, HttpMethod, Tls};
-        let tls = Some(Tls { ca: Some("ca.pem".into()), server_name: None });
+        let tls = Some(Tls { ca: Some("ca.pem".into()), ..Tls::default() });
         let http = Http {
+            http2: false,
+            reuse: false,
             tls,
             method: HttpMethod::Get,
             path: "/".to_owned(),

@@ -1,0 +1,8 @@
+//! Each kind of probe against a real server: good, wrong and malicious.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "../support/probes.rs"]
+mod support;
+
+mod tcp;
+mod web;
