@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian::config::{ProbeKind, read};
+use meridian::config::{Aim, ProbeKind, read};
 use meridian::model::{Family, FenceUnknown, Member, Spread, WhenNone};
 use rules::{GOOD, check, edited, read_text, said};
 
@@ -125,6 +125,12 @@ fn probes() {
         (PROBE_AT, "timeout = \"2m\"", "bad-value", "\"2m\""),
         ("path = \"/healthz\"", "path = \"healthz\"", "bad-value", "\"healthz\""),
         ("type = \"http\"", "type = \"script\"", "not-built-yet", "\"script\""),
+        (
+            "type = \"http\"\npath = \"/healthz\"",
+            "type = \"metric\"\nsample = \"a\"\ndown_over = 1",
+            "missing-key",
+            "[probes.shop]",
+        ),
         ("type = \"http\"", "type = \"https\"\nclient_key = \"k\"", "missing-key", "[probes.shop]"),
         ("type = \"http\"", "type = \"https\"\nhttp2 = true\nhost = \"a:1\"", "bad-value", "\"a:1\""),
         ("type = \"http\"", "type = \"https\"\nexpires_within = \"2y\"", "bad-value", "\"2y\""),
@@ -144,6 +150,29 @@ fn probes() {
     assert_eq!(http.expect, [(200, 200), (300, 310), (404, 404)]);
     assert_eq!(http.tls.as_ref().unwrap().server_name.as_deref(), Some("a.b"));
     assert_eq!((config.probes[0].port, config.probes[0].down_after, config.probes[0].up_after), (443, 3, 2));
+}
+
+#[test]
+fn metric_probes() {
+    let metric = |lines: &str| format!("type = \"metric\"\nurl = \"http://m.example/\"\n{lines}");
+    for (lines, code, words) in [
+        ("sample = \"a\"", "missing-key", "[probes.shop]"),
+        ("down_over = 1", "missing-key", "[probes.shop]"),
+        ("down_over = 1\nsample = \"a b\"", "bad-value", "\"a b\""),
+        ("down_over = 1\npointer = \"a\"", "bad-value", "\"a\""),
+        ("down_over = 1\nsample = \"a\"\npointer = \"/a\"", "bad-value", "\"/a\""),
+        ("down_over = 1\nsample = \"a\"\ndegraded_over = 2", "bad-value", "2"),
+        ("down_under = 2\nsample = \"a\"\ndegraded_under = 1", "bad-value", "1"),
+        ("down_over = inf\nsample = \"a\"", "bad-value", "inf"),
+        ("down_over = 1\nsample = \"a\"\nmissing = \"down\"", "bad-value", "\"down\""),
+        ("down_over = 1\nsample = \"a\"\nport = 80", "unknown-key", "port"),
+        ("down_over = 1\nsample = \"a\"\nca = \"ca.pem\"", "unknown-key", "ca"),
+    ] {
+        check(&[("type = \"http\"\npath = \"/healthz\"", &metric(lines), code, words)]);
+    }
+    let text = edited("type = \"http\"\npath = \"/healthz\"", &metric("pointer = \"/a~1b/0\"\ndown_under = -2"));
+    let ProbeKind::Metric(metric) = read_text(&text).unwrap().config.probes[0].kind.clone() else { panic!() };
+    assert_eq!((metric.aim, metric.limits.down_under), (Aim::Pointer(vec!["a/b".into(), "0".into()]), Some(-2.0)));
 }
 
 #[test]

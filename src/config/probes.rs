@@ -9,8 +9,7 @@ use super::meaning::Probe;
 use super::report::At;
 use super::table::{Table, Value, not_built_yet};
 
-const LATER: &[&str] =
-    &["fast_interval", "slow_after", "damping", "slow", "url", "sample", "degraded_over", "down_over", "missing"];
+const LATER: &[&str] = &["fast_interval", "slow_after", "damping", "slow"];
 
 /// More than so many probes of one target are never under way at once.
 const MOST_OVERLAP: u32 = 10;
@@ -51,6 +50,7 @@ fn read_timing(table: &mut Table<'_>, name: &Arc<str>, port: Port, kind: Option<
     let any_port = |value: &Value<'_>| value.integer(1..=65_535).and_then(|port| u16::try_from(port).ok());
     let port = match port {
         Port::Default(port) => Some(table.or("port", port, any_port)),
+        Port::None => Some(0),
         Port::Said => table.required("port", "443", any_port).map(|at| at.value),
     };
     let ms = Duration::from_millis;

@@ -54,6 +54,8 @@ pub enum Cause {
     Status(u16),
     /// The body's beginning lacks the text asked for.
     Body,
+    /// What is measured of it is beyond its bound: the figure and the bound.
+    Figure(String),
     /// No sense in what came, or another error: which.
     Protocol(String),
 }
@@ -100,6 +102,7 @@ impl Cause {
             Self::Tls(_) => "tls",
             Self::Status(_) => "status",
             Self::Body => "body",
+            Self::Figure(_) => "figure",
             Self::Protocol(_) => "protocol",
         }
     }
@@ -129,7 +132,7 @@ impl fmt::Display for Cause {
             Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::Status(code) => write!(f, "status {code}"),
             Self::Body => f.write_str("the body lacks the expected text"),
-            Self::Protocol(why) => f.write_str(why),
+            Self::Figure(why) | Self::Protocol(why) => f.write_str(why),
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::exchange::Talk;
 use super::http::HttpClient;
+use super::metric::MetricClient;
 use super::tls::TlsClient;
 use super::trust::{Trust, Unready};
 use crate::config::{ProbeKind, is_private};
@@ -65,13 +66,14 @@ pub(super) enum Client {
     Talk(Talk),
     Tls(TlsClient),
     Http(HttpClient),
+    Metric(MetricClient),
     /// The check cannot be run; always the same is found.
     Fixed(Result<Found, Failed>),
 }
 
 impl Client {
     pub(super) fn new(check: &Check, trust: &Trust) -> Self {
-        if !check.probe.allow_private && is_private(check.target.ip()) {
+        if check.probe.kind.goes_to_target() && !check.probe.allow_private && is_private(check.target.ip()) {
             return Self::Fixed(Err(Failed::There(Cause::Private)));
         }
         Self::of(check, trust).unwrap_or_else(|unfit| {
@@ -88,6 +90,7 @@ impl Client {
             ProbeKind::Exchange(exchange) => Self::Talk(Talk { target: check.target, exchange: exchange.clone() }),
             ProbeKind::Tls(tls) => Self::Tls(TlsClient::new(check, tls, &[], trust)?),
             ProbeKind::Http(http) => Self::Http(HttpClient::new(check, http, trust)?),
+            ProbeKind::Metric(metric) => Self::Metric(MetricClient::new(check, metric, trust)?),
         })
     }
 }
@@ -101,6 +104,7 @@ impl Attempt for Client {
             Self::Talk(talk) => talk.attempt().await,
             Self::Tls(client) => client.attempt().await,
             Self::Http(client) => client.attempt().await,
+            Self::Metric(client) => client.attempt().await,
             Self::Fixed(found) => found.clone(),
         }
     }

@@ -11,8 +11,10 @@
 mod attempt;
 mod exchange;
 mod expiry;
+mod figures;
 mod http;
 mod memory;
+mod metric;
 mod prober;
 mod resolver;
 mod schedule;

@@ -4,5 +4,6 @@
 #[path = "../support/probes.rs"]
 mod support;
 
+mod metric;
 mod tcp;
 mod web;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Sample;
 use crate::config::CertificateFiles;
 
 /// What a probe does.
@@ -16,15 +17,24 @@ pub enum ProbeKind {
     Tls(Tls),
     /// Asks a web server.
     Http(Http),
+    /// Asks for a figure, of whoever measures it.
+    Metric(Metric),
 }
 
 impl ProbeKind {
+    /// Does it go to the target itself?
+    #[must_use]
+    pub fn goes_to_target(&self) -> bool {
+        !matches!(self, Self::Metric(_))
+    }
+
     /// Its settings of TLS, if it has any.
     #[must_use]
     pub fn tls(&self) -> Option<&Tls> {
         match self {
             Self::Tls(tls) => Some(tls),
             Self::Http(http) => http.tls.as_ref(),
+            Self::Metric(metric) => metric.tls.as_ref(),
             Self::Tcp | Self::Exchange(_) => None,
         }
     }
@@ -80,4 +90,41 @@ pub struct Tls {
     pub client: Option<CertificateFiles>,
     /// A certificate that ends sooner is warned of; zero: none is.
     pub expires_within: Duration,
+}
+
+/// A figure that somebody else measures, and what it means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// Where it is told; may hold `{endpoint}` and `{address}`, as the aim may.
+    pub url: String,
+    /// TLS settings of `https`.
+    pub tls: Option<Tls>,
+    /// Which figure.
+    pub aim: Aim,
+    /// What is good.
+    pub limits: Limits,
+    /// No figure counts as degraded, and not as nothing known.
+    pub missing_degrades: bool,
+}
+
+/// A figure in an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Aim {
+    /// In Prometheus text; the largest of those that match.
+    Sample(Sample),
+    /// In JSON: the parts of a pointer (RFC 6901).
+    Pointer(Vec<String>),
+}
+
+/// A figure beyond one of them is not good.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Above: degraded.
+    pub degraded_over: Option<f64>,
+    /// Above: down.
+    pub down_over: Option<f64>,
+    /// Below: degraded.
+    pub degraded_under: Option<f64>,
+    /// Below: down.
+    pub down_under: Option<f64>,
 }

@@ -1,12 +1,15 @@
 //! The words of `[probes.NAME]` that belong to its `type`.
 
 mod meaning;
+mod metric;
+mod sample;
 mod web;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use meaning::{Exchange, Http, HttpMethod, ProbeKind, Tls};
+pub use meaning::{Aim, Exchange, Http, HttpMethod, Limits, Metric, ProbeKind, Tls};
+pub use sample::Sample;
 
 use super::meaning::CertificateFiles;
 use super::report::{At, quoted};
@@ -25,6 +28,7 @@ pub(super) enum Kind {
     Tls,
     Http,
     Https,
+    Metric,
     /// Not built yet.
     Later,
 }
@@ -34,7 +38,7 @@ pub(super) const KINDS: [(&str, Kind); 7] = [
     ("https", Kind::Https),
     ("tcp", Kind::Tcp),
     ("tls", Kind::Tls),
-    ("metric", Kind::Later),
+    ("metric", Kind::Metric),
     ("script", Kind::Later),
     ("calculated", Kind::Later),
 ];
@@ -44,6 +48,8 @@ pub(super) enum Port {
     Default(u16),
     /// It has to be said.
     Said,
+    /// It has none.
+    None,
 }
 
 impl Kind {
@@ -52,6 +58,7 @@ impl Kind {
             Self::Http => Port::Default(80),
             Self::Https | Self::Tls => Port::Default(443),
             Self::Tcp | Self::Later => Port::Said,
+            Self::Metric => Port::None,
         }
     }
 }
@@ -69,17 +76,19 @@ impl Reader<'_> {
     pub(super) fn read(&mut self, table: &mut Table<'_>, kind: Kind) -> Option<ProbeKind> {
         Some(match kind {
             Kind::Tcp => read_tcp(table),
-            Kind::Tls => ProbeKind::Tls(self.tls(table)),
+            Kind::Tls => ProbeKind::Tls(self.tls(table, true)),
             Kind::Http => ProbeKind::Http(web::read(table, None)),
             Kind::Https => {
-                let tls = self.tls(table);
+                let tls = self.tls(table, true);
                 ProbeKind::Http(web::read(table, Some(tls)))
             }
+            Kind::Metric => ProbeKind::Metric(self.metric(table)?),
             Kind::Later => return None,
         })
     }
 
-    fn tls(&mut self, table: &mut Table<'_>) -> Tls {
+    /// `named`: the server's name may be another than that of the connection.
+    fn tls(&mut self, table: &mut Table<'_>, named: bool) -> Tls {
         let file = |value: &Value<'_>| path(value, self.folder);
         let ca = table.optional("ca", file);
         let (certificate, key) = (table.optional("client_certificate", file), table.optional("client_key", file));
@@ -92,11 +101,12 @@ impl Reader<'_> {
                 table.missing(word, example);
             }
         }
-        let named = ca.iter().chain(&certificate);
-        self.certificates.extend(named.map(|at| At { value: at.value.clone(), span: at.span.clone() }));
+        let files = ca.iter().chain(&certificate);
+        self.certificates.extend(files.map(|at| At { value: at.value.clone(), span: at.span.clone() }));
+        let server_name = if named { table.optional("server_name", host_name) } else { None };
         Tls {
             ca: ca.map(|at| at.value),
-            server_name: table.optional("server_name", host_name).map(|at| at.value),
+            server_name: server_name.map(|at| at.value),
             client: certificate.zip(key).map(|(chain, key)| CertificateFiles { chain: chain.value, key: key.value }),
             expires_within: table.or("expires_within", 14 * DAY, |value| value.duration(Duration::ZERO..=366 * DAY)),
         }
