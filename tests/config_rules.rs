@@ -176,6 +176,31 @@ fn metric_probes() {
 }
 
 #[test]
+fn other_probes() {
+    let at = "type = \"http\"\npath = \"/healthz\"";
+    for (lines, code, words) in [
+        ("type = \"dns\"", "missing-key", "[probes.shop]"),
+        ("type = \"dns\"\nname = \"a..b\"", "bad-value", "\"a..b\""),
+        ("type = \"dns\"\nname = \"a.b\"\nrecord = \"ANY\"", "bad-value", "\"ANY\""),
+        ("type = \"dns\"\nname = \"a.b\"\nrecord = \"B\"", "bad-value", "\"B\""),
+        ("type = \"dns\"\nname = \"a.b\"\nexpect = []", "bad-value", "[]"),
+        ("type = \"grpc\"", "missing-key", "[probes.shop]"),
+        ("type = \"grpc\"\nport = 1\nca = \"ca.pem\"", "unknown-key", "ca"),
+        ("type = \"grpc\"\nport = 1\nservice = \"a\\n\"", "bad-value", "\"a\\n\""),
+        ("type = \"file\"", "missing-key", "[probes.shop]"),
+        ("type = \"file\"\npath = \"{endpoint}/x\"", "bad-value", "\"{endpoint}/x\""),
+        ("type = \"file\"\npath = \"x\"\nmax_age = \"0s\"", "bad-value", "\"0s\""),
+        ("type = \"icmp\"\nport = 1", "unknown-key", "port"),
+    ] {
+        check(&[(at, lines, code, words)]);
+    }
+    let kind = |lines: &str| read_text(&edited(at, lines)).unwrap().config.probes[0].kind.clone();
+    let ProbeKind::File(file) = kind("type = \"file\"\npath = \"h/{endpoint}\"") else { panic!() };
+    assert_eq!(file.folder(), Path::new("etc/h"));
+    assert_eq!(kind("type = \"icmp\""), ProbeKind::Icmp);
+}
+
+#[test]
 fn sets_and_places() {
     let sets = |line: &str| format!("[sets]\n{line}\n");
     for (line, code, words) in [

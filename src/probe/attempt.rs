@@ -7,9 +7,13 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
+use super::dns::DnsClient;
 use super::exchange::Talk;
+use super::grpc::GrpcClient;
 use super::http::HttpClient;
+use super::icmp::Pinger;
 use super::metric::MetricClient;
+use super::state_file::FileReader;
 use super::tls::TlsClient;
 use super::trust::{Trust, Unready};
 use crate::config::{ProbeKind, is_private};
@@ -67,6 +71,10 @@ pub(super) enum Client {
     Tls(TlsClient),
     Http(HttpClient),
     Metric(MetricClient),
+    Dns(DnsClient),
+    Grpc(GrpcClient),
+    File(FileReader),
+    Icmp(Pinger),
     /// The check cannot be run; always the same is found.
     Fixed(Result<Found, Failed>),
 }
@@ -91,6 +99,10 @@ impl Client {
             ProbeKind::Tls(tls) => Self::Tls(TlsClient::new(check, tls, &[], trust)?),
             ProbeKind::Http(http) => Self::Http(HttpClient::new(check, http, trust)?),
             ProbeKind::Metric(metric) => Self::Metric(MetricClient::new(check, metric, trust)?),
+            ProbeKind::Dns(dns) => Self::Dns(DnsClient::new(check.target, dns)?),
+            ProbeKind::Grpc(grpc) => Self::Grpc(GrpcClient::new(check, grpc, trust)?),
+            ProbeKind::File(file) => Self::File(FileReader::new(check, file)),
+            ProbeKind::Icmp => Self::Icmp(Pinger::new(check.target.ip())),
         })
     }
 }
@@ -105,6 +117,10 @@ impl Attempt for Client {
             Self::Tls(client) => client.attempt().await,
             Self::Http(client) => client.attempt().await,
             Self::Metric(client) => client.attempt().await,
+            Self::Dns(client) => client.attempt().await,
+            Self::Grpc(client) => client.attempt().await,
+            Self::File(reader) => reader.attempt().await,
+            Self::Icmp(pinger) => pinger.attempt().await,
             Self::Fixed(found) => found.clone(),
         }
     }
@@ -148,7 +164,7 @@ fn classify_io(error: &io::Error) -> Option<Failed> {
 }
 
 /// Errors may quote what the peer sent: one line of at most 200 characters.
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

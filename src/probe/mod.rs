@@ -9,15 +9,19 @@
 //! stop everything when dropped.
 
 mod attempt;
+mod dns;
 mod exchange;
 mod expiry;
 mod figures;
+mod grpc;
 mod http;
+mod icmp;
 mod memory;
 mod metric;
 mod prober;
 mod resolver;
 mod schedule;
+mod state_file;
 mod tls;
 mod trust;
 

@@ -4,6 +4,9 @@
 #[path = "../support/probes.rs"]
 mod support;
 
+mod dns;
+mod grpc;
+mod local;
 mod metric;
 mod tcp;
 mod web;

@@ -69,7 +69,7 @@ async fn a_kept_connection_is_used_again() {
     }
 }
 
-fn server_config(authority: &Authority, clients: Option<&Authority>, protocols: &[&str]) -> TlsAcceptor {
+pub(crate) fn server_config(authority: &Authority, clients: Option<&Authority>, protocols: &[&str]) -> TlsAcceptor {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["www.shop.example".to_owned()]).unwrap();
     let certificate = params.signed_by(&key, &authority.0).unwrap();

@@ -1,10 +1,13 @@
 //! What each kind of probe does, once its words have been found good.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use hickory_proto::rr::RecordType;
 
 use super::Sample;
 use crate::config::CertificateFiles;
+use crate::model::Name;
 
 /// What a probe does.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,13 +22,21 @@ pub enum ProbeKind {
     Http(Http),
     /// Asks for a figure, of whoever measures it.
     Metric(Metric),
+    /// Asks a name server.
+    Dns(Dns),
+    /// Asks the standard health service of gRPC.
+    Grpc(Grpc),
+    /// Reads what another program wrote.
+    File(StateFile),
+    /// Sends an echo request.
+    Icmp,
 }
 
 impl ProbeKind {
     /// Does it go to the target itself?
     #[must_use]
     pub fn goes_to_target(&self) -> bool {
-        !matches!(self, Self::Metric(_))
+        !matches!(self, Self::Metric(_) | Self::File(_))
     }
 
     /// Its settings of TLS, if it has any.
@@ -35,7 +46,8 @@ impl ProbeKind {
             Self::Tls(tls) => Some(tls),
             Self::Http(http) => http.tls.as_ref(),
             Self::Metric(metric) => metric.tls.as_ref(),
-            Self::Tcp | Self::Exchange(_) => None,
+            Self::Grpc(grpc) => grpc.tls.as_ref(),
+            Self::Tcp | Self::Exchange(_) | Self::Dns(_) | Self::File(_) | Self::Icmp => None,
         }
     }
 }
@@ -127,4 +139,41 @@ pub struct Limits {
     pub degraded_under: Option<f64>,
     /// Below: down.
     pub down_under: Option<f64>,
+}
+
+/// A question to a name server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dns {
+    /// Whom it asks for.
+    pub name: Name,
+    /// And for what.
+    pub record: RecordType,
+    /// What the records of the answer must say, others may be there; empty: anything.
+    pub expect: Vec<String>,
+}
+
+/// A request to `grpc.health.v1.Health/Check`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Grpc {
+    /// Empty: the server as a whole.
+    pub service: String,
+    /// None: in plain text.
+    pub tls: Option<Tls>,
+}
+
+/// A file that begins with `up`, `degraded` or `down`, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateFile {
+    /// Resolved against the configuration's folder. Its last part may hold `{endpoint}` and `{address}`.
+    pub path: PathBuf,
+    /// Written longer ago, it tells nothing.
+    pub max_age: Duration,
+}
+
+impl StateFile {
+    /// The folder that it lies in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
 }

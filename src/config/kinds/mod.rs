@@ -2,13 +2,14 @@
 
 mod meaning;
 mod metric;
+mod others;
 mod sample;
 mod web;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use meaning::{Aim, Exchange, Http, HttpMethod, Limits, Metric, ProbeKind, Tls};
+pub use meaning::{Aim, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, StateFile, Tls};
 pub use sample::Sample;
 
 use super::meaning::CertificateFiles;
@@ -29,16 +30,24 @@ pub(super) enum Kind {
     Http,
     Https,
     Metric,
+    Dns,
+    Grpc,
+    File,
+    Icmp,
     /// Not built yet.
     Later,
 }
 
-pub(super) const KINDS: [(&str, Kind); 7] = [
+pub(super) const KINDS: [(&str, Kind); 11] = [
     ("http", Kind::Http),
     ("https", Kind::Https),
     ("tcp", Kind::Tcp),
     ("tls", Kind::Tls),
     ("metric", Kind::Metric),
+    ("dns", Kind::Dns),
+    ("grpc", Kind::Grpc),
+    ("file", Kind::File),
+    ("icmp", Kind::Icmp),
     ("script", Kind::Later),
     ("calculated", Kind::Later),
 ];
@@ -57,8 +66,9 @@ impl Kind {
         match self {
             Self::Http => Port::Default(80),
             Self::Https | Self::Tls => Port::Default(443),
-            Self::Tcp | Self::Later => Port::Said,
-            Self::Metric => Port::None,
+            Self::Dns => Port::Default(53),
+            Self::Tcp | Self::Grpc | Self::Later => Port::Said,
+            Self::Metric | Self::File | Self::Icmp => Port::None,
         }
     }
 }
@@ -83,6 +93,10 @@ impl Reader<'_> {
                 ProbeKind::Http(web::read(table, Some(tls)))
             }
             Kind::Metric => ProbeKind::Metric(self.metric(table)?),
+            Kind::Dns => ProbeKind::Dns(others::dns(table)?),
+            Kind::Grpc => ProbeKind::Grpc(self.grpc(table)),
+            Kind::File => ProbeKind::File(self.file(table)?),
+            Kind::Icmp => ProbeKind::Icmp,
             Kind::Later => return None,
         })
     }
