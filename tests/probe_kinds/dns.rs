@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType, rdata};
-use hickory_proto::serialize::binary::BinDecodable as _;
 use meridian::config::{Dns, Probe, ProbeKind};
 use meridian::health::Cause;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
