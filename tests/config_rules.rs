@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian::config::{ProbeKind, read};
+use meridian::config::{Aim, ProbeKind, read};
 use meridian::model::{Family, FenceUnknown, Member, Spread, WhenNone};
 use rules::{GOOD, check, edited, read_text, said};
 
@@ -104,12 +104,13 @@ fn probes() {
         ("up_after = 1.5", "wrong-type", "1.5"),
         ("jitter = 0.6", "bad-value", "0.6"),
         ("jitter = nan", "bad-value", "nan"),
-        ("reuse = true", "not-built-yet", "true"),
         ("fast_interval = \"1ms\"", "bad-value", "\"1ms\""),
         ("slow_after = \"soon\"", "bad-value", "\"soon\""),
         ("damping = \"on\"", "bad-value", "\"on\""),
         ("damping = { free_at = 4 }", "bad-value", "{ free_at = 4 }"),
         ("damping = { half_live = \"5m\" }", "unknown-key", "half_live"),
+        ("reuse = 1", "wrong-type", "1"),
+        ("http2 = true", "unknown-key", "http2"),
         ("expect = [200, \"399-200\"]", "bad-value", "\"399-200\""),
         ("expect = [99]", "bad-value", "99"),
         ("expect = []", "bad-value", "[]"),
@@ -126,7 +127,18 @@ fn probes() {
         (PROBE_AT, "timeout = \"21s\"", "bad-value", "\"21s\""),
         (PROBE_AT, "timeout = \"2m\"", "bad-value", "\"2m\""),
         ("path = \"/healthz\"", "path = \"healthz\"", "bad-value", "\"healthz\""),
-        ("type = \"http\"", "type = \"metric\"", "not-built-yet", "\"metric\""),
+        ("type = \"http\"", "type = \"script\"", "not-built-yet", "\"script\""),
+        (
+            "type = \"http\"\npath = \"/healthz\"",
+            "type = \"metric\"\nsample = \"a\"\ndown_over = 1",
+            "missing-key",
+            "[probes.shop]",
+        ),
+        ("type = \"http\"", "type = \"https\"\nclient_key = \"k\"", "missing-key", "[probes.shop]"),
+        ("type = \"http\"", "type = \"https\"\nhttp2 = true\nhost = \"a:1\"", "bad-value", "\"a:1\""),
+        ("type = \"http\"", "type = \"https\"\nexpires_within = \"2y\"", "bad-value", "\"2y\""),
+        ("type = \"http\"\npath = \"/healthz\"", "type = \"tcp\"\nport = 1\nsend = \"\"", "bad-value", "\"\""),
+        ("type = \"http\"\npath = \"/healthz\"", "type = \"tls\"\nsend = \"x\"", "unknown-key", "send"),
         ("type = \"http\"", "type = \"htp\"", "bad-value", "\"htp\""),
         ("type = \"http\"", "", "missing-key", "[probes.shop]"),
         ("type = \"http\"\npath = \"/healthz\"", "type = \"tcp\"", "missing-key", "[probes.shop]"),
@@ -141,6 +153,54 @@ fn probes() {
     assert_eq!(http.expect, [(200, 200), (300, 310), (404, 404)]);
     assert_eq!(http.tls.as_ref().unwrap().server_name.as_deref(), Some("a.b"));
     assert_eq!((config.probes[0].port, config.probes[0].down_after, config.probes[0].up_after), (443, 3, 2));
+}
+
+#[test]
+fn metric_probes() {
+    let metric = |lines: &str| format!("type = \"metric\"\nurl = \"http://m.example/\"\n{lines}");
+    for (lines, code, words) in [
+        ("sample = \"a\"", "missing-key", "[probes.shop]"),
+        ("down_over = 1", "missing-key", "[probes.shop]"),
+        ("down_over = 1\nsample = \"a b\"", "bad-value", "\"a b\""),
+        ("down_over = 1\npointer = \"a\"", "bad-value", "\"a\""),
+        ("down_over = 1\nsample = \"a\"\npointer = \"/a\"", "bad-value", "\"/a\""),
+        ("down_over = 1\nsample = \"a\"\ndegraded_over = 2", "bad-value", "2"),
+        ("down_under = 2\nsample = \"a\"\ndegraded_under = 1", "bad-value", "1"),
+        ("down_over = inf\nsample = \"a\"", "bad-value", "inf"),
+        ("down_over = 1\nsample = \"a\"\nmissing = \"down\"", "bad-value", "\"down\""),
+        ("down_over = 1\nsample = \"a\"\nport = 80", "unknown-key", "port"),
+        ("down_over = 1\nsample = \"a\"\nca = \"ca.pem\"", "unknown-key", "ca"),
+    ] {
+        check(&[("type = \"http\"\npath = \"/healthz\"", &metric(lines), code, words)]);
+    }
+    let text = edited("type = \"http\"\npath = \"/healthz\"", &metric("pointer = \"/a~1b/0\"\ndown_under = -2"));
+    let ProbeKind::Metric(metric) = read_text(&text).unwrap().config.probes[0].kind.clone() else { panic!() };
+    assert_eq!((metric.aim, metric.limits.down_under), (Aim::Pointer(vec!["a/b".into(), "0".into()]), Some(-2.0)));
+}
+
+#[test]
+fn other_probes() {
+    let at = "type = \"http\"\npath = \"/healthz\"";
+    for (lines, code, words) in [
+        ("type = \"dns\"", "missing-key", "[probes.shop]"),
+        ("type = \"dns\"\nname = \"a..b\"", "bad-value", "\"a..b\""),
+        ("type = \"dns\"\nname = \"a.b\"\nrecord = \"ANY\"", "bad-value", "\"ANY\""),
+        ("type = \"dns\"\nname = \"a.b\"\nrecord = \"B\"", "bad-value", "\"B\""),
+        ("type = \"dns\"\nname = \"a.b\"\nexpect = []", "bad-value", "[]"),
+        ("type = \"grpc\"", "missing-key", "[probes.shop]"),
+        ("type = \"grpc\"\nport = 1\nca = \"ca.pem\"", "unknown-key", "ca"),
+        ("type = \"grpc\"\nport = 1\nservice = \"a\\n\"", "bad-value", "\"a\\n\""),
+        ("type = \"file\"", "missing-key", "[probes.shop]"),
+        ("type = \"file\"\npath = \"{endpoint}/x\"", "bad-value", "\"{endpoint}/x\""),
+        ("type = \"file\"\npath = \"x\"\nmax_age = \"0s\"", "bad-value", "\"0s\""),
+        ("type = \"icmp\"\nport = 1", "unknown-key", "port"),
+    ] {
+        check(&[(at, lines, code, words)]);
+    }
+    let kind = |lines: &str| read_text(&edited(at, lines)).unwrap().config.probes[0].kind.clone();
+    let ProbeKind::File(file) = kind("type = \"file\"\npath = \"h/{endpoint}\"") else { panic!() };
+    assert_eq!(file.folder(), Path::new("etc/h"));
+    assert_eq!(kind("type = \"icmp\""), ProbeKind::Icmp);
 }
 
 #[test]

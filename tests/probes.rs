@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/probes.rs"]
+mod support;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,159 +18,14 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
 use meridian::config::{self, Http, HttpMethod, Probe, ProbeKind, Tls};
-use meridian::health::{Cause, Check, CheckId, Outcome};
+use meridian::health::Cause;
 use meridian::model::{Addresses, Cost, Endpoint, Site, find_region};
-use meridian::probe::{Prober, Report, Resolved, Resolver, Trust};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, UdpSocket};
+use meridian::probe::{Resolved, Resolver, Trust};
+use support::{
+    Authority, OK, Reply, Web, acceptor, ask, body, closed_port, http, https, outcome_of, probe, run, tls_error,
+};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
-
-/// What a test's web server does with a request.
-#[derive(Clone, Copy)]
-enum Reply {
-    /// Sends this and closes.
-    Text(&'static str),
-    /// Sends this and nothing more, but stays.
-    Hang(&'static str),
-    /// Sends this, then octets without end.
-    Endless(&'static str),
-    /// Breaks the connection.
-    Reset,
-}
-
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nhealthy";
-
-/// A web server; the heads of its requests, with the names asked for by SNI in front.
-struct Web {
-    address: SocketAddr,
-    requests: mpsc::UnboundedReceiver<String>,
-}
-
-impl Web {
-    async fn start(reply: Reply, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (sender, requests) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (tls, sender) = (tls.clone(), sender.clone());
-                tokio::spawn(async move {
-                    let Some(tls) = tls else {
-                        if matches!(reply, Reply::Reset) {
-                            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-                        }
-                        return serve(stream, reply, String::new(), sender).await;
-                    };
-                    if let Ok(stream) = tls.accept(stream).await {
-                        let session = stream.get_ref().1;
-                        let about = format!("{:?} {:?}\n", session.server_name(), session.handshake_kind());
-                        serve(stream, reply, about, sender).await;
-                    }
-                });
-            }
-        });
-        Self { address, requests }
-    }
-}
-
-async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    reply: Reply,
-    mut head: String,
-    sender: mpsc::UnboundedSender<String>,
-) {
-    while !head.contains("\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(octet) => head.push(octet.into()),
-            Err(_) => return,
-        }
-    }
-    let _ = sender.send(head);
-    let (Reply::Text(text) | Reply::Hang(text) | Reply::Endless(text)) = reply else { return };
-    let mut sent = stream.write_all(text.as_bytes()).await;
-    match reply {
-        Reply::Hang(_) => std::future::pending().await,
-        Reply::Endless(_) => {
-            while sent.is_ok() {
-                sent = stream.write_all(&[b'x'; 4096]).await;
-            }
-        }
-        Reply::Text(_) | Reply::Reset => drop(stream.shutdown().await),
-    }
-}
-
-fn probe(kind: ProbeKind) -> Probe {
-    Probe {
-        name: "p".into(),
-        kind,
-        port: 80,
-        interval: Duration::from_millis(20),
-        jitter: 0.1,
-        timeout: Duration::from_secs(20),
-        fast_interval: Duration::from_millis(250),
-        slow_after: None,
-        damping: None,
-        down_after: 3,
-        up_after: 2,
-        allow_private: true,
-    }
-}
-
-fn http() -> Http {
-    Http {
-        tls: None,
-        method: HttpMethod::Get,
-        path: "/healthz?deep=1".to_owned(),
-        host: None,
-        expect: vec![(200, 200), (204, 299)],
-        body: None,
-    }
-}
-
-fn body(text: &str) -> Http {
-    Http { body: Some(text.to_owned()), ..http() }
-}
-
-/// Runs one check; its reports.
-fn run(probe: Probe, target: SocketAddr, files: &[(&str, &str)]) -> (Prober, mpsc::Receiver<Report>) {
-    let (sender, reports) = mpsc::channel(1);
-    let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
-        files.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().into())).collect();
-    let trust = Arc::new(Trust::load(std::slice::from_ref(&probe), &mut files).unwrap());
-    let check = Arc::new(Check { endpoint: "e".into(), probe: Arc::new(probe), target });
-    let mut prober = Prober::new(Duration::from_millis(40), sender);
-    prober.reconfigure([(CheckId(7), &check)], &trust);
-    (prober, reports)
-}
-
-/// The first outcome of a check; its cause if it failed.
-async fn outcome_of(probe: Probe, target: SocketAddr, files: &[(&str, &str)]) -> Result<Duration, Cause> {
-    let (_prober, mut reports) = run(probe, target, files);
-    let report = reports.recv().await.unwrap();
-    assert_eq!(report.check, CheckId(7));
-    match report.outcome {
-        Outcome::Success { rtt } => Ok(rtt),
-        Outcome::Failure { cause } => Err(cause),
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn ask(reply: Reply, http: Http) -> Result<Duration, Cause> {
-    let web = Web::start(reply, None).await;
-    outcome_of(probe(ProbeKind::Http(http)), web.address, &[]).await
-}
-
-/// Nothing listens there while the socket is held.
-fn closed_port() -> (TcpSocket, SocketAddr) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = socket.local_addr().unwrap();
-    (socket, address)
-}
 
 #[tokio::test]
 async fn tcp_connects() {
@@ -255,42 +113,6 @@ async fn the_request_is_as_configured() {
     assert!(head.starts_with("head /healthz") && head.contains("\r\nhost: www.shop.example\r\n"), "{head}");
 }
 
-/// A certificate authority and a server with a certificate of it for `name`.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn acceptor(&self, name: &str, last_year: i32) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_after = rcgen::date_time_ymd(last_year, 1, 1);
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        acceptor(certificate.der().clone(), &key)
-    }
-}
-
-fn acceptor(certificate: rustls::pki_types::CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor {
-    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()).into()
-}
-
-fn https(host: Option<&str>, server_name: Option<&str>) -> Probe {
-    let tls = Tls { ca: Some("ca.pem".into()), server_name: server_name.map(str::to_owned) };
-    probe(ProbeKind::Http(Http { tls: Some(tls), host: host.map(str::to_owned), ..http() }))
-}
-
-fn tls_error(outcome: Result<Duration, Cause>) -> String {
-    let Err(Cause::Tls(why)) = outcome else { panic!("{outcome:?}") };
-    why
-}
-
 #[tokio::test]
 async fn certificates_are_verified_by_name_apart_from_the_address() {
     let authority = Authority::new();
@@ -360,7 +182,7 @@ async fn every_probe_sees_the_certificate_anew() {
 #[test]
 fn bad_ca_files_are_all_named() {
     let with = |ca: &str| {
-        let tls = Tls { ca: Some(ca.into()), server_name: None };
+        let tls = Tls { ca: Some(ca.into()), ..Tls::default() };
         probe(ProbeKind::Http(Http { tls: Some(tls), ..http() }))
     };
     let cut = Authority::new().0.pem().replacen("MII", "M!I", 1);

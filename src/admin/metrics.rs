@@ -208,6 +208,10 @@ fn record_state(shared: &Shared) {
 
 fn describe_events() {
     describe_histogram!("meridian_probe_seconds", "Round trips of probes that succeeded, by probe.");
+    describe_gauge!(
+        "meridian_probe_certificate_ends_seconds",
+        "When the certificate that a target shows ends, in Unix time."
+    );
     describe_counter!("meridian_probe_outcomes_total", "Outcomes of probes, by probe and kind.");
     describe_counter!("meridian_verdicts_total", "Changes of what health says of an endpoint or an address of it.");
     describe_counter!("meridian_reloads_total", "Readings of files, by result.");

@@ -16,7 +16,7 @@ use super::arguments;
 use super::report::{self, StartError};
 use crate::admin;
 use crate::answer::{self, Asker, Batches};
-use crate::config::{Config, Sandboxing, Server, Transports};
+use crate::config::{Config, ProbeKind, Sandboxing, Server, Transports};
 use crate::control::{Control, First, Options, Shared};
 use crate::probe::Report;
 use crate::sandbox;
@@ -77,7 +77,13 @@ impl Prepared {
     /// The user cannot be had, or what is required is lacking.
     pub fn enter_sandbox(&mut self) -> Result<(), StartError> {
         let wanted = self.first.config().process.clone();
-        let entered = sandbox::enter(&wanted, &self.first.paths())?;
+        let mut paths = self.first.paths();
+        let files = self.first.config().probes.iter().filter_map(|probe| match &probe.kind {
+            ProbeKind::File(file) => Some(file.folder().to_owned()),
+            _ => None,
+        });
+        paths.read.extend(files);
+        let entered = sandbox::enter(&wanted, &paths)?;
         for lacking in &entered.lacking {
             warn!(lacking, "the sandbox is not whole");
         }

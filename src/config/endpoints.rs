@@ -253,7 +253,7 @@ fn check_private(spec: &EndpointSpec<'_>, probes: &HashMap<&str, &ProbeSpec>, re
     };
     for (address, span) in targets {
         for spec in spec.probes.iter().filter_map(|at| probes.get(at.value)) {
-            if spec.probe.as_ref().is_some_and(|probe| !probe.allow_private) {
+            if spec.probe.as_ref().is_some_and(|probe| probe.kind.goes_to_target() && !probe.allow_private) {
                 let name = &spec.name.value;
                 let message =
                     format!("the probe `{name}` does not go to {address}: it is loopback, private or link-local");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::kinds::ProbeKind;
 use crate::model::{CookieSecrets, Endpoint, FenceMask, Name, PlaceSet, Plan, Prefixes, Service};
 
 /// A whole configuration. Nothing in it refers to a file that has not been named here.
@@ -336,50 +337,6 @@ pub struct Damping {
     pub free_at: f64,
     /// But no longer than that.
     pub at_most: Duration,
-}
-
-/// What a probe does.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ProbeKind {
-    /// Connects.
-    Tcp,
-    /// Asks a web server.
-    Http(Http),
-}
-
-/// An HTTP probe.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Http {
-    /// TLS settings of `https`; none: `http`.
-    pub tls: Option<Tls>,
-    /// `GET` or `HEAD`.
-    pub method: HttpMethod,
-    /// Path and query, from `/`.
-    pub path: String,
-    /// `Host`, where it is not the target's address.
-    pub host: Option<String>,
-    /// Status codes that are good, as inclusive ranges; not empty.
-    pub expect: Vec<(u16, u16)>,
-    /// Text that the first 64 KiB of the body must hold.
-    pub body: Option<String>,
-}
-
-/// The method of an HTTP probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpMethod {
-    /// GET
-    Get,
-    /// HEAD
-    Head,
-}
-
-/// How an `https` probe verifies the certificate.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tls {
-    /// PEM file of the only authorities trusted; none: the system's.
-    pub ca: Option<PathBuf>,
-    /// The name that the certificate must bear, sent as SNI; none: `host`, else the target's address.
-    pub server_name: Option<String>,
 }
 
 impl Config {

@@ -13,6 +13,7 @@ mod blocks;
 mod checks;
 mod combinations;
 mod endpoints;
+mod kinds;
 mod limits;
 mod meaning;
 mod places;
@@ -38,9 +39,10 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use toml::de::DeTable;
 
+pub use kinds::{Aim, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, Sample, StateFile, Tls};
 pub use meaning::{
-    Access, Admin, CertificateFiles, Config, Cookies, Damping, Ecs, Http, HttpMethod, Identity, Probe, ProbeKind,
-    Process, RateLimit, Resolver, Sandboxing, Server, Tls, Transports, Zone, is_private,
+    Access, Admin, CertificateFiles, Config, Cookies, Damping, Ecs, Identity, Probe, Process, RateLimit, Resolver,
+    Sandboxing, Server, Transports, Zone, is_private,
 };
 pub use words::{closest, glob};
 
@@ -235,8 +237,8 @@ fn resolve(
 ) -> Result<Option<(Config, Spots)>, Miscut> {
     let (sets, regions) = (places::Sets::new(&typed.sets, report), sites::Regions::new(&typed.regions, report));
     let zones = zones::Zones::new(&typed.zones, files, report);
-    for ca in typed.probes.iter().filter_map(|spec| spec.ca.as_ref()) {
-        check_readable(ca, "certificate file", files, report);
+    for certificate in typed.probes.iter().flat_map(|spec| &spec.certificates) {
+        check_readable(certificate, "certificate file", files, report);
     }
     let databases = databases(&typed.settings, path, files, report);
     let endpoints = endpoints::resolve(&typed.endpoints, &regions, &sets, &typed.probes, report);

@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::meaning::{Damping, Http, HttpMethod, Probe, ProbeKind, Tls};
-use super::report::{At, quoted};
-use super::settings::path;
+use super::kinds::{KINDS, Kind, Port, ProbeKind, Reader};
+use super::meaning::{Damping, Probe};
+use super::report::At;
 use super::table::{Table, Value, not_built_yet};
-use crate::model::Name;
 
-const LATER: &[&str] = &["slow", "url", "sample", "degraded_over", "down_over", "missing"];
+const LATER: &[&str] = &["slow"];
 
 /// More than so many probes of one target are never under way at once.
 const MOST_OVERLAP: u32 = 10;
@@ -23,16 +22,8 @@ pub(super) struct ProbeSpec {
     pub(super) name: At<Arc<str>>,
     /// None: it has errors, reported already.
     pub(super) probe: Option<Probe>,
-    /// The same as in the probe, with its place.
-    pub(super) ca: Option<At<PathBuf>>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Tcp,
-    Http,
-    Https,
-    Metric,
+    /// The files with certificates that it names.
+    pub(super) certificates: Vec<At<PathBuf>>,
 }
 
 /// Reads all of `[probes]`.
@@ -42,28 +33,28 @@ pub(super) fn read(root: &mut Table<'_>, folder: &Path) -> Vec<ProbeSpec> {
 }
 
 fn read_one(name: At<&str>, value: &Value<'_>, folder: &Path) -> ProbeSpec {
-    let mut spec = ProbeSpec { name: At { value: name.value.into(), span: name.span }, probe: None, ca: None };
-    let Some(mut table) = value.table(format!("[probes.{}]", name.value), LATER) else { return spec };
-    let kinds = [("http", Kind::Http), ("https", Kind::Https), ("tcp", Kind::Tcp), ("metric", Kind::Metric)];
-    let Some(kind) = table.required("type", "\"https\"", |value| value.choice(&kinds)) else { return spec };
-    if kind.value == Kind::Metric {
+    let name = At { value: name.value.into(), span: name.span };
+    let mut spec = ProbeSpec { name, probe: None, certificates: Vec::new() };
+    let Some(mut table) = value.table(format!("[probes.{}]", spec.name.value), LATER) else { return spec };
+    let Some(kind) = table.required("type", "\"https\"", |value| value.choice(&KINDS)) else { return spec };
+    if kind.value == Kind::Later {
         // Its keys are later words too; this says it once.
-        not_built_yet(table.report, "metric", &kind.span);
+        not_built_yet(table.report, "type", &kind.span);
         return spec;
     }
-    let http = (kind.value != Kind::Tcp).then(|| read_http(&mut table, kind.value, folder, &mut spec.ca));
-    spec.probe = read_timing(&mut table, &spec.name.value, kind.value, http);
+    let meaning = Reader { folder, certificates: &mut spec.certificates }.read(&mut table, kind.value);
+    spec.probe = read_timing(&mut table, &spec.name.value, kind.value.port(), meaning);
     table.finish();
     spec
 }
 
 /// What every type has.
-fn read_timing(table: &mut Table<'_>, name: &Arc<str>, kind: Kind, http: Option<Http>) -> Option<Probe> {
+fn read_timing(table: &mut Table<'_>, name: &Arc<str>, port: Port, kind: Option<ProbeKind>) -> Option<Probe> {
     let any_port = |value: &Value<'_>| value.integer(1..=65_535).and_then(|port| u16::try_from(port).ok());
-    let port = match kind {
-        Kind::Http => Some(table.or("port", 80, any_port)),
-        Kind::Https => Some(table.or("port", 443, any_port)),
-        Kind::Tcp | Kind::Metric => table.required("port", "443", any_port).map(|at| at.value),
+    let port = match port {
+        Port::Default(port) => Some(table.or("port", port, any_port)),
+        Port::None => Some(0),
+        Port::Said => table.required("port", "443", any_port).map(|at| at.value),
     };
     let ms = Duration::from_millis;
     let interval = table.or("interval", ms(2000), |value| value.duration(ms(10)..=ms(3_600_000)));
@@ -72,17 +63,14 @@ fn read_timing(table: &mut Table<'_>, name: &Arc<str>, kind: Kind, http: Option<
         let message = format!("`timeout` is over {MOST_OVERLAP} times `interval`: too many probes would overlap");
         table.report.error_help("bad-value", &timeout.span, message, Some("shorten it".to_owned()));
     }
-    if let Some(reuse) = table.optional("reuse", Value::flag).filter(|reuse| reuse.value) {
-        not_built_yet(table.report, "reuse = true", &reuse.span);
-    }
     let fast = table.or("fast_interval", ms(250).min(interval), |value| value.duration(ms(10)..=ms(3_600_000)));
     let slow_after = table.or("slow_after", None, |value| match value.text()? {
         "auto" => Some(None),
         _ => value.duration(ms(1)..=ms(60_000)).map(Some),
     });
-    let probe = Probe {
+    let mut probe = Probe {
         name: name.clone(),
-        kind: http.map_or(ProbeKind::Tcp, ProbeKind::Http),
+        kind: ProbeKind::Tcp,
         port: port.unwrap_or_default(),
         interval,
         jitter: table.or("jitter", 0.1, |value| value.number(0.0..=0.5)),
@@ -94,7 +82,9 @@ fn read_timing(table: &mut Table<'_>, name: &Arc<str>, kind: Kind, http: Option<
         damping: table.or("damping", Some(DAMPING), damping),
         allow_private: table.or("allow_private", false, Value::flag),
     };
-    port.map(|_| probe)
+    port?;
+    probe.kind = kind?;
+    Some(probe)
 }
 
 /// A table, each word of which has a default; or `"off"`.
@@ -116,80 +106,4 @@ fn damping(value: &Value<'_>) -> Option<Option<Damping>> {
     }
     table.finish();
     Some(Some(damping))
-}
-
-/// What `http` and `https` have.
-fn read_http(table: &mut Table<'_>, kind: Kind, folder: &Path, ca: &mut Option<At<PathBuf>>) -> Http {
-    let tls = (kind == Kind::Https).then(|| {
-        *ca = table.optional("ca", |value| path(value, folder));
-        let server_name = table.optional("server_name", host_name).map(|at| at.value);
-        Tls { ca: ca.as_ref().map(|at| at.value.clone()), server_name }
-    });
-    let methods = [("GET", HttpMethod::Get), ("HEAD", HttpMethod::Head)];
-    let method = table.or("method", HttpMethod::Get, |value| value.choice(&methods));
-    let body = table.optional("body", Value::word);
-    if let Some(body) = body.as_ref().filter(|_| method == HttpMethod::Head) {
-        let help = Some("use `method = \"GET\"`, or leave `body` out".to_owned());
-        table.report.error_help("bad-value", &body.span, "a HEAD request gets no body to look into", help);
-    }
-    let expect = table.optional("expect", |value| value.filled_list(statuses));
-    Http {
-        tls,
-        method,
-        path: table.or("path", "/".to_owned(), url_path),
-        host: table.optional("host", host_and_port).map(|at| at.value),
-        expect: expect.map_or(vec![(200, 399)], |at| at.value.into_iter().map(|at| at.value).collect()),
-        body: body.map(|at| at.value.to_owned()),
-    }
-}
-
-fn url_path(value: &Value<'_>) -> Option<String> {
-    let text = value.word()?;
-    if !text.starts_with('/') || !text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'#') {
-        let help = "start with `/`; other characters than ASCII's visible ones are written %XX";
-        return value.bad(format!("`path` is {}; it must be a path and query", quoted(text)), help.to_owned());
-    }
-    Some(text.to_owned())
-}
-
-/// A name that a certificate can bear, or an address.
-fn host_name(value: &Value<'_>) -> Option<String> {
-    let text = value.word()?;
-    if is_host(text) {
-        return Some(text.to_owned());
-    }
-    value.bad(format!("{} is no host name", quoted(text)), "letters, digits, hyphens and dots".to_owned())
-}
-
-/// What `Host` may carry.
-fn host_and_port(value: &Value<'_>) -> Option<String> {
-    let text = value.word()?;
-    let host = text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(text, |(host, _)| host);
-    if is_host(host.trim_start_matches('[').trim_end_matches(']')) {
-        return Some(text.to_owned());
-    }
-    value.bad(format!("`host` is {}; it must be a host name", quoted(text)), "without `https://` and path".to_owned())
-}
-
-fn is_host(text: &str) -> bool {
-    let letters = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
-    text.parse::<std::net::IpAddr>().is_ok() || (text.bytes().all(letters) && text.parse::<Name>().is_ok())
-}
-
-/// A status, or a range of them: `200`, `"204"`, `"200-399"`.
-fn statuses(value: &Value<'_>) -> Option<(u16, u16)> {
-    if !value.is_text() {
-        let status = value.integer(100..=599).and_then(|status| u16::try_from(status).ok())?;
-        return Some((status, status));
-    }
-    let text = value.text()?;
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let status = |text: &str| text.trim().parse().ok().filter(|status| (100..=599).contains(status));
-    match (status(first), status(last)) {
-        (Some(first), Some(last)) if first <= last => Some((first, last)),
-        _ => {
-            let message = format!("{} is no range of HTTP statuses, which are 100 to 599", quoted(text));
-            value.bad(message, "as in 200 or \"200-399\"".to_owned())
-        }
-    }
 }

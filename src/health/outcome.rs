@@ -56,6 +56,10 @@ pub enum Cause {
     Status(u16),
     /// The body's beginning lacks the text asked for.
     Body,
+    /// What is measured of it is beyond its bound: the figure and the bound.
+    Figure(String),
+    /// Another program says that it is down: why.
+    Told(String),
     /// No sense in what came, or another error: which.
     Protocol(String),
 }
@@ -103,6 +107,8 @@ impl Cause {
             Self::Tls(_) => "tls",
             Self::Status(_) => "status",
             Self::Body => "body",
+            Self::Figure(_) => "figure",
+            Self::Told(_) => "told",
             Self::Protocol(_) => "protocol",
         }
     }
@@ -133,7 +139,7 @@ impl fmt::Display for Cause {
             Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::Status(code) => write!(f, "status {code}"),
             Self::Body => f.write_str("the body lacks the expected text"),
-            Self::Protocol(why) => f.write_str(why),
+            Self::Figure(why) | Self::Told(why) | Self::Protocol(why) => f.write_str(why),
         }
     }
 }

@@ -7,8 +7,15 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
+use super::dns::DnsClient;
+use super::exchange::Talk;
+use super::grpc::GrpcClient;
 use super::http::HttpClient;
-use super::trust::Trust;
+use super::icmp::Pinger;
+use super::metric::MetricClient;
+use super::state_file::FileReader;
+use super::tls::TlsClient;
+use super::trust::{Trust, Unready};
 use crate::config::{ProbeKind, is_private};
 use crate::health::{Cause, Check};
 
@@ -40,26 +47,63 @@ pub(super) enum Failed {
     Here(String),
 }
 
+/// Why a check cannot be run.
+pub(super) enum Unfit {
+    /// As it is configured.
+    Settings(String),
+    /// Something is not at hand, which is no fault of the target.
+    Unready(String),
+}
+
+impl From<Unready> for Unfit {
+    fn from(unready: Unready) -> Self {
+        match unready {
+            Unready::Unloaded => Self::Settings("its certificate authorities are not loaded".to_owned()),
+            Unready::NoKey => Self::Unready("the kept set that is served has no key for client_certificate".to_owned()),
+        }
+    }
+}
+
 /// What attempts a check.
 pub(super) enum Client {
     Tcp(SocketAddr),
+    Talk(Talk),
+    Tls(TlsClient),
     Http(HttpClient),
-    /// The check cannot be run as it is configured.
-    Unfit(Cause),
+    Metric(MetricClient),
+    Dns(DnsClient),
+    Grpc(GrpcClient),
+    File(FileReader),
+    Icmp(Pinger),
+    /// The check cannot be run; always the same is found.
+    Fixed(Result<Found, Failed>),
 }
 
 impl Client {
     pub(super) fn new(check: &Check, trust: &Trust) -> Self {
-        if !check.probe.allow_private && is_private(check.target.ip()) {
-            return Self::Unfit(Cause::Private);
+        if check.probe.kind.goes_to_target() && !check.probe.allow_private && is_private(check.target.ip()) {
+            return Self::Fixed(Err(Failed::There(Cause::Private)));
         }
-        match &check.probe.kind {
+        Self::of(check, trust).unwrap_or_else(|unfit| {
+            Self::Fixed(match unfit {
+                Unfit::Settings(why) => Err(Failed::There(Cause::Protocol(why))),
+                Unfit::Unready(why) => Ok(Found::Missing(why)),
+            })
+        })
+    }
+
+    fn of(check: &Check, trust: &Trust) -> Result<Self, Unfit> {
+        Ok(match &check.probe.kind {
             ProbeKind::Tcp => Self::Tcp(check.target),
-            ProbeKind::Http(http) => match HttpClient::new(check.target, http, trust) {
-                Ok(client) => Self::Http(client),
-                Err(why) => Self::Unfit(Cause::Protocol(why)),
-            },
-        }
+            ProbeKind::Exchange(exchange) => Self::Talk(Talk { target: check.target, exchange: exchange.clone() }),
+            ProbeKind::Tls(tls) => Self::Tls(TlsClient::new(check, tls, &[], trust)?),
+            ProbeKind::Http(http) => Self::Http(HttpClient::new(check, http, trust)?),
+            ProbeKind::Metric(metric) => Self::Metric(MetricClient::new(check, metric, trust)?),
+            ProbeKind::Dns(dns) => Self::Dns(DnsClient::new(check.target, dns)?),
+            ProbeKind::Grpc(grpc) => Self::Grpc(GrpcClient::new(check, grpc, trust)?),
+            ProbeKind::File(file) => Self::File(FileReader::new(check, file)),
+            ProbeKind::Icmp => Self::Icmp(Pinger::new(check.target.ip())),
+        })
     }
 }
 
@@ -69,8 +113,15 @@ impl Attempt for Client {
             Self::Tcp(target) => {
                 TcpStream::connect(target).await.map(|_| Found::Good).map_err(|error| classify(&error))
             }
+            Self::Talk(talk) => talk.attempt().await,
+            Self::Tls(client) => client.attempt().await,
             Self::Http(client) => client.attempt().await,
-            Self::Unfit(cause) => Err(Failed::There(cause.clone())),
+            Self::Metric(client) => client.attempt().await,
+            Self::Dns(client) => client.attempt().await,
+            Self::Grpc(client) => client.attempt().await,
+            Self::File(reader) => reader.attempt().await,
+            Self::Icmp(pinger) => pinger.attempt().await,
+            Self::Fixed(found) => found.clone(),
         }
     }
 }
@@ -113,7 +164,7 @@ fn classify_io(error: &io::Error) -> Option<Failed> {
 }
 
 /// Errors may quote what the peer sent: one line of at most 200 characters.
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -1,16 +1,18 @@
-//! `http` and `https` probes: one request on a fresh connection to the target's address, no
-//! redirects, no proxy.
+//! `http` and `https` probes: one request to the target's address, on a fresh connection unless a kept one
+//! is wished for; no redirects, no proxy.
 
 use std::net::{IpAddr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONNECTION, HOST, HeaderValue};
+use reqwest::tls::TlsInfo;
 use reqwest::{Method, Request, Response, Url};
 
-use super::attempt::{Attempt, Failed, Found, classify};
+use super::attempt::{Attempt, Failed, Found, Unfit, classify};
+use super::expiry::Expiry;
 use super::trust::Trust;
 use crate::config::{Http, HttpMethod};
-use crate::health::Cause;
+use crate::health::{Cause, Check};
 
 /// Text is looked for in so many octets at the body's beginning; the rest is never read.
 const MAX_BODY: usize = 64 * 1024;
@@ -20,74 +22,95 @@ pub(super) struct HttpClient {
     client: reqwest::Client,
     method: Method,
     url: Url,
-    host: HeaderValue,
+    /// None by HTTP/2, where the URL has it.
+    host: Option<HeaderValue>,
+    reuse: bool,
     expect: Vec<(u16, u16)>,
-    body: Option<String>,
+    body: String,
+    expiry: Option<Expiry>,
 }
 
 impl HttpClient {
     /// # Errors
     /// Why the settings make no request.
-    pub(super) fn new(target: SocketAddr, http: &Http, trust: &Trust) -> Result<Self, String> {
-        let url = url_of(target, http)?;
+    pub(super) fn new(check: &Check, http: &Http, trust: &Trust) -> Result<Self, Unfit> {
+        let target = check.target;
+        let url = url_of(target, http).map_err(Unfit::Settings)?;
         let host = http.host.clone().unwrap_or_else(|| authority(target, http.tls.is_some()));
-        let tls = trust.client_config(http.tls.as_ref()).ok_or("its certificate authorities are not loaded")?;
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("meridian/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Fixed(target))
-            .tls_backend_preconfigured(tls.clone())
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .pool_max_idle_per_host(0)
-            .no_proxy()
-            .build()
-            .map_err(|error| format!("no client: {error}"))?;
+        let header =
+            HeaderValue::from_str(&host).map_err(|_| Unfit::Settings(format!("host {host:?} cannot be sent")))?;
+        let tls = trust.client_config(http.tls.as_ref(), &[if http.http2 { "h2" } else { "http/1.1" }])?;
+        let mut client = client(tls).dns_resolver(Fixed(target)).tls_info(true);
+        if http.http2 {
+            client = client.http2_prior_knowledge();
+        }
+        let client = client.pool_max_idle_per_host(usize::from(http.reuse)).build();
         Ok(Self {
-            client,
+            client: client.map_err(|error| Unfit::Settings(format!("no client: {error}")))?,
             method: match http.method {
                 HttpMethod::Get => Method::GET,
                 HttpMethod::Head => Method::HEAD,
             },
             url,
-            host: HeaderValue::from_str(&host).map_err(|_| format!("host {host:?} cannot be sent"))?,
+            host: (!http.http2).then_some(header),
+            reuse: http.reuse,
             expect: http.expect.clone(),
-            body: http.body.clone(),
+            body: http.body.clone().unwrap_or_default(),
+            expiry: http.tls.as_ref().map(|tls| Expiry::new(check, tls)),
         })
     }
 
     fn request(&self) -> Request {
         let mut request = Request::new(self.method.clone(), self.url.clone());
-        request.headers_mut().insert(HOST, self.host.clone());
-        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        if let Some(host) = &self.host {
+            request.headers_mut().insert(HOST, host.clone());
+            if !self.reuse {
+                request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
         request
     }
+}
+
+/// What all clients have: no redirects, no proxy, no second try.
+pub(super) fn client(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("meridian/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
 }
 
 impl Attempt for HttpClient {
     async fn attempt(&self) -> Result<Found, Failed> {
         let response = self.client.execute(self.request()).await.map_err(|error| classify(&error))?;
+        let shown = response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
+        if let Some((expiry, certificate)) = self.expiry.as_ref().zip(shown) {
+            expiry.observe(certificate);
+        }
         let status = response.status().as_u16();
         if !self.expect.iter().any(|&(from, to)| (from..=to).contains(&status)) {
-            return Err(Failed::There(Cause::Status(status)));
+            return match status {
+                403 | 429 => Ok(Found::Limited(status)),
+                _ => Err(Failed::There(Cause::Status(status))),
+            };
         }
-        match &self.body {
-            Some(text) => find_in_body(response, text.as_bytes()).await,
-            None => Ok(Found::Good),
-        }
+        look_into(response, self.body.as_bytes(), self.reuse).await
     }
 }
 
-/// Reads until the text has come, the body ends or its bound is reached.
-async fn find_in_body(mut response: Response, text: &[u8]) -> Result<Found, Failed> {
+/// Reads until the text has come, the body ends or its bound is reached; `to_end`, so that the connection can
+/// be kept, further than the text.
+async fn look_into(mut response: Response, text: &[u8], to_end: bool) -> Result<Found, Failed> {
     let mut search = Search { text, body: Vec::new() };
-    while search.body.len() < MAX_BODY {
+    let mut found = text.is_empty();
+    while search.body.len() < MAX_BODY && (to_end || !found) {
         let chunk = response.chunk().await.map_err(|error| classify(&error))?;
         let Some(chunk) = chunk else { break };
-        if search.finds_in(&chunk) {
-            return Ok(Found::Good);
-        }
+        found |= search.finds_in(&chunk);
     }
-    if text.is_empty() { Ok(Found::Good) } else { Err(Failed::There(Cause::Body)) }
+    if found { Ok(Found::Good) } else { Err(Failed::There(Cause::Body)) }
 }
 
 /// A search in a body that comes in pieces.
@@ -114,6 +137,12 @@ fn url_of(target: SocketAddr, http: &Http) -> Result<Url, String> {
     let Some(tls) = &http.tls else { return Ok(url) };
     let Some(name) = tls.server_name.as_deref().or(http.host.as_deref().map(without_port)) else { return Ok(url) };
     url.set_host(Some(name)).map_err(|error| format!("server_name {name:?} is no name: {error}"))?;
+    if http.http2 {
+        // `:authority` is the name alone; the port is [`Fixed`]'s. An address needs it.
+        if url.domain().is_some() {
+            url.set_port(None).map_err(|()| "the URL takes no port".to_owned())?;
+        }
+    }
     // An address in the URL would be connected to.
     let address = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
     match address {

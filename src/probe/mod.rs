@@ -2,18 +2,27 @@
 //!
 //! [`Prober`] runs one task per [`Check`](crate::health::Check): wait, probe, send a [`Report`].
 //! Tasks share nothing but a bound on probes in flight, so that a slow target delays no other.
-//! [`Trust`] holds what `https` probes need, made once per configuration. [`Resolver`] runs one task
+//! [`Trust`] holds what probes with TLS need, made once per configuration. [`Resolver`] runs one task
 //! per hostname endpoint and sends [`Resolved`] when its addresses change (BEHAVIOUR rule 26).
 //!
 //! Both take a new configuration through `reconfigure`, which leaves alone what has not changed, and
 //! stop everything when dropped.
 
 mod attempt;
+mod dns;
+mod exchange;
+mod expiry;
+mod figures;
+mod grpc;
 mod http;
+mod icmp;
 mod memory;
+mod metric;
 mod prober;
 mod resolver;
 mod schedule;
+mod state_file;
+mod tls;
 mod trust;
 
 pub use prober::{Discarded, MAX_IN_FLIGHT, Prober, Report};

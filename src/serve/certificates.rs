@@ -142,8 +142,9 @@ fn unfit(files: &CertificateFiles, error: &Error) -> Problem {
     }
 }
 
-/// notAfter of a certificate (RFC 5280 §4.1).
-fn ends(certificate: &[u8]) -> Option<Timestamp> {
+/// notAfter of a certificate in DER (RFC 5280 §4.1); none: it could not be read.
+#[must_use]
+pub fn ends(certificate: &[u8]) -> Option<Timestamp> {
     let (_, certificate, _) = element(certificate)?;
     let (_, mut signed, _) = element(certificate)?;
     let (tag, _, rest) = element(signed)?;

@@ -48,7 +48,7 @@ use connection::Responders;
 use tcp::Layer;
 
 pub use bind::{BindError, Bound, UdpSettings};
-pub use certificates::{Certificates, Pair};
+pub use certificates::{Certificates, Pair, ends};
 pub use faults::Faults;
 
 /// What a query came by.

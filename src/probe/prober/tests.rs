@@ -220,9 +220,17 @@ async fn a_full_channel_holds_outcomes_back_and_a_closed_one_ends_the_task() {
 #[tokio::test(start_paused = true)]
 async fn an_edit_leaves_unchanged_checks_running_and_dropping_stops_all() {
     use crate::config::{Http, HttpMethod, Tls};
-    let tls = Some(Tls { ca: Some("ca.pem".into()), server_name: None });
-    let http =
-        Http { tls, method: HttpMethod::Get, path: "/".to_owned(), host: None, expect: vec![(200, 200)], body: None };
+    let tls = Some(Tls { ca: Some("ca.pem".into()), ..Tls::default() });
+    let http = Http {
+        tls,
+        method: HttpMethod::Get,
+        path: "/".to_owned(),
+        host: None,
+        expect: vec![(200, 200)],
+        http2: false,
+        reuse: false,
+        body: None,
+    };
     let secure = Probe { kind: ProbeKind::Http(http), ..probe() };
     let check = |probe: &Probe| {
         // Private and not allowed: nothing is sent.
