@@ -38,6 +38,8 @@ pub struct Config {
     pub resolver: Resolver,
     /// `[health] first_round`: bound on the wait before the first answer.
     pub first_round: Duration,
+    /// `[health] stale_after`: verdicts of an earlier run that are older are not taken up.
+    pub stale_after: Duration,
     /// `[defaults] ttl_doubt`: bound on the TTL of answers with an endpoint that may turn soon.
     pub ttl_doubt: Duration,
     /// `[probes.*]`, by name.

@@ -308,6 +308,7 @@ impl Resolved {
             settle: typed.settings.settle,
             resolver: typed.settings.resolver,
             first_round: typed.settings.first_round,
+            stale_after: typed.settings.stale_after,
             ttl_doubt: typed.defaults.ttl_doubt,
             probes: typed.probes.into_iter().map(|spec| spec.probe).collect::<Option<_>>()?,
             endpoints: trimmed(self.endpoints.into_iter().collect::<Option<_>>()?),

@@ -22,17 +22,8 @@ const BOTH: &[By] = &[By::Udp, By::Tcp];
 
 const SERVER_LATER: &[&str] = &["metrics_services"];
 const RELOAD_LATER: &[&str] = &["confirm_over"];
-const HEALTH_LATER: &[&str] = &[
-    "window",
-    "site_down",
-    "cloud_down",
-    "self_fail",
-    "anchors",
-    "hold_for",
-    "withdraw_after",
-    "max_soft_down",
-    "stale_after",
-];
+const HEALTH_LATER: &[&str] =
+    &["window", "site_down", "cloud_down", "self_fail", "anchors", "hold_for", "withdraw_after", "max_soft_down"];
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -59,6 +50,7 @@ pub(super) struct Settings {
     pub(super) settle: Duration,
     pub(super) resolver: Resolver,
     pub(super) first_round: Duration,
+    pub(super) stale_after: Duration,
 }
 
 impl Settings {
@@ -91,6 +83,7 @@ impl Settings {
             settle: 500 * MS,
             resolver: Resolver { servers: Vec::new(), keep_for: 24 * HOUR, allow_private: false },
             first_round: 5 * SECOND,
+            stale_after: 10 * MINUTE,
         }
     }
 
@@ -119,6 +112,8 @@ impl Settings {
         root.section("health", HEALTH_LATER, |table| {
             let range = Duration::ZERO..=10 * MINUTE;
             settings.first_round = table.or("first_round", settings.first_round, |value| value.duration(range));
+            let range = Duration::ZERO..=24 * HOUR;
+            settings.stale_after = table.or("stale_after", settings.stale_after, |value| value.duration(range));
         });
         settings
     }

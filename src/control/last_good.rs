@@ -304,7 +304,7 @@ fn read_again(path: &Path, digest: Digest) -> io::Result<Vec<u8>> {
 }
 
 /// Writes beside the place, syncs and renames in, so that a crash leaves the old or the new.
-fn write_whole(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn write_whole(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
     write(&mut file)?;

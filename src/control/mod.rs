@@ -21,6 +21,7 @@ mod hosts;
 mod idle;
 mod last_good;
 mod load;
+mod remembered;
 mod run;
 mod secrets;
 mod settling;

@@ -18,6 +18,7 @@ use super::first::First;
 use super::freeing::Freeing;
 use super::hosts::Hosts;
 use super::load::Loaded;
+use super::remembered;
 use super::settling::Settling;
 use super::shared::{Journal, Shared};
 use super::watch::Watch;
@@ -32,7 +33,7 @@ const CHANNEL: usize = 4096;
 /// The most reports that are taken in at a time.
 pub(super) const MAX_BATCH: usize = 1024;
 /// At the end, how long the last good set may take to be kept. It is whole or not there.
-const LAST_WAIT: Duration = Duration::from_secs(5);
+pub(super) const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// How to start.
 #[derive(Clone, Debug)]
@@ -65,6 +66,9 @@ pub struct Control {
     pub(super) keeping: Option<JoinHandle<()>>,
     /// When verdicts were published last.
     pub(super) verdicts_at: Option<Instant>,
+    /// Writes what health knows to the state folder, and when next.
+    pub(super) remembering: Option<JoinHandle<()>>,
+    pub(super) remember_at: Instant,
     /// So many endpoints are in doubt that TTLs stay as they are (BEHAVIOUR rule 20).
     pub(super) storm: bool,
     pub(super) freeing: Freeing<Snapshot>,
@@ -115,6 +119,8 @@ impl Control {
             loading: None,
             keeping: None,
             verdicts_at: None,
+            remembering: None,
+            remember_at: Instant::now() + remembered::EVERY,
             storm: false,
             freeing: Freeing::start(),
         };
@@ -151,6 +157,7 @@ impl Control {
         let folders = self.settling.looks().folders();
         self.watch_set(folders);
         self.reconfigure_board(&mut self.shared.clone().board());
+        self.recall();
         self.reconfigure_prober();
         let opens = Instant::now() + self.config().first_round;
         let mut batch = Vec::new();
@@ -170,10 +177,12 @@ impl Control {
                 looks = self.looking.finished() => self.finish_looking(looks),
                 reading = finished(&mut self.loading) => self.finish_loading(reading),
                 () = sleep_until(opens), if !ready => {}
+                () = sleep_until(self.remember_at) => self.remember(),
                 () = sleep_until(free_at.unwrap_or(opens)), if free_at.is_some() => self.tick(),
             }
             self.open_when_ready(opens);
         }
+        self.remember_last().await;
         if let Some(keeping) = self.keeping {
             let _ = timeout(LAST_WAIT, keeping).await; // its errors are logged
         }

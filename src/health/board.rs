@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
+use super::state::Memory;
 use super::summary::{Bare, Entry};
 use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Rules};
 use crate::config::{Config, Probe};
@@ -70,6 +72,16 @@ pub(super) struct Slot {
     in_doubt: bool,
 }
 
+/// What a check knew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remembered {
+    endpoint: Arc<str>,
+    probe: Arc<str>,
+    address: Option<IpAddr>,
+    memory: Memory,
+}
+
 /// What a check is of; its successor after an edit has the same. No address: `probe_target`, which
 /// stands for all.
 type Key = (Arc<str>, Arc<str>, Option<IpAddr>);
@@ -91,12 +103,16 @@ impl Board {
         for (index, endpoint) in config.endpoints.iter().enumerate() {
             self.add_endpoint(index, endpoint, &probes, resolved, &mut old, now);
         }
+        self.recount();
+    }
+
+    fn recount(&mut self) {
         let unknown = self.slots.values().filter(|slot| slot.is_pending()).count();
         let unresolved = self.entries.iter().filter(|entry| entry.bare == Some(Bare::Unresolved)).count();
         self.pending = unknown + unresolved;
         self.held =
             self.slots.iter().filter(|(_, slot)| slot.health.next_tick().is_some()).map(|(&id, _)| id).collect();
-        self.in_doubt = self.entries.iter().filter(|entry| entry.health.in_doubt).count();
+        self.in_doubt = self.entries.iter().filter(|entry| entry.may_turn).count();
         self.first_round_complete |= self.pending == 0;
     }
 
@@ -139,7 +155,7 @@ impl Board {
         std::mem::take(&mut self.paces)
     }
 
-    /// Endpoints that may turn soon.
+    /// Endpoints that may turn soon. Who limits our probes is in doubt for as long as that lasts, and not among them.
     #[must_use]
     pub fn in_doubt(&self) -> usize {
         self.in_doubt
@@ -148,11 +164,12 @@ impl Board {
     /// Sums up what a check's change comes to, or that it has a vote now or no more (`moved`).
     fn conclude(&mut self, id: CheckId, change: Option<Change>, moved: bool, now: Timestamp) -> Option<Verdict> {
         let slot = self.slots.get_mut(&id)?;
-        if slot.health.wants_haste() != slot.fast {
+        let hastened = slot.health.wants_haste() != slot.fast;
+        if hastened {
             slot.fast = !slot.fast;
             self.paces.push((id, slot.fast));
         }
-        let turned = slot.health.in_doubt() != slot.in_doubt;
+        let turned = hastened || slot.health.in_doubt() != slot.in_doubt;
         slot.in_doubt = slot.health.in_doubt();
         match slot.health.next_tick() {
             Some(_) => self.held.insert(id),
@@ -166,15 +183,43 @@ impl Board {
         let reason = format!("probe {} at {}: {said}", slot.check.probe.name, slot.check.target);
         let endpoint = EndpointId::at(slot.endpoint);
         let entry = &mut self.entries[slot.endpoint];
-        let (from, before, doubt) = (entry.health.state, entry.address_states(), entry.health.in_doubt);
+        let (from, before) = (entry.health.state, entry.address_states());
+        let (doubt, may_turn) = (entry.health.in_doubt, entry.may_turn);
         entry.sum_up(&self.slots, now);
         let changed = |((address, from), (_, to))| (from != to).then_some((address, StateChange { from, to }));
         let addresses: Vec<_> = before.into_iter().zip(entry.address_states()).filter_map(changed).collect();
         let change = StateChange { from, to: entry.health.state };
-        self.in_doubt = self.in_doubt + usize::from(entry.health.in_doubt) - usize::from(doubt);
+        self.in_doubt = self.in_doubt + usize::from(entry.may_turn) - usize::from(may_turn);
         let doubt = doubt != entry.health.in_doubt;
         let any = change.from != change.to || !addresses.is_empty() || doubt;
         any.then_some(Verdict { endpoint, change, addresses, doubt, reason })
+    }
+
+    /// What outlives a restart.
+    #[must_use]
+    pub fn remember(&self) -> Vec<Remembered> {
+        let remember = |slot: &Slot| {
+            let (endpoint, probe, address) = slot.key();
+            slot.health.remember().map(|memory| Remembered { endpoint, probe, address, memory })
+        };
+        self.slots.values().filter_map(remember).collect()
+    }
+
+    /// Goes on where an earlier process was, for checks that know nothing yet; how many these are. What is of no check is
+    /// passed over.
+    pub fn recall(&mut self, remembered: Vec<Remembered>, now: Timestamp) -> usize {
+        let keyed = remembered.into_iter().map(|it| ((it.endpoint, it.probe, it.address), it.memory));
+        let mut memories: HashMap<Key, Memory> = keyed.collect();
+        let mut recalled = 0;
+        for slot in self.slots.values_mut().filter(|slot| slot.is_pending()) {
+            if let Some(memory) = memories.remove(&slot.key()) {
+                slot.health.recall(memory, now);
+                recalled += 1;
+            }
+        }
+        self.entries.iter_mut().for_each(|entry| entry.sum_up(&self.slots, now));
+        self.recount();
+        recalled
     }
 
     /// What is to be probed.
@@ -235,7 +280,7 @@ impl Board {
             }
         };
         let health = EndpointHealth::after(old.endpoints.remove(&endpoint.name), &endpoint.name, &addresses, now);
-        let mut entry = Entry { checks, bare, health };
+        let mut entry = Entry { checks, bare, may_turn: false, health };
         entry.sum_up(&self.slots, now);
         self.entries.push(entry);
     }
@@ -270,6 +315,10 @@ impl Board {
 }
 
 impl Slot {
+    fn key(&self) -> Key {
+        (self.check.endpoint.clone(), self.check.probe.name.clone(), self.address)
+    }
+
     /// Has it no outcome yet?
     fn is_pending(&self) -> bool {
         self.health.state() == State::Unknown && self.health.last().is_none()
@@ -304,8 +353,7 @@ struct Predecessors {
 impl Predecessors {
     /// Empties the board.
     fn take(board: &mut Board) -> Self {
-        let key = |slot: &Slot| (slot.check.endpoint.clone(), slot.check.probe.name.clone(), slot.address);
-        let slots = std::mem::take(&mut board.slots).into_iter().map(|(id, slot)| (key(&slot), (id, slot)));
+        let slots = std::mem::take(&mut board.slots).into_iter().map(|(id, slot)| (slot.key(), (id, slot)));
         let entries = std::mem::take(&mut board.entries);
         let endpoints = entries.into_iter().map(|entry| (entry.health.name.clone(), entry.health));
         Self { slots: slots.collect(), endpoints: endpoints.collect() }

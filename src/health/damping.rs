@@ -2,11 +2,12 @@
 //! until it is small again, and no longer than `at_most`.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::config::Damping;
 
 /// How much a check has flapped of late, in flips.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Penalty {
     /// What it was at the last flip.
     flips: f64,

@@ -15,7 +15,7 @@ mod outcome;
 mod state;
 mod summary;
 
-pub use board::{Board, HostAddresses, StateChange, Verdict};
+pub use board::{Board, HostAddresses, Remembered, StateChange, Verdict};
 pub use check::{Check, CheckId};
 pub use outcome::{Cause, Outcome};
 pub use state::{Change, HealthState, Last, Rules};

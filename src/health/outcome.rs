@@ -30,6 +30,11 @@ pub enum Outcome {
     },
     /// No answer yet, for longer than its answers take: nothing is known, but it may be lost (rule 12).
     Silent,
+    /// It did not, but a probe that began later succeeded before this was known: it counts, and does not decide.
+    Overtaken {
+        /// Why it failed.
+        cause: Cause,
+    },
     /// It did not.
     Failure {
         /// Why.
@@ -76,7 +81,11 @@ impl Outcome {
     pub fn rtt(&self) -> Option<Duration> {
         match self {
             Self::Success { rtt } | Self::Degraded { rtt, .. } => Some(*rtt),
-            Self::Missing { .. } | Self::Limited { .. } | Self::Silent | Self::Failure { .. } => None,
+            Self::Missing { .. }
+            | Self::Limited { .. }
+            | Self::Silent
+            | Self::Overtaken { .. }
+            | Self::Failure { .. } => None,
         }
     }
 
@@ -89,7 +98,7 @@ impl Outcome {
             Self::Missing { .. } => "missing",
             Self::Limited { .. } => "limited",
             Self::Silent => "silent",
-            Self::Failure { cause } => cause.kind(),
+            Self::Failure { cause } | Self::Overtaken { cause } => cause.kind(),
         }
     }
 }
@@ -122,7 +131,7 @@ impl fmt::Display for Outcome {
             Self::Degraded { why, .. } | Self::Missing { why } => f.write_str(why),
             Self::Silent => f.write_str("no answer yet"),
             Self::Limited { status } => write!(f, "status {status}: it limits our probes"),
-            Self::Failure { cause } => cause.fmt(f),
+            Self::Failure { cause } | Self::Overtaken { cause } => cause.fmt(f),
         }
     }
 }

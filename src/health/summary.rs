@@ -49,6 +49,8 @@ pub(super) struct Entry {
     pub(super) checks: Vec<Vec<CheckId>>,
     /// Why it has no address; none: it has.
     pub(super) bare: Option<Bare>,
+    /// An address that may be answered has a check that is to decide soon.
+    pub(super) may_turn: bool,
     pub(super) health: EndpointHealth,
 }
 
@@ -99,7 +101,10 @@ impl Entry {
         self.health.reason = reason;
         let usable =
             self.health.addresses.iter().zip(&self.checks).filter(|(address, _)| address.state < State::Unknown);
-        self.health.in_doubt = usable.flat_map(|(_, checks)| checks).any(|id| slots[id].health.in_doubt());
+        let usable = usable.flat_map(|(_, checks)| checks).map(|id| &slots[id].health);
+        (self.health.in_doubt, self.may_turn) = usable.fold((false, false), |(in_doubt, may_turn), health| {
+            (in_doubt || health.in_doubt(), may_turn || health.wants_haste())
+        });
         let lasts = self.checks.iter().flatten().filter_map(|id| slots[id].health.last());
         self.health.last = lasts.max_by_key(|last| last.at).cloned();
     }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Location, Name, PlaceSet, Site};
 
 /// An address family. Each one ranks the endpoints that have an address of it (DESIGN invariant 4).
@@ -27,7 +29,8 @@ impl Family {
 
 /// What health says of an endpoint or one of its addresses, best first in order of use
 /// (BEHAVIOUR rule 7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// It answers as it should, or has no probe.
     Up,

@@ -150,6 +150,8 @@ impl Prober {
             reporter: Reporter { id, shared: self.shared.clone() },
             pace: pace.clone(),
             slow_after: SlowAfter::new(probe.slow_after),
+            runs: 0,
+            succeeded: Arc::default(),
         };
         Running { pem, pace, task: tokio::spawn(runner.run(schedule, make)) }
     }
@@ -162,6 +164,10 @@ struct Runner {
     reporter: Reporter,
     pace: Arc<Pace>,
     slow_after: SlowAfter,
+    /// Begun so far.
+    runs: u64,
+    /// The latest begun that has succeeded.
+    succeeded: Arc<AtomicU64>,
 }
 
 impl Runner {
@@ -202,8 +208,11 @@ impl Runner {
         self.pace.is_fast.load(Ordering::Relaxed)
     }
 
-    fn one<A>(&self, attempt: &Arc<A>) -> Run<A> {
+    fn one<A>(&mut self, attempt: &Arc<A>) -> Run<A> {
+        self.runs += 1;
         Run {
+            number: self.runs,
+            succeeded: Arc::clone(&self.succeeded),
             attempt: Arc::clone(attempt),
             timeout: self.timeout,
             slow_after: self.slow_after.get().filter(|after| *after < self.timeout),
@@ -230,6 +239,9 @@ impl Reporter {
 
 /// One run of a check.
 struct Run<A> {
+    number: u64,
+    /// The latest of its check that has succeeded.
+    succeeded: Arc<AtomicU64>,
     attempt: Arc<A>,
     timeout: Duration,
     slow_after: Option<Duration>,
@@ -285,6 +297,7 @@ impl<A: Attempt> Run<A> {
         let cause = match found {
             Ok(Ok(found)) => {
                 let rtt = start.elapsed();
+                self.succeeded.fetch_max(self.number, Ordering::Relaxed);
                 return Some(match found {
                     Found::Good => Outcome::Success { rtt },
                     Found::Degraded(why) => Outcome::Degraded { rtt, why },
@@ -298,7 +311,8 @@ impl<A: Attempt> Run<A> {
             Err(_) if start.elapsed() > self.timeout + self.grace => return shared.count_late(),
             Err(_) => Cause::Timeout(self.timeout),
         };
-        Some(Outcome::Failure { cause })
+        let is_overtaken = self.succeeded.load(Ordering::Relaxed) > self.number;
+        Some(if is_overtaken { Outcome::Overtaken { cause } } else { Outcome::Failure { cause } })
     }
 }
 

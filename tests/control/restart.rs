@@ -8,6 +8,7 @@ use meridian::cli::serve::Running;
 use meridian::control::Options;
 use meridian::model::Problem;
 
+use crate::of;
 use crate::server::{STATIC, SYDNEY, Shop, addresses, ask, ip, query};
 
 async fn refused(options: Options) -> Vec<Problem> {
@@ -64,4 +65,44 @@ async fn after_a_restart_the_last_good_set_serves_where_the_files_do_not_pass() 
     fs::remove_dir_all(kept).unwrap();
     let problems = refused(shop.options()).await;
     assert!(problems[0].message.contains("shop.example.zone"), "{problems:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_an_outage_begins_with_what_was_known() {
+    let (shop, lab) = Shop::with_lab().await;
+    shop.edit("workers = 1", "workers = 1\nstate = \"var\"");
+    let server = shop.start_ready().await;
+    lab.obey("kill aws-sydney").await.unwrap();
+    server.until_verdict("aws-sydney", "down").await;
+    let answer = server.www(SYDNEY).await;
+    let since = of(&server.status().await, "aws-sydney")["since"].clone();
+    server.stop().await;
+
+    // From here on no probe ends: what is known was known before.
+    for cloud in ["aws", "azure", "gcp"] {
+        lab.obey(&format!("blackhole {cloud}")).await.unwrap();
+    }
+    shop.edit("interval = \"100ms\"\ntimeout = \"500ms\"", "interval = \"6s\"\ntimeout = \"60s\"");
+    shop.edit("first_round = \"20s\"", "first_round = \"10m\"");
+    let server = shop.start_ready().await;
+    assert_eq!(server.www(SYDNEY).await, answer);
+    let status = server.status().await;
+    let (dead, living) = (of(&status, "aws-sydney"), of(&status, "gcp-singapore"));
+    assert_eq!((&dead["verdict"], &dead["since"], &dead["last"]), (&"down".into(), &since, &serde_json::Value::Null));
+    assert_eq!((&living["verdict"], &living["last"]), (&"up".into(), &serde_json::Value::Null));
+    server.stop().await;
+
+    // Too old, or damaged: nothing is known.
+    let verdict = async || {
+        let server = shop.start_ready().await;
+        let verdict = of(&server.status().await, "gcp-singapore")["verdict"].clone();
+        server.stop().await;
+        verdict
+    };
+    shop.edit("first_round = \"10m\"", "first_round = \"100ms\"\nstale_after = \"0s\"");
+    assert_eq!(verdict().await, "unknown");
+    shop.edit("stale_after = \"0s\"", "stale_after = \"1h\"");
+    fs::write(shop.path("var/verdicts.json"), "{\"version\":1").unwrap();
+    assert_eq!(verdict().await, "unknown");
+    assert_eq!(fs::read_to_string(shop.path("var/verdicts.damaged")).unwrap(), "{\"version\":1");
 }

@@ -103,6 +103,7 @@ fn config(probes: &[Probe], endpoints: &[Endpoint]) -> Config {
         settle: Duration::ZERO,
         resolver: Resolver { servers: Vec::new(), keep_for: Duration::ZERO, allow_private: false },
         first_round: Duration::ZERO,
+        stale_after: Duration::ZERO,
         ttl_doubt: Duration::ZERO,
         probes: probes.to_vec(),
         endpoints: endpoints.to_vec(),
@@ -210,6 +211,21 @@ fn what_does_not_tell_has_no_vote_beside_others() {
         board.observe(q, at(2), refused()).unwrap();
         assert_eq!(state(&board, 0), State::Down);
     }
+}
+
+#[test]
+fn who_limits_our_probes_is_doubted_and_makes_no_storm() {
+    let mut board = board(&[probe("p")], &[endpoint("a", fixed(&[V4]), &["p"])]);
+    let check = id(&board, "p", "203.0.113.20:443");
+    board.observe(check, at(1), success());
+    let verdict = board.observe(check, at(2), Outcome::Limited { status: 403 }).unwrap();
+    assert!(verdict.doubt && board.endpoint(EndpointId(0)).in_doubt);
+    assert_eq!(verdict.reason, "probe p at 203.0.113.20:443: status 403: it limits our probes");
+    assert_eq!((board.in_doubt(), board.take_paces()), (0, vec![]));
+    board.observe(check, at(3), refused());
+    assert_eq!((board.in_doubt(), board.take_paces()), (1, vec![(check, true)]));
+    board.observe(check, at(4), Outcome::Limited { status: 403 });
+    assert_eq!((board.in_doubt(), board.take_paces()), (0, vec![(check, false)]));
 }
 
 #[test]

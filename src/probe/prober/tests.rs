@@ -145,6 +145,17 @@ async fn deaths_are_seen_within_the_time_that_is_promised() {
     }
 }
 
+/// A second's pause, in which probes hang and time out when it is long over.
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_is_over_takes_nobody_down() {
+    let probe = probe();
+    for pause in [300, 600, 900] {
+        let start = Instant::now() + 20 * SECOND;
+        let pauses = SilentBetween(start, start + Duration::from_millis(pause));
+        assert_eq!(changes(&probe, pauses, 60 * SECOND).await.len(), 1, "{pause}: up, and nothing else");
+    }
+}
+
 /// Answers at once, until it refuses.
 struct RefusesFrom(Instant);
 
