@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian::config::{Aim, ProbeKind, read};
+use meridian::config::{Aim, Calculated, ProbeKind, read};
 use meridian::model::{Family, FenceUnknown, Member, Spread, WhenNone};
 use rules::{GOOD, check, edited, read_text, said};
 
@@ -489,4 +489,40 @@ fn a_plan_has_at_most_255_endpoints() {
     let with = |count| many(count).replace("[\"aws-*\"", "[\"x*\", \"aws-*\"");
     assert_eq!(said(&with(252)), []);
     assert_eq!(said(&with(253)), [("too-many-endpoints", "\"x*\"".to_owned())]);
+}
+
+#[test]
+fn calculated_probes() {
+    let at = "type = \"http\"\npath = \"/healthz\"";
+    let others =
+        "\n[probes.p]\ntype = \"icmp\"\n[probes.q]\ntype = \"icmp\"\n[probes.c]\ntype = \"calculated\"\nany = [\"p\"]";
+    let calculated = |lines: &str| format!("type = \"calculated\"\n{lines}{others}");
+    for (lines, code, words) in [
+        ("", "bad-value", "[probes.shop]"),
+        ("all = [\"p\"]\nany = [\"q\"]", "bad-value", "[probes.shop]"),
+        ("at_least = 1", "bad-value", "[probes.shop]"),
+        ("at_least = 3\nof = [\"p\", \"q\"]", "bad-value", "3"),
+        ("all = []", "bad-value", "[]"),
+        ("all = [\"p\", \"p\"]", "bad-value", "\"p\""),
+        ("all = [\"p\", \"qq\"]", "unknown-probe", "\"qq\""),
+        ("all = [\"p\", \"c\"]", "bad-value", "\"c\""),
+        ("all = [\"shop\"]", "bad-value", "\"shop\""),
+        ("all = [\"p\"]\ninterval = \"1s\"", "unknown-key", "interval"),
+    ] {
+        check(&[(at, &calculated(lines), code, words)]);
+    }
+    let ProbeKind::Calculated(Calculated { at_least, of }) =
+        read_text(&edited(at, &calculated("all = [\"p\", \"q\"]")))
+            .unwrap()
+            .config
+            .probes
+            .iter()
+            .find(|it| &*it.name == "shop")
+            .unwrap()
+            .kind
+            .clone()
+    else {
+        panic!()
+    };
+    assert_eq!((at_least, of), (2, vec!["p".into(), "q".into()]));
 }

@@ -39,7 +39,9 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use toml::de::DeTable;
 
-pub use kinds::{Aim, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, Sample, StateFile, Tls};
+pub use kinds::{
+    Aim, Calculated, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, Sample, StateFile, Tls,
+};
 pub use meaning::{
     Access, Admin, CertificateFiles, Config, Cookies, Damping, Ecs, Identity, Probe, Process, RateLimit, Resolver,
     Sandboxing, Server, Transports, Zone, is_private,

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::kinds::{KINDS, Kind, Port, ProbeKind, Reader};
 use super::meaning::{Damping, Probe};
-use super::report::At;
+use super::report::{At, one_of, quoted};
 use super::table::{Table, Value, not_built_yet};
+use super::words::did_you_mean;
 
 const LATER: &[&str] = &["slow"];
 
@@ -24,17 +25,38 @@ pub(super) struct ProbeSpec {
     pub(super) probe: Option<Probe>,
     /// The files with certificates that it names.
     pub(super) certificates: Vec<At<PathBuf>>,
+    /// The probes that it counts.
+    counted: Vec<At<Arc<str>>>,
 }
 
 /// Reads all of `[probes]`.
 pub(super) fn read(root: &mut Table<'_>, folder: &Path) -> Vec<ProbeSpec> {
     let Some(probes) = root.value("probes").and_then(|value| value.table("[probes]", &[])) else { return Vec::new() };
-    probes.into_entries().into_iter().map(|(name, value)| read_one(name, &value, folder)).collect()
+    let specs: Vec<_> = probes.into_entries().into_iter().map(|(name, value)| read_one(name, &value, folder)).collect();
+    for at in specs.iter().flat_map(|spec| &spec.counted) {
+        let found = specs.iter().find(|spec| spec.name.value == at.value);
+        let kind = found.and_then(|spec| spec.probe.as_ref()).map(|probe| &probe.kind);
+        match (found, kind) {
+            (None, _) => {
+                let known = || specs.iter().map(|spec| &*spec.name.value);
+                let help = did_you_mean(&at.value, known()).or_else(|| Some(format!("probes are {}", one_of(known()))));
+                let message = format!("there is no probe {}", quoted(&at.value));
+                root.report.error_help("unknown-probe", &at.span, message, help);
+            }
+            (_, Some(ProbeKind::Calculated(_))) => {
+                let message = format!("{} is calculated itself", quoted(&at.value));
+                let help = "name the probes that it counts".to_owned();
+                root.report.error_help("bad-value", &at.span, message, Some(help));
+            }
+            _ => {}
+        }
+    }
+    specs
 }
 
 fn read_one(name: At<&str>, value: &Value<'_>, folder: &Path) -> ProbeSpec {
     let name = At { value: name.value.into(), span: name.span };
-    let mut spec = ProbeSpec { name, probe: None, certificates: Vec::new() };
+    let mut spec = ProbeSpec { name, probe: None, certificates: Vec::new(), counted: Vec::new() };
     let Some(mut table) = value.table(format!("[probes.{}]", spec.name.value), LATER) else { return spec };
     let Some(kind) = table.required("type", "\"https\"", |value| value.choice(&KINDS)) else { return spec };
     if kind.value == Kind::Later {
@@ -42,7 +64,13 @@ fn read_one(name: At<&str>, value: &Value<'_>, folder: &Path) -> ProbeSpec {
         not_built_yet(table.report, "type", &kind.span);
         return spec;
     }
-    let meaning = Reader { folder, certificates: &mut spec.certificates }.read(&mut table, kind.value);
+    let mut reader = Reader { folder, certificates: &mut spec.certificates, counted: &mut spec.counted };
+    let meaning = reader.read(&mut table, kind.value);
+    if kind.value == Kind::Calculated {
+        spec.probe = meaning.map(|kind| calculated(&spec.name.value, kind));
+        table.finish();
+        return spec;
+    }
     spec.probe = read_timing(&mut table, &spec.name.value, kind.value.port(), meaning);
     table.finish();
     spec
@@ -85,6 +113,25 @@ fn read_timing(table: &mut Table<'_>, name: &Arc<str>, port: Port, kind: Option<
     port?;
     probe.kind = kind?;
     Some(probe)
+}
+
+/// It is never run itself, so it has no times of its own.
+fn calculated(name: &Arc<str>, kind: ProbeKind) -> Probe {
+    let never = Duration::MAX;
+    Probe {
+        name: name.clone(),
+        kind,
+        port: 0,
+        interval: never,
+        jitter: 0.0,
+        timeout: never,
+        fast_interval: never,
+        slow_after: None,
+        down_after: 1,
+        up_after: 1,
+        damping: None,
+        allow_private: false,
+    }
 }
 
 /// A table, each word of which has a default; or `"off"`.

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::state::Memory;
-use super::summary::{Bare, Entry};
+use super::summary::{Bare, Entry, Vote};
 use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Rules};
-use crate::config::{Config, Probe};
+use crate::config::{Calculated, Config, Probe, ProbeKind};
 use crate::model::{Addresses, Endpoint, EndpointId, State};
 
 /// The addresses of hostname endpoints, by endpoint name. Absent: not asked yet; empty: it does not
@@ -263,15 +263,27 @@ impl Board {
         now: Timestamp,
     ) {
         let (addresses, bare) = addresses_of(endpoint, resolved);
-        let mut place = |address: Option<IpAddr>, target: &dyn Fn(&Probe) -> SocketAddr| -> Vec<CheckId> {
-            let probes = endpoint.probes.iter().filter_map(|name| probes.get(&**name));
-            let checks = probes.map(|probe| {
-                let check = Check { endpoint: endpoint.name.clone(), probe: probe.clone(), target: target(probe) };
-                self.add_check(index, address, check, old, now)
-            });
-            checks.collect()
+        let mut place = |address: Option<IpAddr>, target: &dyn Fn(&Probe) -> SocketAddr| -> Vec<Vote> {
+            let mut made = BTreeMap::<Arc<str>, CheckId>::new();
+            let mut check = |name: &Arc<str>| {
+                let probe = probes.get(&**name)?;
+                let mut make = || {
+                    let check = Check { endpoint: endpoint.name.clone(), probe: probe.clone(), target: target(probe) };
+                    self.add_check(index, address, check, old, now)
+                };
+                Some(*made.entry(name.clone()).or_insert_with(&mut make))
+            };
+            let vote = |name: &Arc<str>| match &probes.get(&**name)?.kind {
+                ProbeKind::Calculated(Calculated { at_least, of }) => Some(Vote::Counted {
+                    name: name.clone(),
+                    at_least: *at_least,
+                    of: of.iter().filter_map(&mut check).collect(),
+                }),
+                _ => check(name).map(Vote::Check),
+            };
+            endpoint.probes.iter().filter_map(vote).collect()
         };
-        let checks = match endpoint.probe_target {
+        let votes = match endpoint.probe_target {
             Some(at) => vec![place(None, &|_| at.address); addresses.len()],
             None => {
                 let each =
@@ -280,7 +292,7 @@ impl Board {
             }
         };
         let health = EndpointHealth::after(old.endpoints.remove(&endpoint.name), &endpoint.name, &addresses, now);
-        let mut entry = Entry { checks, bare, may_turn: false, health };
+        let mut entry = Entry { votes, bare, may_turn: false, health };
         entry.sum_up(&self.slots, now);
         self.entries.push(entry);
     }

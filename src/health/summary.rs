@@ -45,8 +45,8 @@ pub struct AddressHealth {
 /// An endpoint with its checks.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The checks of each address, in the order of `health.addresses`.
-    pub(super) checks: Vec<Vec<CheckId>>,
+    /// What each address is judged by, in the order of `health.addresses`.
+    pub(super) votes: Vec<Vec<Vote>>,
     /// Why it has no address; none: it has.
     pub(super) bare: Option<Bare>,
     /// An address that may be answered has a check that is to decide soon.
@@ -87,8 +87,8 @@ impl EndpointHealth {
 impl Entry {
     /// Sums the states of checks up; times are those of changes.
     pub(super) fn sum_up(&mut self, slots: &BTreeMap<CheckId, Slot>, now: Timestamp) {
-        for (address, checks) in self.health.addresses.iter_mut().zip(&self.checks) {
-            let (state, reason) = worst(checks, slots, now);
+        for (address, votes) in self.health.addresses.iter_mut().zip(&self.votes) {
+            let (state, reason) = worst(votes, slots, now);
             if state != address.state {
                 (address.state, address.since) = (state, now);
             }
@@ -100,12 +100,12 @@ impl Entry {
         }
         self.health.reason = reason;
         let usable =
-            self.health.addresses.iter().zip(&self.checks).filter(|(address, _)| address.state < State::Unknown);
-        let usable = usable.flat_map(|(_, checks)| checks).map(|id| &slots[id].health);
+            self.health.addresses.iter().zip(&self.votes).filter(|(address, _)| address.state < State::Unknown);
+        let usable = usable.flat_map(|(_, votes)| votes).flat_map(Vote::checks).map(|id| &slots[id].health);
         (self.health.in_doubt, self.may_turn) = usable.fold((false, false), |(in_doubt, may_turn), health| {
             (in_doubt || health.in_doubt(), may_turn || health.wants_haste())
         });
-        let lasts = self.checks.iter().flatten().filter_map(|id| slots[id].health.last());
+        let lasts = self.votes.iter().flatten().flat_map(Vote::checks).filter_map(|id| slots[id].health.last());
         self.health.last = lasts.max_by_key(|last| last.at).cloned();
     }
 
@@ -134,12 +134,59 @@ impl Entry {
     }
 }
 
-/// The state of the worst check that has a vote, and an address's reason.
-fn worst(checks: &[CheckId], slots: &BTreeMap<CheckId, Slot>, now: Timestamp) -> (State, String) {
-    // The first of the worst, so that the reason does not jump between equals.
-    let worst = |slot: &&Slot| if slot.abstains() { None } else { Some(slot.health.state()) };
-    let Some(slot) = checks.iter().rev().map(|id| &slots[id]).max_by_key(worst) else {
+/// One that an address is judged by.
+#[derive(Clone, Debug)]
+pub(super) enum Vote {
+    Check(CheckId),
+    /// What several come to: the state that `at_least` so many have, or a better one.
+    Counted {
+        name: Arc<str>,
+        at_least: usize,
+        of: Vec<CheckId>,
+    },
+}
+
+impl Vote {
+    fn checks(&self) -> &[CheckId] {
+        match self {
+            Self::Check(check) => std::slice::from_ref(check),
+            Self::Counted { of, .. } => of,
+        }
+    }
+
+    /// The check whose state it is; none: it has no vote.
+    fn decisive<'s>(&self, slots: &'s BTreeMap<CheckId, Slot>) -> Option<&'s Slot> {
+        let mut telling: Vec<&Slot> =
+            self.checks().iter().map(|id| &slots[id]).filter(|slot| !slot.abstains()).collect();
+        telling.sort_by_key(|slot| slot.health.state());
+        let needed = match self {
+            Self::Check(_) => 1,
+            Self::Counted { at_least, .. } => *at_least,
+        };
+        telling.get(needed.min(telling.len()).checked_sub(1)?).copied()
+    }
+
+    fn reason(&self, slot: &Slot, now: Timestamp) -> String {
+        let said = format!("probe {}: {}", slot.check.probe.name, slot.health.reason(now));
+        match self {
+            Self::Check(_) => said,
+            Self::Counted { name, at_least, of } => format!("probe {name}, {at_least} of {}: {said}", of.len()),
+        }
+    }
+}
+
+/// The worst state that has a vote, and an address's reason.
+fn worst(votes: &[Vote], slots: &BTreeMap<CheckId, Slot>, now: Timestamp) -> (State, String) {
+    if votes.is_empty() {
         return (State::Up, "it has no probe".to_owned());
-    };
-    (slot.health.state(), format!("probe {}: {}", slot.check.probe.name, slot.health.reason(now)))
+    }
+    // The first of the worst, so that the reason does not jump between equals.
+    let decisive = votes.iter().rev().filter_map(|vote| Some((vote, vote.decisive(slots)?)));
+    match decisive.max_by_key(|(_, slot)| slot.health.state()) {
+        Some((vote, slot)) => (slot.health.state(), vote.reason(slot, now)),
+        None => {
+            let slot = &slots[&votes[0].checks()[0]];
+            (State::Unknown, votes[0].reason(slot, now))
+        }
+    }
 }

@@ -102,6 +102,9 @@ impl Client {
             ProbeKind::Dns(dns) => Self::Dns(DnsClient::new(check.target, dns)?),
             ProbeKind::Grpc(grpc) => Self::Grpc(GrpcClient::new(check, grpc, trust)?),
             ProbeKind::File(file) => Self::File(FileReader::new(check, file)),
+            ProbeKind::Calculated(_) => {
+                return Err(Unfit::Settings("it is calculated, and does nothing itself".to_owned()));
+            }
             ProbeKind::Icmp => Self::Icmp(Pinger::new(check.target.ip())),
         })
     }

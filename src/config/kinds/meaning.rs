@@ -1,6 +1,7 @@
 //! What each kind of probe does, once its words have been found good.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
@@ -30,6 +31,8 @@ pub enum ProbeKind {
     File(StateFile),
     /// Sends an echo request.
     Icmp,
+    /// Does nothing itself: what others come to.
+    Calculated(Calculated),
 }
 
 impl ProbeKind {
@@ -47,9 +50,19 @@ impl ProbeKind {
             Self::Http(http) => http.tls.as_ref(),
             Self::Metric(metric) => metric.tls.as_ref(),
             Self::Grpc(grpc) => grpc.tls.as_ref(),
-            Self::Tcp | Self::Exchange(_) | Self::Dns(_) | Self::File(_) | Self::Icmp => None,
+            Self::Tcp | Self::Exchange(_) | Self::Dns(_) | Self::File(_) | Self::Icmp | Self::Calculated(_) => None,
         }
     }
+}
+
+/// What several probes come to: the state that at least so many of them have, or a better one. Those that do not tell are
+/// not counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calculated {
+    /// From 1 to their number.
+    pub at_least: usize,
+    /// Their names; none is calculated itself.
+    pub of: Vec<Arc<str>>,
 }
 
 /// A TCP probe that speaks.

@@ -1,5 +1,6 @@
 //! The words of `[probes.NAME]` that belong to its `type`.
 
+mod calculated;
 mod meaning;
 mod metric;
 mod others;
@@ -7,9 +8,10 @@ mod sample;
 mod web;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use meaning::{Aim, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, StateFile, Tls};
+pub use meaning::{Aim, Calculated, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, StateFile, Tls};
 pub use sample::Sample;
 
 use super::meaning::CertificateFiles;
@@ -34,6 +36,7 @@ pub(super) enum Kind {
     Grpc,
     File,
     Icmp,
+    Calculated,
     /// Not built yet.
     Later,
 }
@@ -49,7 +52,7 @@ pub(super) const KINDS: [(&str, Kind); 11] = [
     ("file", Kind::File),
     ("icmp", Kind::Icmp),
     ("script", Kind::Later),
-    ("calculated", Kind::Later),
+    ("calculated", Kind::Calculated),
 ];
 
 /// Where a type finds its port.
@@ -68,7 +71,7 @@ impl Kind {
             Self::Https | Self::Tls => Port::Default(443),
             Self::Dns => Port::Default(53),
             Self::Tcp | Self::Grpc | Self::Later => Port::Said,
-            Self::Metric | Self::File | Self::Icmp => Port::None,
+            Self::Metric | Self::File | Self::Icmp | Self::Calculated => Port::None,
         }
     }
 }
@@ -79,6 +82,8 @@ pub(super) struct Reader<'f> {
     pub(super) folder: &'f Path,
     /// Files with certificates, which must be there.
     pub(super) certificates: &'f mut Vec<At<PathBuf>>,
+    /// Probes that a calculated one counts, which must be there.
+    pub(super) counted: &'f mut Vec<At<Arc<str>>>,
 }
 
 impl Reader<'_> {
@@ -97,6 +102,7 @@ impl Reader<'_> {
             Kind::Grpc => ProbeKind::Grpc(self.grpc(table)),
             Kind::File => ProbeKind::File(self.file(table)?),
             Kind::Icmp => ProbeKind::Icmp,
+            Kind::Calculated => ProbeKind::Calculated(calculated::read(table, self.counted)?),
             Kind::Later => return None,
         })
     }

@@ -229,6 +229,49 @@ fn who_limits_our_probes_is_doubted_and_makes_no_storm() {
 }
 
 #[test]
+fn a_calculated_probe_is_what_so_many_come_to() {
+    let states = |at_least: usize, outcomes: &[Outcome]| {
+        let names: Vec<Arc<str>> = ["p", "q", "r"].map(Arc::from).to_vec();
+        let kind = ProbeKind::Calculated(crate::config::Calculated { at_least, of: names });
+        let probes = [probe("p"), probe("q"), probe("r"), Probe { kind, ..probe("c") }];
+        let mut board = board(&probes, &[endpoint("a", fixed(&[V4]), &["c"])]);
+        assert_eq!(board.checks().count(), 3, "it is not run itself");
+        for (name, outcome) in ["p", "q", "r"].into_iter().zip(outcomes) {
+            board.observe(id(&board, name, "203.0.113.20:443"), at(1), outcome.clone());
+        }
+        (state(&board, 0), board.endpoint(EndpointId(0)).reason.clone())
+    };
+    let (up, down, missing) = (success(), refused(), Outcome::Missing { why: "gone".to_owned() });
+    for (outcomes, expected) in [
+        ([&up, &up, &up], [State::Up; 3]),
+        ([&down, &up, &up], [State::Up, State::Up, State::Down]),
+        ([&down, &down, &up], [State::Up, State::Down, State::Down]),
+        ([&missing, &down, &up], [State::Up, State::Down, State::Down]),
+        ([&missing, &missing, &up], [State::Up; 3]),
+        ([&missing, &missing, &missing], [State::Unknown; 3]),
+    ] {
+        let outcomes = outcomes.map(Outcome::clone);
+        assert_eq!([1, 2, 3].map(|at_least| states(at_least, &outcomes).0), expected, "{outcomes:?}");
+    }
+    assert_eq!(
+        states(2, &[down.clone(), down, up]).1,
+        "probe c, 2 of 3: probe q: the first outcome is a failure: connection refused"
+    );
+}
+
+#[test]
+fn a_calculated_probe_and_its_parts_are_run_once() {
+    let kind = ProbeKind::Calculated(crate::config::Calculated { at_least: 1, of: vec!["p".into(), "q".into()] });
+    let probes = [probe("p"), probe("q"), Probe { kind, ..probe("c") }];
+    let mut board = board(&probes, &[endpoint("a", fixed(&[V4]), &["c", "p"])]);
+    assert_eq!(board.checks().count(), 2);
+    let (p, q) = (id(&board, "p", "203.0.113.20:443"), id(&board, "q", "203.0.113.20:443"));
+    board.observe(p, at(1), refused());
+    board.observe(q, at(1), success());
+    assert_eq!(state(&board, 0), State::Down, "p must be up too");
+}
+
+#[test]
 fn a_probe_target_stands_for_all_addresses() {
     let target = Target { address: "127.0.0.1:18020".parse().unwrap() };
     let endpoint = Endpoint { probe_target: Some(target), ..endpoint("a", fixed(&[V4, V6]), &["p"]) };
