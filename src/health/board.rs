@@ -217,7 +217,7 @@ impl Board {
                 recalled += 1;
             }
         }
-        self.entries.iter_mut().for_each(|entry| entry.sum_up(&self.slots, now));
+        self.entries.iter_mut().for_each(|entry| entry.recall(&self.slots, now));
         self.recount();
         recalled
     }

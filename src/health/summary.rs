@@ -109,6 +109,24 @@ impl Entry {
         self.health.last = lasts.max_by_key(|last| last.at).cloned();
     }
 
+    /// Sums up what was recalled: what is known has been so since the last of its checks turned.
+    pub(super) fn recall(&mut self, slots: &BTreeMap<CheckId, Slot>, now: Timestamp) {
+        self.sum_up(slots, now);
+        let since = |votes: &[Vote]| {
+            let checks = votes.iter().flat_map(Vote::checks);
+            checks.map(|id| slots[id].health.since()).max().unwrap_or(now)
+        };
+        for (address, votes) in self.health.addresses.iter_mut().zip(&self.votes) {
+            if address.state != State::Unknown {
+                address.since = since(votes);
+            }
+        }
+        let alike = self.health.addresses.iter().filter(|address| address.state == self.health.state);
+        if let Some(since) = alike.map(|address| address.since).min().filter(|_| self.health.state != State::Unknown) {
+            self.health.since = since;
+        }
+    }
+
     /// The states of the addresses.
     pub(super) fn address_states(&self) -> Vec<(IpAddr, State)> {
         self.health.addresses.iter().map(|address| (address.address, address.state)).collect()

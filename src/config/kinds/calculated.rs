@@ -20,6 +20,12 @@ pub(super) fn read(table: &mut Table<'_>, named: &mut Vec<At<Arc<str>>>) -> Opti
     };
     let (all, any, of) = (table.optional("all", names), table.optional("any", names), table.optional("of", names));
     let at_least = table.optional("at_least", |value| value.integer(1..=MOST as u32).map(|number| number as usize));
+    let typed = ["all", "any", "of", "at_least"].iter().filter(|word| table.has(word)).count();
+    let good =
+        [all.is_some(), any.is_some(), of.is_some(), at_least.is_some()].into_iter().filter(|good| *good).count();
+    if good < typed {
+        return None; // what is wrong with it has been said
+    }
     let (typed, needed) = match (all, any, of, at_least) {
         (Some(all), None, None, None) => {
             let needed = all.value.len();

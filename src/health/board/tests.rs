@@ -232,7 +232,7 @@ fn who_limits_our_probes_is_doubted_and_makes_no_storm() {
 fn a_calculated_probe_is_what_so_many_come_to() {
     let states = |at_least: usize, outcomes: &[Outcome]| {
         let names: Vec<Arc<str>> = ["p", "q", "r"].map(Arc::from).to_vec();
-        let kind = ProbeKind::Calculated(crate::config::Calculated { at_least, of: names });
+        let kind = ProbeKind::Calculated(Calculated { at_least, of: names });
         let probes = [probe("p"), probe("q"), probe("r"), Probe { kind, ..probe("c") }];
         let mut board = board(&probes, &[endpoint("a", fixed(&[V4]), &["c"])]);
         assert_eq!(board.checks().count(), 3, "it is not run itself");
@@ -255,13 +255,13 @@ fn a_calculated_probe_is_what_so_many_come_to() {
     }
     assert_eq!(
         states(2, &[down.clone(), down, up]).1,
-        "probe c, 2 of 3: probe q: the first outcome is a failure: connection refused"
+        "probe c, 2 of 3: probe p: the first outcome is a failure: connection refused"
     );
 }
 
 #[test]
 fn a_calculated_probe_and_its_parts_are_run_once() {
-    let kind = ProbeKind::Calculated(crate::config::Calculated { at_least: 1, of: vec!["p".into(), "q".into()] });
+    let kind = ProbeKind::Calculated(Calculated { at_least: 1, of: vec!["p".into(), "q".into()] });
     let probes = [probe("p"), probe("q"), Probe { kind, ..probe("c") }];
     let mut board = board(&probes, &[endpoint("a", fixed(&[V4]), &["c", "p"])]);
     assert_eq!(board.checks().count(), 2);
