@@ -241,6 +241,7 @@ fn hosted(name: &str, hostname: &str) -> Endpoint {
         cost: Cost::default(),
         probes: Vec::new(),
         probe_target: None,
+        capacity: None,
     }
 }
 

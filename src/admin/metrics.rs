@@ -145,7 +145,9 @@ fn record_state(shared: &Shared) {
     describe_gauge!("meridian_generation", "Generation of the snapshot that serves.");
     gauge!("meridian_generation").set(shared.published.load().generation as f64);
     describe_gauge!("meridian_services_exhausted", "Services for some of whose clients all endpoints are down.");
-    gauge!("meridian_services_exhausted").set(shared.published.load().exhausted().count() as f64);
+    let services = |holds| shared.published.load().services_where(holds).count() as f64;
+    gauge!("meridian_services_exhausted").set(services(PlanTable::is_exhausted));
+    gauge!("meridian_services_panicking").set(services(PlanTable::is_panicking));
     describe_gauge!("meridian_ready", "1 once steered names are answered.");
     describe_gauge!("meridian_config_stale", "1 while the files on disk do not pass and the last good set serves.");
     describe_gauge!("meridian_config_errors", "Errors of the last reading of files.");

@@ -155,6 +155,8 @@ pub struct ServiceStatus {
     pub queries: u64,
     /// Some of its clients have no endpoint that is better than down: `when_none` acts for them.
     pub exhausted: bool,
+    /// Too little of the capacity of some of its clients' endpoints is up: those that are down keep the excess.
+    pub panicking: bool,
 }
 
 /// A source that asks much.
@@ -211,6 +213,7 @@ impl Status {
                 .collect(),
             queries: shared.count(entry.counter),
             exhausted: snapshot.plan(entry).is_exhausted(),
+            panicking: snapshot.plan(entry).is_panicking(),
         });
         let geo = snapshot.parts.geo.files().iter().map(|file| GeoStatus {
             file: file.path.display().to_string(),

@@ -13,9 +13,9 @@ use super::settings::{address, latency_ms};
 use super::sites::Regions;
 use super::table::{Table, Value};
 use super::words::did_you_mean;
-use crate::model::{Addresses, Cost, Endpoint, Name, Target};
+use crate::model::{Addresses, Capacity, Cost, Endpoint, Name, Target};
 
-const LATER: &[&str] = &["capacity", "warmup", "drain"];
+const CAPACITY_LATER: &[&str] = &["scale_time"];
 
 /// The most endpoints of a configuration.
 const MAX_ENDPOINTS: usize = 10_000;
@@ -37,6 +37,7 @@ pub(super) struct EndpointSpec<'a> {
     cost: CostSpec<'a>,
     probes: Vec<At<&'a str>>,
     probe_target: Option<At<SocketAddr>>,
+    capacity: Option<At<Capacity>>,
 }
 
 /// The default, and what holds at places, in the order of the file.
@@ -44,7 +45,7 @@ type CostSpec<'a> = (f64, Vec<(At<&'a str>, f64)>);
 
 /// Reads all `[[endpoints]]`.
 pub(super) fn read<'a>(root: &mut Table<'a>) -> Vec<EndpointSpec<'a>> {
-    let mut tables = super::tables(root, "endpoints", "name", LATER);
+    let mut tables = super::tables(root, "endpoints", "name", &[]);
     if let Some(table) = tables.get(MAX_ENDPOINTS) {
         table.report.error("too-many-endpoints", &table.span, format!("there are over {MAX_ENDPOINTS} endpoints"));
         tables.truncate(MAX_ENDPOINTS);
@@ -79,6 +80,7 @@ fn read_one<'a>(mut table: Table<'a>) -> EndpointSpec<'a> {
         cost: table.or("cost", (0.0, Vec::new()), read_cost),
         probes: table.or("probe", Vec::new(), read_probes),
         probe_target: table.optional("probe_target", |value| address(value, None, false)),
+        capacity: table.optional("capacity", read_capacity),
     };
     if let Some(target) = spec.probe_target.as_ref().filter(|_| !table.has("probe")) {
         let help = "name a `probe`; without one the endpoint always counts as up";
@@ -169,6 +171,27 @@ fn read_cost<'a>(value: &Value<'a>) -> Option<CostSpec<'a>> {
     Some((default, by_place))
 }
 
+/// Requests per second; a number, or as it runs and as far as it scales.
+fn read_capacity(value: &Value<'_>) -> Option<Capacity> {
+    const RANGE: std::ops::RangeInclusive<f64> = 1.0..=1e12;
+    if !value.is_table() {
+        return value.number(RANGE).map(|number| Capacity { now: number, max: number });
+    }
+    let mut table = value.table("`capacity`", CAPACITY_LATER)?;
+    let now = table.required("now", "40_000", |value| value.number(RANGE));
+    let max = table.optional("max", |value| value.number(RANGE));
+    table.finish();
+    let now = now?.value;
+    match max {
+        Some(At { value: max, span }) if max < now => {
+            let message = format!("`max` is {max}, below `now`, {now}");
+            value.report.error_help("bad-value", &span, message, Some("`max` is what it scales out to".to_owned()));
+            None
+        }
+        max => Some(Capacity { now, max: max.map_or(now, |at| at.value) }),
+    }
+}
+
 fn read_probes<'a>(value: &Value<'a>) -> Option<Vec<At<&'a str>>> {
     if value.is_text() {
         return value.text().map(|name| vec![value.at(name)]);
@@ -229,6 +252,7 @@ fn resolve_one(
         cost: Cost { default: spec.cost.0, by_place: by_place.into_iter().collect::<Option<_>>()? },
         probes: spec.probes.iter().map(|at| Arc::from(at.value)).collect(),
         probe_target: spec.probe_target.as_ref().map(|at| Target { address: at.value }),
+        capacity: spec.capacity.as_ref().map(|at| at.value),
     })
 }
 

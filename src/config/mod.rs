@@ -391,6 +391,7 @@ fn filled(endpoints: &[Option<Endpoint>]) -> Vec<Endpoint> {
         cost: Cost::default(),
         probes: Vec::new(),
         probe_target: None,
+        capacity: None,
     };
     endpoints.iter().map(|endpoint| endpoint.clone().unwrap_or_else(stand_in)).collect()
 }

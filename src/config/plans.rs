@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::endpoints::EndpointSpec;
 use super::places::Sets;
@@ -13,13 +14,18 @@ use super::sites::Regions;
 use super::words::{did_you_mean, glob};
 use super::zones::Zones;
 use crate::model::{
-    Addresses, Endpoint, EndpointId, Fence, FenceUnknown, MAX_FENCES, MAX_MEMBERS, Member, Name, Place, PlaceSet, Plan,
+    ALL_PARTS, Addresses, Endpoint, EndpointId, Fence, FenceUnknown, MAX_FENCES, MAX_MEMBERS, Member, Name, Place, PlaceSet, Plan,
     PlanId, Policy, Preference, Service, Spread, WhenNone, Within,
 };
 
 /// Defaults of `[defaults]`.
 const TTL_SECONDS: u64 = 20;
 const TIE_MS: f32 = 3.0;
+const DEGRADED_SHARE: f64 = 0.5;
+const WARMUP: Duration = Duration::from_secs(180);
+const DRAIN: Duration = Duration::from_secs(120);
+const PANIC_BELOW: f64 = 0.5;
+const PANIC_HOLD: Duration = Duration::from_secs(60);
 
 /// What so many patterns match is remembered; others are matched anew each time.
 const MAX_PATTERNS: usize = 1000;
@@ -98,7 +104,7 @@ impl Resolver<'_, '_> {
             label: spec.label.into(),
             zone,
             plan: self.plans.intern(plan),
-            ttl: ttl.unwrap_or(std::time::Duration::from_secs(TTL_SECONDS)),
+            ttl: ttl.unwrap_or(Duration::from_secs(TTL_SECONDS)),
         })
     }
 
@@ -109,15 +115,21 @@ impl Resolver<'_, '_> {
         let fence_unknown = self.fence_unknown(spec, &members);
         let fences = self.fences(spec, &members);
         let preferences = self.preferences(spec, &members);
-        let tie = spec.policy.tie_ms.as_ref().or(self.defaults.tie_ms.as_ref());
+        let (own, defaults) = (&spec.policy, self.defaults);
+        let leaving = typed(&own.degraded_share, &defaults.degraded_share, DEGRADED_SHARE);
         let policy = Policy {
             fences: fences?,
             fence_unknown: fence_unknown?,
             preferences: preferences?,
             cost_budget_ms: spec.cost_budget_ms,
-            tie_ms: tie.map_or(TIE_MS, |at| at.value),
+            tie_ms: typed(&own.tie_ms, &defaults.tie_ms, TIE_MS),
             spread: spread?,
             when_none: when_none?,
+            degraded_kept: ((1.0 - leaving) * f64::from(ALL_PARTS)).round() as u16,
+            warmup: typed(&own.warmup, &defaults.warmup, WARMUP),
+            drain: typed(&own.drain, &defaults.drain, DRAIN),
+            panic_below: typed(&own.panic_below, &defaults.panic_below, PANIC_BELOW) as f32,
+            panic_hold: typed(&own.panic_hold, &defaults.panic_hold, PANIC_HOLD),
         };
         Some(Plan { members: members.into_iter().map(EndpointId::at).collect(), policy })
     }
@@ -387,6 +399,11 @@ impl Plans {
     }
 }
 
+/// What a service says, else the defaults, else that.
+fn typed<T: Copy>(own: &Option<At<T>>, defaults: &Option<At<T>>, otherwise: T) -> T {
+    own.as_ref().or(defaults.as_ref()).map_or(otherwise, |at| at.value)
+}
+
 /// Equal for equal plans; unequal for most others.
 fn hash(plan: &Plan) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -398,5 +415,6 @@ fn hash(plan: &Plan) -> u64 {
         (&preference.place.label, &preference.members, within).hash(&mut hasher);
     }
     (policy.cost_budget_ms.to_bits(), policy.tie_ms.to_bits(), policy.spread, policy.when_none).hash(&mut hasher);
+    (policy.degraded_kept, policy.warmup, policy.drain, policy.panic_below.to_bits()).hash(&mut hasher);
     hasher.finish()
 }

@@ -9,22 +9,15 @@ use super::table::{Table, Value};
 use crate::model::{MAX_MULTIVALUE, Name, Service, Within};
 
 /// Words of policies that later versions bring.
-const POLICY_LATER: &[&str] = &[
-    "ttl_doubt",
-    "min_gain",
-    "degraded_share",
-    "warmup",
-    "drain",
-    "panic_below",
-    "panic_hold",
-    "when_full",
-    "answer_as",
-];
+const POLICY_LATER: &[&str] = &["ttl_doubt", "min_gain", "when_full", "answer_as"];
 
 /// The most fences, and the most preferences, of one service.
 const MAX_RULES: usize = 64;
 
 const TTL_DOUBT: Duration = Duration::from_secs(5);
+
+/// The longest ramp, and the longest that panic holds on.
+const MAX_RAMP: Duration = Duration::from_secs(86_400);
 
 /// `[defaults]`
 pub(super) struct Defaults<'a> {
@@ -43,6 +36,11 @@ pub(super) struct PolicySpec<'a> {
     pub(super) multivalue: Option<At<u8>>,
     pub(super) tie_ms: Option<At<f32>>,
     pub(super) when_none: Option<At<WhenNoneSpec<'a>>>,
+    pub(super) degraded_share: Option<At<f64>>,
+    pub(super) warmup: Option<At<Duration>>,
+    pub(super) drain: Option<At<Duration>>,
+    pub(super) panic_below: Option<At<f64>>,
+    pub(super) panic_hold: Option<At<Duration>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -198,8 +196,17 @@ fn read_policy<'a>(table: &mut Table<'a>) -> PolicySpec<'a> {
             .optional("multivalue", |value| value.integer(1..=MAX_MULTIVALUE as u32).map(|number| number as u8)),
         tie_ms: table.optional("tie", latency_ms),
         when_none: table.optional("when_none", when_none),
+        degraded_share: table.optional("degraded_share", |value| value.number(0.0..=1.0)),
+        warmup: table.optional("warmup", ramp),
+        drain: table.optional("drain", ramp),
+        panic_below: table.optional("panic_below", |value| value.number(0.0..=1.0)),
+        panic_hold: table.optional("panic_hold", ramp),
     };
     PolicySpec { spread_lost: policy.spread.is_none() && table.has_nearly("spread"), ..policy }
+}
+
+fn ramp(value: &Value<'_>) -> Option<Duration> {
+    value.duration(Duration::ZERO..=MAX_RAMP)
 }
 
 fn when_none<'a>(value: &Value<'a>) -> Option<WhenNoneSpec<'a>> {

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::answer::{self, Asker, Transport};
 use crate::geo::{self, Database, Match};
 use crate::latency;
-use crate::model::{EndpointId, Family, FenceUnknown, Location, Name, Plan, ServiceId, Spread, State, WhenNone};
-use crate::steer::{self, Candidate, Decision, Settled};
+use crate::model::{
+    EndpointId, Family, FenceUnknown, Location, LocationId, Name, Plan, ServiceId, Spread, State, WhenNone,
+};
+use crate::steer::{self, Candidate, Decision, Settled, Usage};
 use crate::table::{Cells, RCODE_SLOTS, ServiceEntry, Snapshot, rcode_slot};
 use crate::zone::Found;
 
@@ -152,7 +154,7 @@ pub fn explain(
     let location = snapshot.parts.geo.location(place.location);
     let mut choice = find_service(snapshot, name, family).map(|service| {
         let service = &snapshot.services[service.index()];
-        choose(snapshot, service, location, family)
+        choose(snapshot, service, place.location, family)
     });
     if let Some(choice) = choice.as_mut().filter(|_| live && !snapshot.steering) {
         choice
@@ -190,13 +192,14 @@ fn find_service(snapshot: &Snapshot, name: &Name, family: Family) -> Option<Serv
     None
 }
 
-fn choose(snapshot: &Snapshot, service: &ServiceEntry, location: &Location, family: Family) -> Choice {
-    let config = &snapshot.parts.config;
-    let plan = &snapshot.plan(service).plan;
+fn choose(snapshot: &Snapshot, service: &ServiceEntry, location: LocationId, family: Family) -> Choice {
+    let (config, table) = (&snapshot.parts.config, snapshot.plan(service));
+    let (plan, order) = (&table.plan, table.order(family, location));
+    let location = snapshot.parts.geo.location(location);
     let site_ms = |id: &EndpointId| latency::expected_ms(location, &config.endpoints[id.index()].site);
     let estimates: Vec<f32> = plan.members.iter().map(site_ms).collect();
-    let states: Vec<Option<State>> = plan.members.iter().map(|&id| snapshot.standing(id).state(family)).collect();
-    let decision = steer::decide(plan, &config.endpoints, family, location, &estimates, &states);
+    let (usages, down_kept) = (table.usages(family), table.down_kept(family, order));
+    let decision = steer::decide(plan, &config.endpoints, family, location, &estimates, usages, down_kept);
     let mut candidates: Vec<&Candidate> = decision.candidates.iter().collect();
     candidates.sort_by_key(|candidate| (candidate.rank.unwrap_or(usize::MAX), candidate.member));
     let offered = service.offers[family as usize];
@@ -211,7 +214,7 @@ fn choose(snapshot: &Snapshot, service: &ServiceEntry, location: &Location, fami
             bias_ms: candidate.bias_ms,
             cost: candidate.cost,
             in_fence: candidate.in_fence,
-            verdict: candidate.state.map_or("no address", State::as_str).to_owned(),
+            verdict: candidate.usage.map_or("no address", |usage| usage.state.as_str()).to_owned(),
             rank: candidate.rank.map(|rank| rank + 1),
             preferred: candidate.preference.map(|index| plan.policy.preferences[index].place.label.clone()),
             share: if offered { f64::from(candidate.parts) / 256.0 } else { 0.0 },
@@ -263,22 +266,30 @@ fn why(plan: &Plan, decision: &Decision, candidate: &Candidate) -> String {
     if !candidate.has_family {
         return "it has no address of this type".to_owned();
     }
-    let Some(state) = candidate.state else {
-        return "no address of this type is known of its hostname".to_owned();
+    let Some(usage) = candidate.usage else {
+        return "it may not be answered: forced down, or no address of this type is known of its hostname".to_owned();
     };
     let answering = || decision.candidates.iter().filter(|other| other.parts > 0);
-    match answering().min_by_key(|other| other.rank) {
-        None => format!("{}; no endpoint answers", state.as_str()),
+    let best = answering().filter_map(|other| Some((other.usage?, other)));
+    let best = best.reduce(|a, b| if (a.0.is_behind(&b.0), a.1.rank) > (b.0.is_behind(&a.0), b.1.rank) { b } else { a });
+    match best {
+        None => format!("{}; no endpoint answers", usage.as_str()),
+        Some((best, _)) if candidate.parts > 0 && usage.is_behind(&best) => {
+            format!("{}: it keeps a part of its clients, others are {}", usage.as_str(), best.as_str())
+        }
         Some(_) if candidate.parts > 0 => why_chosen(decision, candidate, answering().count()).to_owned(),
-        Some(chosen) => why_not(plan, decision, candidate, chosen),
+        Some((best, chosen)) => why_not(plan, decision, (&usage, candidate), (&best, chosen)),
     }
 }
 
 fn why_chosen(decision: &Decision, candidate: &Candidate, answering: usize) -> &'static str {
+    let state = |candidate: &Candidate| candidate.usage.map(|usage| usage.state);
     let passed_over = |other: &Candidate| {
-        other.parts == 0 && other.state == candidate.state && other.rank.is_some_and(|rank| Some(rank) < candidate.rank)
+        other.parts == 0
+            && state(other) == state(candidate)
+            && other.rank.is_some_and(|rank| Some(rank) < candidate.rank)
     };
-    match candidate.state {
+    match state(candidate) {
         Some(State::Down) => "down, but so is all else inside the fence (when_none)",
         _ if decision.preference.is_some() => "answers: preferred, within its budget of the fastest",
         _ if decision.candidates.iter().any(passed_over) => "answers: the cheapest within the cost budget",
@@ -287,13 +298,17 @@ fn why_chosen(decision: &Decision, candidate: &Candidate, answering: usize) -> &
     }
 }
 
-/// `chosen` is the fastest of those that answer.
-fn why_not(plan: &Plan, decision: &Decision, candidate: &Candidate, chosen: &Candidate) -> String {
-    let word = |candidate: &Candidate| candidate.state.map_or("no address", State::as_str);
-    if candidate.state > chosen.state {
-        return format!("{}, and others are {}", word(candidate), word(chosen));
+/// `chosen` is the fastest of the best of those that answer.
+fn why_not(
+    plan: &Plan,
+    decision: &Decision,
+    (usage, candidate): (&Usage, &Candidate),
+    (best, chosen): (&Usage, &Candidate),
+) -> String {
+    if usage.is_behind(best) {
+        return format!("{}, and others are {}", usage.as_str(), best.as_str());
     }
-    if chosen.state == Some(State::Down) && matches!(plan.policy.when_none, WhenNone::Endpoint(_)) {
+    if best.state == State::Down && matches!(plan.policy.when_none, WhenNone::Endpoint(_)) {
         return "down, and when_none names another".to_owned();
     }
     let preferred = decision.preference.map(|index| &plan.policy.preferences[index].members);

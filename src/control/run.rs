@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::health::{Board, CheckId, EndpointHealth};
 use crate::model::{EndpointId, Problem, State};
 use crate::probe::{Prober, Report, Resolved, Resolver};
-use crate::table::{Published, Snapshot, Standing};
+use crate::table::{PlanTable, Published, Snapshot, Standing};
 
 /// Outcomes and addresses that may wait for the control task; when full, probes wait.
 const CHANNEL: usize = 4096;
@@ -226,7 +226,7 @@ impl Control {
         // As most answers do, they bring another TTL for the same addresses.
         let changed = self.changed(&self.shared.board(), &snapshot);
         if !changed.is_empty() {
-            self.publish(snapshot.with_standings(changed));
+            self.publish(snapshot.with_standings(changed, Timestamp::now()));
         }
     }
 
@@ -246,16 +246,17 @@ impl Control {
         paces.into_iter().for_each(|(check, is_fast)| self.prober.hurry(check, is_fast));
     }
 
-    /// When something that is held back is free.
+    /// When time alone changes something: what is held back is free, or a ramp goes on.
     fn free_at(&self) -> Option<Instant> {
-        let wait = self.shared.board().next_tick()?.duration_since(Timestamp::now());
+        let (held, ramps) = (self.shared.board().next_tick(), self.shared.published.load().due());
+        let wait = held.into_iter().chain(ramps).min()?.duration_since(Timestamp::now());
         Some(Instant::now() + Duration::try_from(wait).unwrap_or_default())
     }
 
     /// A snapshot with every endpoint as the board has it. Plans whose endpoints all stand as before are
     /// shared.
     fn with_board(&self, board: &Board, snapshot: &Snapshot) -> Snapshot {
-        snapshot.with_standings(self.changed(board, snapshot))
+        snapshot.with_standings(self.changed(board, snapshot), Timestamp::now())
     }
 
     /// The endpoints that do not stand in the snapshot as the board has them.
@@ -268,11 +269,12 @@ impl Control {
     pub(super) fn standing(&self, board: &Board, endpoint: EndpointId) -> Standing {
         let config = &self.loaded.parts.config;
         let mut ttl = self.hosts.ttl(&config.endpoints[endpoint.index()]);
-        let EndpointHealth { addresses, in_doubt, .. } = board.endpoint(endpoint);
+        let EndpointHealth { addresses, in_doubt, recovered, .. } = board.endpoint(endpoint);
         if *in_doubt && !self.storm {
             ttl = ttl.min(config.ttl_doubt.as_secs() as u32); // a TTL's range is below
         }
-        Standing { addresses: addresses.iter().map(|address| (address.address, address.state)).collect(), ttl }
+        let addresses = addresses.iter().map(|address| (address.address, address.state)).collect();
+        Standing { ttl, warming: *recovered, ..Standing::of(addresses) }
     }
 
     pub(super) fn publish(&mut self, mut next: Snapshot) {
@@ -284,14 +286,24 @@ impl Control {
         self.freeing.retire(before);
     }
 
-    /// Says when the clients of a service lose their last living endpoint, and when they have one again.
+    /// Says when the clients of a service lose their last living endpoint, and when they have one again; and when
+    /// panic begins and ends.
     fn tell_exhausted(&self, before: &Snapshot) {
-        for (service, exhausted) in self.shared.published.load().exhaustion_changes(before) {
+        let snapshot = self.shared.published.load();
+        for (service, exhausted) in snapshot.changes_where(before, PlanTable::is_exhausted) {
             let service = &service.label;
             if exhausted {
                 error!(%service, "some of its clients have no endpoint up: when_none acts for them");
             } else {
                 info!(%service, "all its clients have an endpoint up again");
+            }
+        }
+        for (service, panicking) in snapshot.changes_where(before, PlanTable::is_panicking) {
+            let service = &service.label;
+            if panicking {
+                error!(%service, "panic: too little capacity is up, so that endpoints that are down keep a part");
+            } else {
+                info!(%service, "the panic is over");
             }
         }
     }

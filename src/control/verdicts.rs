@@ -65,14 +65,18 @@ impl Control {
         seen
     }
 
-    /// Lets time pass for the board.
+    /// Lets time pass, for the board and for ramps.
     pub(super) fn tick(&mut self) {
-        let mut board = self.shared.board();
-        let verdicts = board.tick(Timestamp::now()).into_iter();
+        let (now, mut board) = (Timestamp::now(), self.shared.board());
+        let verdicts = board.tick(now).into_iter();
         let named = verdicts.map(|verdict| (board.endpoint(verdict.endpoint).name.clone(), verdict));
         let seen: Vec<_> = named.map(|verdict| Seen { found: None, verdict: Some(verdict) }).collect();
         drop(board);
         self.conclude(&seen);
+        let snapshot = self.shared.published.load_full();
+        if snapshot.due().is_some_and(|due| due <= now) {
+            self.publish(snapshot.with_standings(Vec::new(), now));
+        }
     }
 
     /// Publishes what changed. Then it is counted and said: whoever reads the log may be slow.
@@ -92,7 +96,7 @@ impl Control {
             };
             drop(board);
             if !standings.is_empty() {
-                self.publish(now.with_standings(standings));
+                self.publish(now.with_standings(standings, Timestamp::now()));
                 self.verdicts_at = Some(Instant::now());
             }
         }

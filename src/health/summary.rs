@@ -21,6 +21,8 @@ pub struct EndpointHealth {
     pub since: Timestamp,
     /// Why, in words for operators.
     pub reason: String,
+    /// When it was usable again after it was down, as long as it stays so.
+    pub recovered: Option<Timestamp>,
     /// An address that may be answered may turn soon.
     pub in_doubt: bool,
     /// The latest outcome of any of its checks.
@@ -70,6 +72,7 @@ impl EndpointHealth {
             state: State::Unknown,
             since: now,
             reason: String::new(),
+            recovered: None,
             in_doubt: false,
             last: None,
             addresses: Vec::new(),
@@ -96,6 +99,11 @@ impl Entry {
         }
         let (state, reason) = self.best();
         if state != self.health.state {
+            self.health.recovered = match (self.health.state, state) {
+                (_, State::Down | State::Unknown) => None,
+                (State::Down, _) => Some(now),
+                _ => self.health.recovered,
+            };
             (self.health.state, self.health.since) = (state, now);
         }
         self.health.reason = reason;

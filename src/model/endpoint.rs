@@ -111,6 +111,17 @@ pub struct Endpoint {
     pub probes: Vec<Arc<str>>,
     /// Where to probe instead of each address; its outcome stands for all of them (rule 17).
     pub probe_target: Option<Target>,
+    /// What it can carry; none: as much as the others of a plan in the mean.
+    pub capacity: Option<Capacity>,
+}
+
+/// What an endpoint can carry, in requests per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Capacity {
+    /// As it runs.
+    pub now: f64,
+    /// Once it has scaled out.
+    pub max: f64,
 }
 
 impl Endpoint {

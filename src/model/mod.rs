@@ -24,13 +24,14 @@ pub use cookie::{Bearer, CLIENT_COOKIE, Cookie, CookieSecrets, SERVER_COOKIE};
 pub use country::{Continent, Country, CountryFacts, Subdivision};
 pub use cpu::{first_zero, in_large_pages, prefetch, prefetch_in};
 pub use digest::Digest;
-pub use endpoint::{Addresses, Cost, Endpoint, Family, State, Target};
+pub use endpoint::{Addresses, Capacity, Cost, Endpoint, Family, State, Target};
 pub use ids::{CounterId, EndpointId, LocationId, Member, OrderId, PlanId, ServiceId, ZoneId};
 pub use location::{Coordinates, FenceMask, Location, MAX_FENCES};
 pub use name::{Name, NameError};
 pub use place::{Place, PlaceSet};
 pub use policy::{
-    Fence, FenceUnknown, MAX_MEMBERS, MAX_MULTIVALUE, Plan, Policy, Preference, Service, Spread, WhenNone, Within,
+    ALL_PARTS, Fence, FenceUnknown, MAX_MEMBERS, MAX_MULTIVALUE, Plan, Policy, Preference, Service, Spread, WhenNone,
+    Within,
 };
 pub use prefixes::Prefixes;
 pub use problem::{Files, Problem, Severity, Spot};

@@ -12,6 +12,9 @@ pub const MAX_MEMBERS: usize = 255;
 /// The most endpoints in one multivalue answer.
 pub const MAX_MULTIVALUE: usize = 16;
 
+/// All of an endpoint's clients, in the unit that parts of them are in.
+pub const ALL_PARTS: u16 = 256;
+
 /// A hard rule of residency: clients in its `where` get only these members (BEHAVIOUR rule 1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fence {
@@ -93,6 +96,16 @@ pub struct Policy {
     pub spread: Spread,
     /// What to do when none is usable.
     pub when_none: WhenNone,
+    /// What a degraded member keeps of its clients while another is up, in 1/256; 256: it is as good as up.
+    pub degraded_kept: u16,
+    /// A member that was down and comes back gets its clients by steps over this long.
+    pub warmup: Duration,
+    /// A member that the operator drains loses them so.
+    pub drain: Duration,
+    /// Below this share of a fence's capacity, those that are down keep the excess (rule 18); 0: never.
+    pub panic_below: f32,
+    /// Enough capacity for so long ends it.
+    pub panic_hold: Duration,
 }
 
 #[cfg(test)]
@@ -107,6 +120,11 @@ impl Policy {
             tie_ms: 0.0,
             spread: Spread::Sticky,
             when_none: WhenNone::IgnoreHealth,
+            degraded_kept: 0,
+            warmup: Duration::ZERO,
+            drain: Duration::ZERO,
+            panic_below: 0.0,
+            panic_hold: Duration::ZERO,
         }
     }
 }

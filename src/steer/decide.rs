@@ -3,7 +3,8 @@
 use super::order::OrderBuf;
 use super::rank::{Facts, Ranker, allowed};
 use super::settle::{Settled, Settler};
-use crate::model::{Endpoint, Family, Location, Member, Plan, State};
+use super::usage::Usage;
+use crate::model::{Endpoint, Family, Location, Member, Plan};
 
 /// What a decision came to and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +34,8 @@ pub struct Candidate {
     pub in_fence: bool,
     /// Does it have an address of the family?
     pub has_family: bool,
-    /// Its state in the family; none: no address of it is known.
-    pub state: Option<State>,
+    /// How it may be used in the family; none: no address of it is known, or it is forced down.
+    pub usage: Option<Usage>,
     /// Its place in the order, from 0; none where fence or family bar it.
     pub rank: Option<usize>,
     /// The first preference holding the location that names it.
@@ -45,7 +46,8 @@ pub struct Candidate {
 
 /// Decides for clients at `location` that ask for `family` addresses of `plan`.
 ///
-/// `estimate_ms` and `states` have an entry a member; `states` are those of the family's addresses.
+/// `estimate_ms` and `usages` have an entry a member; `usages` are of the family's addresses. `down_kept` is what panic
+/// leaves those that are down of their clients, in 1/256 (see [`Panic`](super::Panic)).
 /// Pure: the same input gives the same decision, on every node.
 #[must_use]
 pub fn decide(
@@ -54,12 +56,13 @@ pub fn decide(
     family: Family,
     location: &Location,
     estimate_ms: &[f32],
-    states: &[Option<State>],
+    usages: &[Option<Usage>],
+    down_kept: u16,
 ) -> Decision {
     let facts = Here { plan, endpoints, location, estimate_ms };
     let mut ranker = Ranker::new(plan, endpoints, family, plan.policy.preferences.len());
     let order = ranker.rank(location, &facts);
-    let outcome = Settler::new(plan, states.iter().copied()).settle(order);
+    let outcome = Settler::new(plan, endpoints, usages.iter().copied()).settle(order, down_kept);
     let settled = Settled::of(outcome.choice, plan, endpoints);
     let fenced = allowed(plan, endpoints, family, location);
     let candidate = |member: Member| {
@@ -72,7 +75,7 @@ pub fn decide(
             cost: facts.cost(member),
             in_fence: fenced.binary_search(&member).is_ok(),
             has_family: endpoint.may_have(family),
-            state: states[member.index()],
+            usage: usages[member.index()],
             rank: order.members().position(|ranked| ranked == member),
             preference: order.preferences().map(|(preference, _)| preference).find(names),
             parts: parts(&settled, member),
@@ -117,12 +120,15 @@ fn parts(settled: &Settled, member: Member) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
+    use super::super::usage::{Level, Phase};
     use super::*;
     use crate::model::{
         Addresses, Cost, EndpointId, Fence, FenceMask, FenceUnknown, Place, PlaceSet, Policy, Preference, Site, Spread,
-        WhenNone, Within, find_region,
+        State, WhenNone, Within, find_region,
     };
     use crate::steer::{Client, Split, client_key, pick};
 
@@ -136,6 +142,7 @@ mod tests {
             cost: Cost { default: cost, by_place: Vec::new() },
             probes: Vec::new(),
             probe_target: None,
+            capacity: None,
         }
     }
 
@@ -157,11 +164,16 @@ mod tests {
         Preference { place, members: members(list), within }
     }
 
+    /// The members in these states, and nothing besides.
+    fn plainly(plan: &Plan, states: impl IntoIterator<Item = State>) -> Vec<Option<Usage>> {
+        states.into_iter().map(|state| Some(Usage::plain(state, &plan.policy))).collect()
+    }
+
     /// Who answers when the members in `down` are down.
     fn chosen(plan: &(Plan, Vec<Endpoint>), ms: &[f32], down: &[u8]) -> Vec<u8> {
         let state = |n| if down.contains(&(n as u8)) { State::Down } else { State::Up };
-        let states: Vec<Option<State>> = (0..ms.len()).map(state).map(Some).collect();
-        match decide(&plan.0, &plan.1, Family::V4, &singapore(), ms, &states).settled {
+        let usages = plainly(&plan.0, (0..ms.len()).map(state));
+        match decide(&plan.0, &plan.1, Family::V4, &singapore(), ms, &usages, 0).settled {
             Settled::Split(split) => split.shares().iter().map(|share| share.member.0).collect(),
             Settled::Set(set) => set.iter().map(|member| member.0).collect(),
             other => panic!("{other:?}"),
@@ -188,7 +200,8 @@ mod tests {
         assert_eq!(chosen(&tiered(Within::Ms(20.0)), &ms, &[]), [0]);
         let decided = |within| {
             let (plan, endpoints) = tiered(within);
-            decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &[Some(State::Up); 3]).preference
+            let up = plainly(&plan, [State::Up; 3]);
+            decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &up, 0).preference
         };
         assert_eq!((decided(Within::Ms(30.0)), decided(Within::Ms(20.0))), (Some(0), None));
     }
@@ -223,8 +236,8 @@ mod tests {
     #[test]
     fn who_is_faster_of_those_that_tie_does_not_show() {
         let (plan, endpoints) = plan(3, Policy { tie_ms: 3.0, ..Policy::nearest() });
-        let settled =
-            |ms: [f32; 3]| decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &[Some(State::Up); 3]).settled;
+        let up = plainly(&plan, [State::Up; 3]);
+        let settled = |ms: [f32; 3]| decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &up, 0).settled;
         assert_eq!(settled([10.0, 11.0, 12.0]), settled([12.0, 10.0, 11.0]), "not even by the 256th part left over");
     }
 
@@ -232,11 +245,79 @@ mod tests {
     fn states_are_used_in_order() {
         let (plan, endpoints) = plan(4, Policy::nearest());
         let ms = [1.0, 2.0, 3.0, 4.0];
-        let mut states = [State::Down, State::Unknown, State::Degraded, State::Up].map(Some);
+        let mut states = [State::Down, State::Unknown, State::Degraded, State::Up];
         for expected in [3, 2, 1] {
-            let settled = decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &states).settled;
+            let usages = plainly(&plan, states);
+            let settled = decide(&plan, &endpoints, Family::V4, &singapore(), &ms, &usages, 0).settled;
             assert_eq!(settled, Settled::Split(Split::new(&plan, &endpoints, [Member(expected)].into_iter())));
-            states[usize::from(expected)] = Some(State::Down);
+            states[usize::from(expected)] = State::Down;
+        }
+    }
+
+    /// Who answers what part of the clients.
+    fn parts_of(plan: &(Plan, Vec<Endpoint>), ms: &[f32], usages: &[Option<Usage>], down_kept: u16) -> Vec<(u8, u16)> {
+        match decide(&plan.0, &plan.1, Family::V4, &singapore(), ms, usages, down_kept).settled {
+            Settled::Split(split) => split.shares().iter().map(|share| (share.member.0, share.parts)).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_clients_leaves_who_is_degraded_warming_drained_or_down_in_panic() {
+        let policy = Policy {
+            degraded_kept: 128,
+            warmup: Duration::from_secs(180),
+            drain: Duration::from_secs(120),
+            ..Policy::nearest()
+        };
+        let plan = plan(3, policy);
+        let ms = [10.0, 20.0, 30.0];
+        let usage = |state, warming: Option<u64>, draining: Option<u64>| {
+            let (warming, draining) = (warming.map(Duration::from_secs), draining.map(Duration::from_secs));
+            Some(Usage::new(state, Phase { warming, draining: draining.map(|age| (age, None)) }, &plan.0.policy))
+        };
+        let up = usage(State::Up, None, None);
+        let (degraded, down) = (usage(State::Degraded, None, None), usage(State::Down, None, None));
+        let parts = |usages: [Option<Usage>; 3], down_kept| parts_of(&plan, &ms, &usages, down_kept);
+        assert_eq!(parts([degraded, up, up], 0), [(0, 128), (1, 128)]);
+        assert_eq!(parts([usage(State::Up, Some(46), None), up, up], 0), [(0, 64), (1, 192)]);
+        assert_eq!(parts([usage(State::Up, None, Some(61)), up, up], 0), [(0, 64), (1, 192)]);
+        assert_eq!(parts([down, up, up], 0), [(1, 256)]);
+        assert_eq!(parts([down, up, up], 100), [(0, 100), (1, 156)], "panic");
+        assert_eq!(parts([degraded, usage(State::Up, Some(0), None), up], 0), [(0, 128), (2, 128)], "26 < 128");
+        assert_eq!(parts([usage(State::Up, Some(0), None), degraded, up], 0), [(0, 26), (1, 102), (2, 128)]);
+        assert_eq!(parts([up, degraded, up], 0), [(0, 256)], "its clients stay, as they were");
+        // Nothing else is usable: at once, and all of it.
+        assert_eq!(parts([usage(State::Up, Some(0), None), down, down], 0), [(0, 256)]);
+        assert_eq!(parts([degraded, down, down], 0), [(0, 256)]);
+        let drained = usage(State::Up, None, Some(500));
+        assert_eq!(parts([drained, down, down], 0), [(0, 256)], "it lives");
+        assert_eq!(parts([drained, usage(State::Unknown, None, None), down], 0), [(1, 256)]);
+        let drained_down = usage(State::Down, None, Some(500));
+        assert_eq!(parts([drained_down, down, None], 0), [(1, 256)], "as if it were up");
+        assert_eq!(parts([drained_down, None, None], 0), [(0, 256)], "only before nothing");
+    }
+
+    #[test]
+    fn a_step_moves_only_the_clients_that_it_must() {
+        let policy = Policy { warmup: Duration::from_secs(180), tie_ms: 5.0, ..Policy::nearest() };
+        let plan = plan(4, policy);
+        let picks = |age: u64| -> Vec<u8> {
+            let warming = Phase { warming: Some(Duration::from_secs(age)), draining: None };
+            let mut usages = plainly(&plan.0, [State::Up; 4]);
+            usages[0] = Some(Usage::new(State::Up, warming, &plan.0.policy));
+            let decision = decide(&plan.0, &plan.1, Family::V4, &singapore(), &[10.0, 12.0, 14.0, 90.0], &usages, 0);
+            let Settled::Split(split) = decision.settled else { panic!() };
+            let key = |n: u32| client_key(7, Client::Subnet(std::net::Ipv4Addr::from(n << 8).into()));
+            (0..4000).map(|n| pick(&split, key(n)).0).collect()
+        };
+        let mut before = picks(0);
+        for age in [50, 100, 150, 200] {
+            let now = picks(age);
+            let moved = before.iter().zip(&now).filter(|(before, now)| before != now);
+            assert!(moved.clone().count() > 50, "{age}");
+            assert!(moved.clone().all(|(_, now)| *now == 0), "who moves, moves to the one that comes back");
+            before = now;
         }
     }
 
@@ -244,7 +325,8 @@ mod tests {
     fn none_left() {
         let none = |when_none| {
             let (plan, endpoints) = plan(2, Policy { when_none, ..Policy::nearest() });
-            decide(&plan, &endpoints, Family::V4, &singapore(), &[1.0, 2.0], &[Some(State::Down); 2]).settled
+            let down = plainly(&plan, [State::Down; 2]);
+            decide(&plan, &endpoints, Family::V4, &singapore(), &[1.0, 2.0], &down, 0).settled
         };
         assert_eq!(none(WhenNone::Servfail), Settled::Servfail);
         assert_eq!(none(WhenNone::Nodata), Settled::Nodata);
@@ -260,13 +342,27 @@ mod tests {
         let unknown = prop_oneof![Just(FenceUnknown::Strictest), subset().prop_map(FenceUnknown::Set)];
         let spread = prop_oneof![Just(Spread::Sticky), Just(Spread::Random), (2u8..5).prop_map(Spread::Multivalue)];
         let when_none = prop_oneof![Just(WhenNone::IgnoreHealth), Just(WhenNone::Servfail), Just(WhenNone::Nodata)];
-        let figures = (0f32..40.0, 0f32..20.0, prop::collection::vec(0f32..300.0, 8));
+        let figures = (0f32..40.0, 0f32..20.0, prop::collection::vec(0f32..300.0, 8), 0u16..=256);
         (fences, preferences, unknown, spread, when_none, figures).prop_map(
-            |(fences, preferences, fence_unknown, spread, when_none, (cost_budget_ms, tie_ms, ms))| {
+            |(fences, preferences, fence_unknown, spread, when_none, (cost_budget_ms, tie_ms, ms, degraded_kept))| {
                 let fences = fences.into_iter().map(|(place, members)| Fence { place, members }).collect();
                 let preference = |(members, within)| Preference { members, within, ..prefer(&[], Within::Any) };
                 let preferences = preferences.into_iter().map(preference).collect();
-                (Policy { fences, fence_unknown, preferences, cost_budget_ms, tie_ms, spread, when_none }, ms)
+                let (warmup, drain) = (Duration::from_secs(180), Duration::from_secs(120));
+                let policy = Policy {
+                    fences,
+                    fence_unknown,
+                    preferences,
+                    cost_budget_ms,
+                    tie_ms,
+                    spread,
+                    when_none,
+                    degraded_kept,
+                    warmup,
+                    drain,
+                    ..Policy::nearest()
+                };
+                (policy, ms)
             },
         )
     }
@@ -278,6 +374,15 @@ mod tests {
             mixed,
             ..Location::default()
         })
+    }
+
+    fn phases() -> impl Strategy<Value = Phase> {
+        let age = || prop::option::of((0u64..200).prop_map(Duration::from_secs));
+        (age(), age()).prop_map(|(warming, draining)| Phase { warming, draining: draining.map(|age| (age, None)) })
+    }
+
+    fn states() -> impl Strategy<Value = State> {
+        prop_oneof![Just(State::Up), Just(State::Degraded), Just(State::Damped), Just(State::Unknown), Just(State::Down)]
     }
 
     fn answering(settled: &Settled) -> Vec<Member> {
@@ -293,20 +398,23 @@ mod tests {
         fn no_set_of_failures_crosses_a_fence(
             (policy, ms) in policies(),
             location in locations(),
-            states in prop::collection::vec(prop::option::of(
-                prop_oneof![Just(State::Up), Just(State::Degraded), Just(State::Unknown), Just(State::Down)]), 8),
+            states in prop::collection::vec(prop::option::of((states(), phases())), 8),
+            down_kept in prop_oneof![Just(0u16), 1u16..256],
             client: u32,
             near in 1f32..20.0,
         ) {
             let (plan, endpoints) = plan(8, policy);
             let ms: Vec<f32> = ms.into_iter().map(|ms| ms / near).collect();
-            let decision = decide(&plan, &endpoints, Family::V4, &location, &ms, &states);
-            let merged = Settler::new(&plan, states.iter().copied()).settle(decision.order.merged(&plan).view());
+            let usage = |state: &Option<(State, Phase)>| state.map(|(state, phase)| Usage::new(state, phase, &plan.policy));
+            let usages: Vec<Option<Usage>> = states.iter().map(usage).collect();
+            let decision = decide(&plan, &endpoints, Family::V4, &location, &ms, &usages, down_kept);
+            let settler = Settler::new(&plan, &endpoints, usages.iter().copied());
+            let merged = settler.settle(decision.order.merged(&plan).view(), down_kept);
             prop_assert_eq!(&Settled::of(merged.choice, &plan, &endpoints), &decision.settled);
             let fenced = allowed(&plan, &endpoints, Family::V4, &location);
             for member in answering(&decision.settled) {
                 prop_assert!(fenced.contains(&member));
-                prop_assert!(states[member.index()].is_some(), "what has no address is never answered");
+                prop_assert!(usages[member.index()].is_some(), "what must not be answered never is");
                 for fence in plan.policy.fences.iter().filter(|fence| location.fences.contains(fence.place)) {
                     // A named set may stand in only where the place is not known.
                     let named = matches!(plan.policy.fence_unknown, FenceUnknown::Set(_));
@@ -319,12 +427,15 @@ mod tests {
                 let member = pick(split, client_key(7, Client::Subnet(client.to_be_bytes().into())));
                 prop_assert!(split.shares().iter().any(|share| share.member == member));
             }
-            // Someone usable and allowed is never passed over for someone in a worse state.
-            let best = fenced.iter().filter_map(|member| states[member.index()]).min();
-            if let Some(best) = best.filter(|&best| best != State::Down) {
+            // Someone usable and allowed is never passed over for someone worse that keeps nothing.
+            let level = |member: Member| usages[member.index()].map_or(Level::Nowhere, |usage| usage.level);
+            let best = fenced.iter().map(|&member| level(member)).min().unwrap_or(Level::Nowhere);
+            if best < Level::Down {
                 let answering = answering(&decision.settled);
                 prop_assert!(!answering.is_empty());
-                prop_assert!(answering.iter().all(|member| states[member.index()] == Some(best)));
+                let keeps = |member: Member| usages[member.index()].is_some_and(|usage| usage.kept > 0);
+                let may = |member: Member| level(member) == best || keeps(member) || level(member) == Level::Down && down_kept > 0;
+                prop_assert!(answering.iter().all(|&member| may(member)));
             }
         }
     }

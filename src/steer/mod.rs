@@ -9,7 +9,7 @@
 //! not depend on health is done once per location and what does is done once per order:
 //! - [`Ranker`] fences, ranks by expected latency and turns every number into a comparison: an [`Order`]
 //!   holds no figures, so locations that compare alike share one;
-//! - [`Settler`] takes the states of the members and finds who answers now: health → preference within
+//! - [`Settler`] takes how each member may be used ([`Usage`]) and finds who answers now: health → preference within
 //!   its budget → cost within its budget → tie.
 //!
 //! Why an order is more than a ranked list: 'within 30 ms of the best *usable* member' depends on who
@@ -23,12 +23,18 @@
 mod decide;
 mod merge;
 mod order;
+mod panic;
+mod parts;
 mod rank;
 mod settle;
 mod spread;
+mod usage;
 
 pub use decide::{Candidate, Decision, decide};
 pub use order::{Order, OrderBuf, Shape};
+pub use panic::{Panic, age};
+pub use parts::Parts;
 pub use rank::{Facts, FenceClass, Ranker, allowed};
 pub use settle::{Choice, Few, Outcome, Settled, Settler};
 pub use spread::{Client, ClientKey, MAX_SHARES, Share, Split, client_key, pick, salt};
+pub use usage::{Phase, Step, Usage};

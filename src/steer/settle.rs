@@ -1,8 +1,10 @@
 //! Health → preference → cost → tie: who answers now.
 
 use super::order::Order;
+use super::parts::{Parts, Tally};
 use super::spread::{MAX_SHARES, Split};
-use crate::model::{Endpoint, MAX_MULTIVALUE, Member, Plan, Spread, State, WhenNone};
+use super::usage::{Level, Usage};
+use crate::model::{ALL_PARTS as ALL, Endpoint, MAX_MULTIVALUE, Member, Plan, Spread, WhenNone};
 
 /// What an order comes to under the present states.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Choice {
     One(Member),
     /// These answer: together where the plan is multivalue, else they share the clients.
     Several(Few),
+    /// These share the clients, each by its part.
+    Parts(Parts),
     /// No data.
     Nodata,
     /// Nothing may be answered.
@@ -35,7 +39,7 @@ pub enum Choice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Few {
     octets: u128,
-    count: u8,
+    pub(super) count: u8,
 }
 
 const _: () = assert!(MAX_MULTIVALUE <= 16 && MAX_SHARES <= MAX_MULTIVALUE, "they fit");
@@ -65,6 +69,7 @@ impl Choice {
         let folded = match self {
             Self::One(member) => member.0.into(),
             Self::Several(Few { octets, count }) => octets as u64 ^ mixed((octets >> 64) as u64 ^ u64::from(count)),
+            Self::Parts(parts) => parts.word() ^ 3 << 40,
             Self::Nodata => 1 << 32,
             Self::Servfail => 2 << 32,
         };
@@ -80,6 +85,7 @@ impl Settled {
             (Choice::One(member), _) => Self::Split(Split::new(plan, endpoints, [member].into_iter())),
             (Choice::Several(members), Spread::Multivalue(_)) => Self::Set(members.members().collect()),
             (Choice::Several(members), _) => Self::Split(Split::new(plan, endpoints, members.members())),
+            (Choice::Parts(parts), _) => Self::Split(Split::with_parts(plan, endpoints, parts.shares())),
             (Choice::Nodata, _) => Self::Nodata,
             (Choice::Servfail, _) => Self::Servfail,
         }
@@ -105,17 +111,20 @@ pub(super) fn room(plan: &Plan) -> usize {
     }
 }
 
-/// The level of members that have no address.
-const NOWHERE: u8 = State::Down as u8 + 1;
-
-/// States of a plan's members, made ready to settle its orders, one after the other.
+/// How a plan's members may be used, made ready to settle its orders, one after the other.
 #[derive(Debug)]
 pub struct Settler<'a> {
     plan: &'a Plan,
-    /// By member: its state as a number, lower is better, or [`NOWHERE`].
-    levels: [u8; 256],
-    /// The best that any member has.
-    best: u8,
+    /// By member.
+    levels: [Level; 256],
+    /// By member, in 1/256: what it keeps of its clients while others are better.
+    kept: [u16; 256],
+    /// By member.
+    weights: [u32; 256],
+    /// Some member keeps a part.
+    parted: bool,
+    /// The best level that any member has.
+    best: Level,
     /// By preference, a bit a member: those that it names.
     preferred: Vec<[u64; 4]>,
     /// So many may answer at once.
@@ -123,13 +132,16 @@ pub struct Settler<'a> {
 }
 
 impl<'a> Settler<'a> {
-    /// Under the members' `states`, in order; of the address family that was ranked. None means that a
-    /// member must not be answered in any mode: no address of it is known.
+    /// Under the members' `usages`, in order; of the address family that was ranked. None means that a
+    /// member must not be answered in any mode: no address of it is known, or the operator forced it down.
     #[must_use]
-    pub fn new(plan: &'a Plan, states: impl Iterator<Item = Option<State>>) -> Self {
-        let mut levels = [NOWHERE; 256];
-        for (level, state) in levels.iter_mut().zip(states) {
-            *level = state.map_or(NOWHERE, |state| state as u8);
+    pub fn new(plan: &'a Plan, endpoints: &[Endpoint], usages: impl Iterator<Item = Option<Usage>>) -> Self {
+        let (mut levels, mut kept, mut weights) = ([Level::Nowhere; 256], [0; 256], [1; 256]);
+        for (member, usage) in usages.enumerate() {
+            if let Some(usage) = usage {
+                (levels[member], kept[member]) = (usage.level, usage.kept);
+            }
+            weights[member] = endpoints[plan.members[member].index()].weight;
         }
         let bits = |members: &Vec<Member>| {
             let mut bits = [0; 4];
@@ -138,8 +150,11 @@ impl<'a> Settler<'a> {
         };
         Self {
             plan,
+            parted: levels.iter().zip(&kept).any(|(&level, &kept)| level > Level::Up && kept > 0),
             levels,
-            best: levels.into_iter().min().unwrap_or(NOWHERE),
+            kept,
+            weights,
+            best: levels.into_iter().min().unwrap_or(Level::Nowhere),
             preferred: plan.policy.preferences.iter().map(|preference| bits(&preference.members)).collect(),
             room: room(plan),
         }
@@ -148,26 +163,31 @@ impl<'a> Settler<'a> {
     /// Would it settle every order alike?
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
-        self.levels == other.levels
+        self.levels == other.levels && self.kept == other.kept
     }
 
-    /// Who answers now. Never names a member that the order lacks, but for `when_none = "endpoint:…"`,
+    /// Who answers now, where members that are down keep `down_kept` of their clients in 1/256 (see
+    /// [`Panic`](super::Panic)). Never names a member that the order lacks, but for `when_none = "endpoint:…"`,
     /// which the configuration has checked to lie inside every fence.
     #[inline]
     #[must_use]
-    pub fn settle(&self, order: Order<'_>) -> Outcome {
+    pub fn settle(&self, order: Order<'_>, down_kept: u16) -> Outcome {
         let (best, fastest) = self.best_of(order);
-        if best < State::Down as u8 {
+        if best < Level::Down {
+            // A set in one answer has no parts.
+            let whole = !self.parted && down_kept == 0 || matches!(self.plan.policy.spread, Spread::Multivalue(_));
             // Up, or degraded where none is up, and so on: only members in the best state there is.
-            return self.choose(order, best, fastest);
+            let is_best = |member: u8| self.levels[usize::from(member)] == best;
+            return if whole { self.choose(order, fastest, is_best) } else { self.part(order, best, down_kept) };
         }
         let without = |choice| Outcome { choice, exhausted: !order.is_empty(), preference: None };
         match self.plan.policy.when_none {
-            // Who has an address is down: as if all of those were up.
-            WhenNone::IgnoreHealth if best == State::Down as u8 => {
-                Outcome { exhausted: true, ..self.choose(order, best, fastest) }
+            // Who has an address is down: as if all of those were up. Drained ones only where there is no other.
+            WhenNone::IgnoreHealth if best < Level::Nowhere => {
+                let is_best = |member: u8| self.levels[usize::from(member)] == best;
+                Outcome { exhausted: true, ..self.choose(order, fastest, is_best) }
             }
-            WhenNone::Endpoint(member) if self.levels[member.index()] < NOWHERE => without(Choice::One(member)),
+            WhenNone::Endpoint(member) if self.levels[member.index()] < Level::Nowhere => without(Choice::One(member)),
             WhenNone::Nodata => without(Choice::Nodata),
             WhenNone::IgnoreHealth | WhenNone::Endpoint(_) | WhenNone::Servfail => without(Choice::Servfail),
         }
@@ -175,8 +195,8 @@ impl<'a> Settler<'a> {
 
     /// The best level among the order's members, and the first rank that has it.
     #[inline]
-    fn best_of(&self, order: Order<'_>) -> (u8, usize) {
-        let (mut best, mut first) = (NOWHERE, 0);
+    fn best_of(&self, order: Order<'_>) -> (Level, usize) {
+        let (mut best, mut first) = (Level::Nowhere, 0);
         for (rank, &member) in order.ranks().iter().enumerate() {
             let level = self.levels[usize::from(member)];
             if level < best {
@@ -189,15 +209,37 @@ impl<'a> Settler<'a> {
         (best, first)
     }
 
-    /// Chooses among the ranks of this level, the first of which is `fastest`.
+    /// Chooses by the threshold of the client: a member that keeps more than that is as good as the best. Between two
+    /// marks, the amounts that members keep, all clients choose alike.
+    fn part(&self, order: Order<'_>, best: Level, down_kept: u16) -> Outcome {
+        let keeps = |member: u8| match self.levels[usize::from(member)] {
+            level if level == best => ALL,
+            Level::Down => down_kept,
+            _ => self.kept[usize::from(member)],
+        };
+        let mut marks = [false; ALL as usize + 1];
+        order.ranks().iter().for_each(|&member| marks[usize::from(keeps(member))] = true);
+        let (mut tally, mut from, mut widest) = (Tally::new(&self.weights), 0, (0, None));
+        for to in (1..=ALL).filter(|mark| marks[usize::from(*mark)]) {
+            let sees = |member: u8| keeps(member) > from;
+            let fastest = order.ranks().iter().position(|&member| sees(member)).unwrap_or(0);
+            let outcome = self.choose(order, fastest, sees);
+            tally.add(outcome.choice, to - from);
+            widest = widest.max((to - from, outcome.preference));
+            from = to;
+        }
+        Outcome { choice: tally.finish(), exhausted: false, preference: widest.1 }
+    }
+
+    /// Chooses among the members that are `usable`, the first rank of which is `fastest`.
     #[inline]
-    fn choose(&self, order: Order<'_>, level: u8, fastest: usize) -> Outcome {
+    fn choose(&self, order: Order<'_>, fastest: usize, usable: impl Fn(u8) -> bool) -> Outcome {
         let (ranks, tie) = (order.ranks(), order.tie());
+        let usable = |rank: usize| usable(ranks[rank]);
         if order.is_plain() {
-            let few = self.tied(ranks, fastest, tie[fastest].into(), |rank| self.is_at(ranks[rank], level));
+            let few = self.tied(ranks, fastest, tie[fastest].into(), usable);
             return Outcome { choice: few.into(), exhausted: false, preference: None };
         }
-        let usable = |rank: usize| self.is_at(ranks[rank], level);
         let named = |preference: usize, rank: usize| {
             let member = usize::from(ranks[rank]);
             self.preferred[preference][member / 64] & 1 << (member % 64) != 0
@@ -237,11 +279,6 @@ impl<'a> Settler<'a> {
             }
         }
         few
-    }
-
-    #[inline]
-    fn is_at(&self, member: u8, level: u8) -> bool {
-        self.levels[usize::from(member)] == level
     }
 }
 

@@ -50,6 +50,17 @@ impl Split {
         Self::of(list.iter().zip(parts).map(share), even)
     }
 
+    /// Divides clients by parts of 256, which come by member and add up.
+    #[must_use]
+    pub(super) fn with_parts(
+        plan: &Plan,
+        endpoints: &[Endpoint],
+        shares: impl Iterator<Item = (Member, u16)>,
+    ) -> Self {
+        let name = |member: Member| &endpoints[plan.members[member.index()].index()].name;
+        Self::of(shares.map(|(member, parts)| Share { member, parts, salt: salt(name(member)) }), false)
+    }
+
     /// Of shares by member.
     fn of(list: impl Iterator<Item = Share>, even: bool) -> Self {
         let mut split = Self { shares: [Share { member: Member(0), parts: 0, salt: 0 }; MAX_SHARES], count: 0, even };
@@ -69,7 +80,7 @@ impl Split {
 }
 
 /// 256 parts by weight, the remainder to the largest fractions; each gets at least one.
-fn apportion(weights: &[u32]) -> [u16; MAX_SHARES] {
+pub(super) fn apportion(weights: &[u32]) -> [u16; MAX_SHARES] {
     let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
     let exact = |weight: u32| u64::from(weight) * 256;
     let mut all = [0; MAX_SHARES];

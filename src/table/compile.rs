@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
-use super::plan::PlanTable;
+use super::plan::{Now, PlanTable};
 use super::ranking::{Ranking, Rankings};
 use super::reuse::{InConfig, Ranked};
 use super::snapshot::{Before, Parts, ServiceEntry};
@@ -23,6 +25,7 @@ pub(super) fn compile_plans(
     entries: &Chunks<EndpointEntry>,
     services: &[ServiceEntry],
     before: Option<Before<'_>>,
+    at: Timestamp,
 ) -> Result<Box<[Arc<PlanTable>]>, Vec<Problem>> {
     let config = &parts.config;
     // Orders, and tries even more so, are of the locations that they were made over.
@@ -36,7 +39,8 @@ pub(super) fn compile_plans(
     let tries = Tries::build(&parts.geo, config.geo_memory, plans, &old);
     let table = |(plan, rankings): (&Plan, Rankings)| {
         let tries = rankings.each_ref().map(|ranking| tries.of(ranking));
-        Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, &config.endpoints, entries))
+        let now = Now { endpoints: &config.endpoints, entries, at };
+        Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, now, None))
     };
     Ok(config.plans.iter().zip(rankings).map(table).collect())
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use super::image::Image;
 use super::ready::Ready;
 use super::standing::Standing;
-use crate::model::{CounterId, Family, State};
+use crate::model::{CounterId, Family};
 
-/// One endpoint as it stands; by family its state, its image and the same as a line to copy.
+/// One endpoint as it stands; by family its image and the same as a line to copy.
 #[derive(Debug)]
 pub(super) struct EndpointEntry {
     pub(super) standing: Standing,
-    pub(super) states: [Option<State>; 2],
     pub(super) images: [Option<Arc<Image>>; 2],
     pub(super) ready: [Ready; 2],
     pub(super) counter: CounterId,
@@ -25,6 +24,6 @@ impl EndpointEntry {
             (!addresses.is_empty()).then(image)
         });
         let ready = images.each_ref().map(|image| image.as_ref().map_or(Ready::SLOW, |image| Ready::of(image)));
-        Self { states: Family::ALL.map(|family| standing.state(family)), standing, images, ready, counter }
+        Self { standing, images, ready, counter }
     }
 }

@@ -9,7 +9,7 @@
 //! (by the plan's own trie, else by location) → [`Ready`], a line to copy, or for what does not fit one
 //! [`Reply`] → [`Image`]. Orders depend on places, estimates and fences alone, so a verdict leaves them as
 //! they are; it only changes what each order of the plans that hold the endpoint comes to
-//! ([`Snapshot::with_standings`]).
+//! ([`Snapshot::with_standings`]). So does time, while ramps go on ([`Snapshot::due`]).
 //!
 //! **Compiling.** `survey` works out once what is the same for all plans: estimates by site and location.
 //! `ranking` ranks a plan for every location into one arena; `reuse` finds plans that rank alike, in this
@@ -25,6 +25,7 @@ mod hot;
 mod image;
 mod indices;
 mod negative;
+mod panics;
 mod plan;
 mod publish;
 mod ranking;
@@ -46,5 +47,5 @@ pub use publish::Published;
 pub use ready::{Ready, ReadyKind};
 pub use replies::{Replies, Reply};
 pub use snapshot::{Before, Parts, ServiceEntry, Snapshot};
-pub use standing::Standing;
+pub use standing::{Hand, Standing};
 pub use talkers::{Talkers, Traffic};

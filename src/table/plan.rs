@@ -3,13 +3,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
+use super::panics::{self, Capacities, Panics};
 use super::ranking::Rankings;
 use super::replies::{Replies, Settling};
 use crate::geo::{Geo, Merged};
 use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan};
-use crate::steer::{Order, Settler};
+use crate::steer::{Order, Settler, Usage};
 
 /// One plan, compiled.
 #[derive(Debug)]
@@ -23,6 +26,20 @@ pub struct PlanTable {
     rankings: Rankings,
     /// What it was compiled from.
     pub plan: Arc<Plan>,
+    /// By family and member.
+    usages: [Box<[Option<Usage>]>; 2],
+    /// By family.
+    panics: [Panics; 2],
+    /// When it is to be settled anew, since ramps go on; none: nothing changes by time.
+    pub(super) due: Option<Timestamp>,
+}
+
+/// What a plan is settled under.
+#[derive(Clone, Copy)]
+pub(super) struct Now<'a> {
+    pub(super) endpoints: &'a [Endpoint],
+    pub(super) entries: &'a Chunks<EndpointEntry>,
+    pub(super) at: Timestamp,
 }
 
 /// Where a client is, as a plan sees it.
@@ -37,34 +54,65 @@ pub struct Placed {
 }
 
 impl PlanTable {
-    /// Settles every order under the present standing of the endpoints.
+    /// Settles every order under the present standing of the endpoints. Panic goes on from the one `before`.
     pub(super) fn new(
         plan: Arc<Plan>,
         rankings: Rankings,
         tries: [Option<Arc<Merged>>; 2],
-        endpoints: &[Endpoint],
-        entries: &Chunks<EndpointEntry>,
+        now: Now<'_>,
+        before: Option<&[Panics; 2]>,
     ) -> Self {
+        let Now { endpoints, entries, at } = now;
         let entry = |member: Member| &entries[plan.members[member.index()].index()];
-        let settler = |family: Family| {
-            let members = (0..plan.members.len()).map(Member::at);
-            Settler::new(&plan, members.map(|member| entry(member).states[family as usize]))
+        let members = || (0..plan.members.len()).map(Member::at);
+        let usages = Family::ALL.map(|family| {
+            let usage = |member| entry(member).standing.usage(family, &plan.policy, at);
+            members().map(usage).collect::<Box<[_]>>()
+        });
+        let capacities = Capacities::of(&plan, endpoints);
+        let panics = Family::ALL.map(|family| {
+            let (index, sets) = (family as usize, rankings[family as usize].sets());
+            let before = before.map(|before| &before[index]);
+            panics::after(before, sets, &usages[index], &capacities, &plan.policy, at)
+        });
+        let settlers = usages.each_ref().map(|usages| Settler::new(&plan, endpoints, usages.iter().copied()));
+        let settle = |family: Family| {
+            let family = family as usize;
+            Settling::new(&plan, endpoints, &rankings[family], &settlers[family], &panics[family])
         };
-        let settlers = Family::ALL.map(settler);
-        let settle =
-            |family: Family| Settling::new(&plan, endpoints, &rankings[family as usize], &settlers[family as usize]);
         let v4 = settle(Family::V4);
-        let alike = Arc::ptr_eq(&rankings[0], &rankings[1]) && settlers[0].is_like(&settlers[1]);
+        let alike = Arc::ptr_eq(&rankings[0], &rankings[1]) && settlers[0].is_like(&settlers[1]) && panics[0] == panics[1];
         let v6 = (!alike).then(|| settle(Family::V6));
         let v6 = v6.as_ref().unwrap_or(&v4);
-        let members = (0..plan.members.len()).map(|member| entry(Member::at(member)));
-        let replies = [Replies::new(&v4, Family::V4, members.clone()), Replies::new(v6, Family::V6, members)];
-        Self { tries, replies, rankings, plan }
+        let stood = members().map(entry);
+        let replies = [Replies::new(&v4, Family::V4, stood.clone()), Replies::new(v6, Family::V6, stood)];
+        let lasting = usages.iter().flatten().flatten().filter_map(|usage| at.checked_add(usage.lasts?).ok());
+        let calming = panics.iter().flatten().filter_map(|panic| panic.next(&plan.policy, at));
+        let due = lasting.chain(calming).min();
+        Self { tries, replies, rankings, plan, usages, panics, due }
     }
 
-    /// The same orders, settled under another standing of the endpoints.
-    pub(super) fn settled(&self, endpoints: &[Endpoint], entries: &Chunks<EndpointEntry>) -> Self {
-        Self::new(self.plan.clone(), self.rankings.clone(), self.tries.clone(), endpoints, entries)
+    /// The same orders, settled under another standing of the endpoints, or later.
+    pub(super) fn settled(&self, now: Now<'_>) -> Self {
+        Self::new(self.plan.clone(), self.rankings.clone(), self.tries.clone(), now, Some(&self.panics))
+    }
+
+    /// How its members may be used, as of when it was settled.
+    #[must_use]
+    pub fn usages(&self, family: Family) -> &[Option<Usage>] {
+        &self.usages[family as usize]
+    }
+
+    /// What those of an order's members that are down keep of their clients by panic, in 1/256.
+    #[must_use]
+    pub fn down_kept(&self, family: Family, order: OrderId) -> u16 {
+        self.panics[family as usize][self.rankings[family as usize].set_of(order)].kept
+    }
+
+    /// Does panic send some clients to endpoints that are down?
+    #[must_use]
+    pub fn is_panicking(&self) -> bool {
+        self.panics.iter().flatten().any(|panic| panic.kept > 0)
     }
 
     /// Do some clients have no endpoint that is better than down, so that `when_none` acts for them?

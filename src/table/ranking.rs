@@ -18,7 +18,14 @@ pub(super) struct Ranking {
     arena: Box<[u8]>,
     /// Index: `LocationId`.
     by_location: Indices,
+    /// The members that some fence leaves, a bit each: every order has those of one such set.
+    sets: Vec<MemberSet>,
+    /// Index: `OrderId`; an index into `sets`.
+    set_of: Indices,
 }
+
+/// A bit a member.
+pub(super) type MemberSet = [u64; 4];
 
 /// By family; one and the same where all endpoints have both.
 pub(super) type Rankings = [Arc<Ranking>; 2];
@@ -62,9 +69,20 @@ impl Ranking {
         Order::new(self.shape, &self.arena[id.index() * self.shape.stride()..])
     }
 
-    /// All, by `OrderId`.
-    pub(super) fn orders(&self) -> impl ExactSizeIterator<Item = Order<'_>> {
-        self.arena.chunks_exact(self.shape.stride()).map(|octets| Order::new(self.shape, octets))
+    /// All, by `OrderId`; each with the index of its set.
+    pub(super) fn orders(&self) -> impl ExactSizeIterator<Item = (Order<'_>, usize)> {
+        let octets = self.arena.chunks_exact(self.shape.stride()).enumerate();
+        octets.map(|(id, octets)| (Order::new(self.shape, octets), self.set_of.get(id) as usize))
+    }
+
+    /// The members of each set.
+    pub(super) fn sets(&self) -> &[MemberSet] {
+        &self.sets
+    }
+
+    /// The set of an order.
+    pub(super) fn set_of(&self, order: OrderId) -> usize {
+        self.set_of.get(order.index()) as usize
     }
 
     /// The values of a plan trie (index: `LocationId`): the order's id, and whether the place is known.
@@ -82,11 +100,14 @@ struct Builder {
     /// Order ids + 1, by hash; 0 is free. A power of two, at most half full.
     slots: Vec<u32>,
     count: u32,
+    sets: Vec<MemberSet>,
+    set_of: Vec<u32>,
 }
 
 impl Builder {
     fn new(shape: Shape) -> Self {
-        Self { shape, arena: Vec::new(), by_location: Vec::new(), slots: vec![0; 256], count: 0 }
+        let (arena, by_location, sets, set_of) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { shape, arena, by_location, slots: vec![0; 256], count: 0, sets, set_of }
     }
 
     fn push(&mut self, order: Order<'_>, apart: bool) {
@@ -110,6 +131,14 @@ impl Builder {
 
     fn add(&mut self, octets: &[u8]) -> u32 {
         self.arena.extend_from_slice(octets);
+        let mut set = MemberSet::default();
+        let members = Order::new(self.shape, octets).members();
+        members.for_each(|member| set[member.index() / 64] |= 1 << (member.index() % 64));
+        let known = self.sets.iter().position(|known| *known == set).unwrap_or_else(|| {
+            self.sets.push(set);
+            self.sets.len() - 1
+        });
+        self.set_of.push(known as u32); // no more than there are orders
         self.count += 1;
         self.count - 1
     }
@@ -142,6 +171,8 @@ impl Builder {
             shape: self.shape,
             arena: self.arena.into(),
             by_location: Indices::new(self.by_location.into_iter(), self.count as usize),
+            set_of: Indices::new(self.set_of.into_iter(), self.sets.len()),
+            sets: self.sets,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::indices::Indices;
 use super::ranking::Ranking;
 use super::ready::Ready;
 use crate::model::{Endpoint, Family, Member, OrderId, Plan};
-use crate::steer::{Choice, Settled, Settler, Share, Split};
+use crate::steer::{Choice, Panic, Settled, Settler, Share, Split};
 
 /// What to answer for an order, now.
 #[derive(Clone, Debug)]
@@ -35,12 +35,19 @@ pub(super) struct Settling {
 }
 
 impl Settling {
-    pub(super) fn new(plan: &Plan, endpoints: &[Endpoint], ranking: &Ranking, settler: &Settler<'_>) -> Self {
+    /// `panics` are by set of the ranking.
+    pub(super) fn new(
+        plan: &Plan,
+        endpoints: &[Endpoint],
+        ranking: &Ranking,
+        settler: &Settler<'_>,
+        panics: &[Panic],
+    ) -> Self {
         let (mut known, mut exhausted) = (Known::new(), false);
         let orders = ranking.orders();
         let count = orders.len();
-        let settle = |order| {
-            let outcome = settler.settle(order);
+        let settle = |(order, set): (_, usize)| {
+            let outcome = settler.settle(order, panics[set].kept);
             exhausted |= outcome.exhausted;
             known.index(outcome.choice)
         };

@@ -54,7 +54,7 @@ impl InConfig<'_> {
     /// Is everything the same that ranking reads?
     fn ranks_like(&self, other: InConfig<'_>) -> bool {
         let (ours, theirs) = (&self.plan.policy, &other.plan.policy);
-        let Policy { fences, fence_unknown, preferences, cost_budget_ms, tie_ms, spread: _, when_none: _ } = ours;
+        let Policy { fences, fence_unknown, preferences, cost_budget_ms, tie_ms, .. } = ours;
         let alike = |(a, b): (&Endpoint, &Endpoint)| {
             a.site == b.site
                 && a.bias_ms == b.bias_ms

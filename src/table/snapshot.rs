@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::chunks::Chunks;
 use super::compile::compile_plans;
 use super::counters::{CounterKey, Counters, LIMITED_ACTIONS, LIMITED_KINDS, RCODE_SLOTS};
 use super::endpoint::EndpointEntry;
 use super::hot::Hot;
 use super::indices::Lists;
-use super::plan::PlanTable;
+use super::plan::{Now, PlanTable};
 use super::standing::Standing;
 use crate::config::Config;
 use crate::geo::Geo;
@@ -53,6 +55,8 @@ pub struct Snapshot {
     holders: Arc<Lists>,
     /// The services of a plan.
     served: Arc<Lists>,
+    /// When plans are to be settled anew by time alone; index: `PlanId`.
+    due: BTreeMap<u32, Timestamp>,
     /// Response code counters; index: `ZoneId`.
     zone_counters: Arc<[[CounterId; RCODE_SLOTS.len()]]>,
     /// Those of queries outside all zones.
@@ -90,7 +94,7 @@ pub struct Before<'a> {
 }
 
 impl Snapshot {
-    /// Compiles `parts` as generation 0, steered names not answered yet, under `standings` (index: `EndpointId`).
+    /// Compiles `parts` as generation 0, steered names not answered yet, under `standings` (index: `EndpointId`) at `now`.
     /// Plans that rank as one of `before` does, over the same locations, take its orders over.
     ///
     /// # Errors
@@ -100,6 +104,7 @@ impl Snapshot {
         standings: Vec<Standing>,
         counters: &mut Counters,
         before: Option<Before<'_>>,
+        now: Timestamp,
     ) -> Result<Self, Vec<Problem>> {
         let config = parts.config.clone();
         let counter = |counters: &mut Counters, index: usize| {
@@ -115,7 +120,8 @@ impl Snapshot {
             ServiceEntry::new(ServiceId::at(index), service, offers[service.plan.index()], counters)
         };
         let services: Arc<[ServiceEntry]> = config.services.iter().enumerate().map(entry).collect();
-        let plans = compile_plans(&parts, &endpoints, &services, before)?;
+        let plans = compile_plans(&parts, &endpoints, &services, before, now)?;
+        let due = (0..).zip(&plans).filter_map(|(plan, table)| Some((plan, table.due?))).collect();
         let zone_counters = config.zones.iter().map(|zone| counters.queries(&zone.name.to_string())).collect();
         let no_zone = counters.queries("");
         let location_counters = ["ecs", "resolver", "default"].map(|source| counters.id(CounterKey::Location(source)));
@@ -126,6 +132,7 @@ impl Snapshot {
             generation: 0,
             steering: false,
             hot: Arc::default(),
+            due,
             plans,
             endpoints,
             holders: Arc::new(holders(&config)),
@@ -140,12 +147,12 @@ impl Snapshot {
         })
     }
 
-    /// The next snapshot, in which these endpoints stand anew. Everything that does not hold one of
-    /// them is shared.
+    /// The next snapshot, in which these endpoints stand anew, and plans that were due by `now` are settled anew.
+    /// Everything that does not hold one of them is shared.
     #[must_use]
-    pub fn with_standings(&self, changed: Vec<(EndpointId, Standing)>) -> Self {
+    pub fn with_standings(&self, changed: Vec<(EndpointId, Standing)>, now: Timestamp) -> Self {
         let mut next = Self { generation: self.generation + 1, ..self.clone() };
-        let mut plans = Vec::new();
+        let mut plans: Vec<u32> = self.due.iter().filter(|(_, due)| **due <= now).map(|(&plan, _)| plan).collect();
         for (id, standing) in changed {
             let counter = self.endpoints[id.index()].counter;
             next.endpoints.set(id.index(), EndpointEntry::new(standing, counter));
@@ -155,9 +162,20 @@ impl Snapshot {
         plans.dedup();
         for plan in plans {
             let table = &mut next.plans[plan as usize];
-            *table = Arc::new(table.settled(&self.parts.config.endpoints, &next.endpoints));
+            let now = Now { endpoints: &self.parts.config.endpoints, entries: &next.endpoints, at: now };
+            *table = Arc::new(table.settled(now));
+            match table.due {
+                Some(due) => next.due.insert(plan, due),
+                None => next.due.remove(&plan),
+            };
         }
         next
+    }
+
+    /// When time alone changes what is answered, since ramps go on; none: it does not.
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        self.due.values().min().copied()
     }
 
     /// The same, with steered names answered.
@@ -172,30 +190,26 @@ impl Snapshot {
         Self { hot: Arc::new(hot), ..self }
     }
 
-    /// The services for some of whose clients no endpoint is better than down.
-    pub fn exhausted(&self) -> impl Iterator<Item = &Service> {
-        self.services.iter().filter(|service| self.plan(service).is_exhausted()).map(|entry| self.service(entry))
+    /// The services of whose plan that is so.
+    pub fn services_where(&self, holds: fn(&PlanTable) -> bool) -> impl Iterator<Item = &Service> {
+        self.services.iter().filter(move |service| holds(self.plan(service))).map(|entry| self.service(entry))
     }
 
-    /// The services that have become exhausted, or are so no more, since `before`; each with what it is now.
+    /// The services of whose plan that has become so, or is so no more, since `before`; each with what it is now.
     #[must_use]
-    pub fn exhaustion_changes<'s>(&'s self, before: &'s Self) -> Vec<(&'s Service, bool)> {
+    pub fn changes_where<'s>(&'s self, before: &'s Self, holds: fn(&PlanTable) -> bool) -> Vec<(&'s Service, bool)> {
         if Arc::ptr_eq(&self.services, &before.services) {
             let plans = self.plans.iter().zip(&before.plans).enumerate();
-            let changed =
-                plans.filter(|(_, (now, then))| !Arc::ptr_eq(now, then) && now.is_exhausted() != then.is_exhausted());
+            let changed = plans.filter(|(_, (now, then))| !Arc::ptr_eq(now, then) && holds(now) != holds(then));
             let services = |(plan, (now, _)): (usize, (&Arc<PlanTable>, _))| {
-                let exhausted = now.is_exhausted();
-                self.served
-                    .of(plan)
-                    .iter()
-                    .map(move |&service| (&self.parts.config.services[service as usize], exhausted))
+                let now = holds(now);
+                self.served.of(plan).iter().map(move |&service| (&self.parts.config.services[service as usize], now))
             };
             return changed.flat_map(services).collect();
         }
         // Another configuration: by name, those that are no more among them.
         let names = |snapshot: &'s Self| -> BTreeMap<&'s str, &'s Service> {
-            snapshot.exhausted().map(|service| (&*service.label, service)).collect()
+            snapshot.services_where(holds).map(|service| (&*service.label, service)).collect()
         };
         let (now, then) = (names(self), names(before));
         let begun = now.iter().filter(|(name, _)| !then.contains_key(**name)).map(|(_, service)| (*service, true));

@@ -1,19 +1,50 @@
 //! How the endpoints stand: what health says, in the form that the compiler reads.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::model::{Addresses, Endpoint, Family, State};
+use jiff::Timestamp;
 
-/// One endpoint's addresses and what health says of each.
+use crate::model::{Addresses, Endpoint, Family, Policy, State};
+use crate::steer::{Phase, Usage, age};
+
+/// One endpoint's addresses and what health says of each; and what the operator's hand does to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Fixed or resolved, in the order of the configuration or the resolver.
     pub addresses: Vec<(IpAddr, State)>,
     /// Upper bound on the TTL of answers with these addresses, in seconds; `u32::MAX` where fixed.
     pub ttl: u32,
+    /// It came back then, or the operator gave it back, and has its clients by steps.
+    pub warming: Option<Timestamp>,
+    /// Its clients leave it, or it must not be answered.
+    pub hand: Hand,
+}
+
+/// What the operator's hand does to an endpoint (BEHAVIOUR rules 19 and 27).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hand {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Its clients leave it by steps.
+    Drained {
+        /// From then on.
+        since: Timestamp,
+        /// As long as that takes; none: as long as each service says.
+        over: Option<Duration>,
+    },
+    /// It is never answered, in any mode.
+    Down,
 }
 
 impl Standing {
+    /// Addresses whose states are known and fixed, without anything besides.
+    #[must_use]
+    pub fn of(addresses: Vec<(IpAddr, State)>) -> Self {
+        Self { addresses, ttl: u32::MAX, warming: None, hand: Hand::Off }
+    }
+
     /// An endpoint with fixed addresses, all in one state; without addresses for a hostname.
     #[must_use]
     pub fn all(endpoint: &Endpoint, state: State) -> Self {
@@ -21,13 +52,25 @@ impl Standing {
             Addresses::Fixed(addresses) => addresses.iter().map(|&address| (address, state)).collect(),
             Addresses::Hostname(_) => Vec::new(),
         };
-        Self { addresses, ttl: u32::MAX }
+        Self::of(addresses)
     }
 
-    /// The best state among the addresses of `family`; none without any: it cannot be answered.
+    /// The best state among the addresses of `family`; none where it must not be answered: it has no such address, or
+    /// is forced down.
     #[must_use]
     pub fn state(&self, family: Family) -> Option<State> {
-        self.of(family).map(|(_, state)| state).min()
+        self.in_family(family).map(|(_, state)| state).min()
+    }
+
+    /// How it may be used now in a plan of that policy.
+    #[must_use]
+    pub fn usage(&self, family: Family, policy: &Policy, now: Timestamp) -> Option<Usage> {
+        let draining = match self.hand {
+            Hand::Drained { since, over } => Some((age(since, now), over)),
+            Hand::Off | Hand::Down => None,
+        };
+        let phase = Phase { warming: self.warming.map(|since| age(since, now)), draining };
+        Some(Usage::new(self.state(family)?, phase, policy))
     }
 
     /// The addresses of `family` to answer with: those that are not down, or all where all are
@@ -35,12 +78,13 @@ impl Standing {
     #[must_use]
     pub fn answerable(&self, family: Family) -> Vec<IpAddr> {
         let living: Vec<IpAddr> =
-            self.of(family).filter(|&(_, state)| state != State::Down).map(|(address, _)| address).collect();
-        if living.is_empty() { self.of(family).map(|(address, _)| address).collect() } else { living }
+            self.in_family(family).filter(|&(_, state)| state != State::Down).map(|(address, _)| address).collect();
+        if living.is_empty() { self.in_family(family).map(|(address, _)| address).collect() } else { living }
     }
 
-    fn of(&self, family: Family) -> impl Iterator<Item = (IpAddr, State)> {
-        self.addresses.iter().copied().filter(move |(address, _)| family.holds(address))
+    fn in_family(&self, family: Family) -> impl Iterator<Item = (IpAddr, State)> {
+        let addresses = if self.hand == Hand::Down { &[][..] } else { &self.addresses };
+        addresses.iter().copied().filter(move |(address, _)| family.holds(address))
     }
 }
 
@@ -51,7 +95,7 @@ mod tests {
     #[test]
     fn an_address_that_fails_alone_leaves_the_answer() {
         let (a, b): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let standing = |states: [State; 2]| Standing { addresses: vec![(a, states[0]), (b, states[1])], ttl: u32::MAX };
+        let standing = |states: [State; 2]| Standing::of(vec![(a, states[0]), (b, states[1])]);
         let one = standing([State::Down, State::Up]);
         assert_eq!((one.state(Family::V4), one.answerable(Family::V4)), (Some(State::Up), vec![b]));
         let none = standing([State::Down, State::Down]);

@@ -151,6 +151,7 @@ mod tests {
             cost: Cost::default(),
             probes: Vec::new(),
             probe_target: None,
+            capacity: None,
         }
     }
 

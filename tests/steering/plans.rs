@@ -257,7 +257,7 @@ fn who_loses_the_last_endpoint_is_told_once() {
         of.with_standings(changed.collect())
     };
     let told = |now: &Snapshot, before: &Snapshot| {
-        let changes = now.exhaustion_changes(before).into_iter();
+        let changes = now.changes_where(before, PlanTable::is_exhausted).into_iter();
         changes.map(|(service, now)| format!("{} {now}", service.label)).collect::<Vec<_>>()
     };
     let fewer = standing(&snapshot, &["iad"], State::Down);

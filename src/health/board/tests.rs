@@ -67,6 +67,7 @@ fn endpoint(name: &str, addresses: Addresses, probes: &[&str]) -> Endpoint {
         cost: Cost::default(),
         probes: probes.iter().map(|&name| name.into()).collect(),
         probe_target: None,
+        capacity: None,
     }
 }
 
