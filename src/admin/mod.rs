@@ -1,12 +1,13 @@
-//! Floor 4: what operators and their tools ask by HTTP. Reads what the control plane shows; changes
-//! nothing.
+//! Floor 4: what operators and their tools ask by HTTP. Reads what the control plane shows, and hands it the operator's
+//! orders.
 //!
-//! `/healthz`, `/readyz`, `/status` (JSON), `/metrics` (Prometheus), `/api/v1/explain`,
-//! `/api/v1/events`. Closed to all
-//! but loopback and the prefixes of `[admin] allow`.
+//! `/healthz`, `/readyz`, `/status` (JSON), `/metrics` (Prometheus), `/api/v1/explain`, `/api/v1/events`,
+//! `/api/v1/overrides`. Closed to all but loopback and the prefixes of `[admin] allow`; orders are taken from loopback
+//! and `[admin] operators` alone.
 
 mod events;
 mod metrics;
+mod orders;
 mod status;
 
 use std::io;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -32,6 +33,7 @@ use crate::geo::Database;
 use crate::model::{Family, Files as _, Name};
 use metrics::Metrics;
 
+pub use orders::Ordered;
 pub use status::{EndpointStatus, GeoStatus, LastStatus, ReloadStatus, ServiceStatus, Status};
 
 /// How often histograms are folded when nobody scrapes.
@@ -49,6 +51,7 @@ pub struct Admin {
 struct Context {
     shared: Arc<Shared>,
     allow: Vec<IpNet>,
+    operators: Vec<IpNet>,
     metrics: Metrics,
     /// Explaining reads whole databases into memory: one request at a time.
     explaining: Arc<Semaphore>,
@@ -73,7 +76,8 @@ impl Admin {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let explaining = Arc::new(Semaphore::new(1));
-        let context = Context { shared, allow: settings.allow.clone(), metrics: Metrics::install(), explaining };
+        let (allow, operators) = (settings.allow.clone(), settings.operators.clone());
+        let context = Context { shared, allow, operators, metrics: Metrics::install(), explaining };
         Ok(Self { listener, address, context: Arc::new(context) })
     }
 
@@ -125,22 +129,25 @@ fn router(context: Arc<Context>) -> Router {
         .route("/metrics", get(scrape))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/explain", get(explain))
+        .route("/api/v1/overrides", get(orders::list).post(orders::order))
+        .layer(DefaultBodyLimit::max(orders::LONGEST))
         .layer(middleware::from_fn_with_state(context.clone(), admit))
         .with_state(context)
 }
 
-/// Loopback and `[admin] allow` only.
+/// Loopback, `[admin] allow` and `[admin] operators` only.
 async fn admit(State(context): State<Arc<Context>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
-    let admitted = |ip: IpAddr| ip.is_loopback() || context.allow.iter().any(|net| net.contains(&ip));
-    if peer.is_some_and(admitted) {
+    let mut named = context.allow.iter().chain(&context.operators);
+    let mut admitted = |ip: IpAddr| ip.is_loopback() || named.any(|net| net.contains(&ip));
+    if peer.is_some_and(&mut admitted) {
         return next.run(request).await;
     }
     (StatusCode::FORBIDDEN, "closed to this address; [admin] allow opens it\n").into_response()
 }
 
 async fn index() -> &'static str {
-    "/healthz\n/readyz\n/status?service=NAME&limit=N\n/metrics\n/api/v1/events\n/api/v1/explain?client=IP&name=NAME&type=A\n"
+    "/healthz\n/readyz\n/status?service=NAME&limit=N\n/metrics\n/api/v1/events\n/api/v1/explain?client=IP&name=NAME&type=A\n/api/v1/overrides\n"
 }
 
 async fn ready(State(context): State<Arc<Context>>) -> (StatusCode, &'static str) {
@@ -169,8 +176,12 @@ async fn status(State(context): State<Arc<Context>>, Query(query): Query<StatusQ
 
 /// JSON on lines of its own: it is read by people with curl at night as often as by programs.
 fn json(value: &impl serde::Serialize) -> Response {
+    json_as(StatusCode::OK, value)
+}
+
+fn json_as(status: StatusCode, value: &impl serde::Serialize) -> Response {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Ok(text) => (status, [(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("our bug: {error}\n")).into_response(),
     }
 }
@@ -265,7 +276,8 @@ mod tests {
         let shared = Control::open(Options { config, strict: true }).unwrap().shared();
         let allow = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         let explaining = Arc::new(Semaphore::new(1));
-        let context = Arc::new(Context { shared, allow, metrics: Metrics::install(), explaining });
+        let operators = Vec::new();
+        let context = Arc::new(Context { shared, allow, operators, metrics: Metrics::install(), explaining });
         for (peer, status) in [
             ("127.0.0.1:1", "HTTP/1.1 200 OK"),
             ("127.9.9.9:1", "HTTP/1.1 200 OK"),

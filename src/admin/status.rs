@@ -6,11 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::control::{Event, ReloadResult, Shared, Talker};
+use crate::control::{Event, Override, ReloadResult, Shared, Talker};
 use crate::health::EndpointHealth;
-use crate::model::{Endpoint, Problem, Severity, State};
+use crate::model::{ALL_PARTS, Endpoint, EndpointId, Problem, Severity, State};
 use crate::sandbox::Sandbox;
-use crate::table::ServiceEntry;
+use crate::steer::{Step, age};
+use crate::table::{Hand, ServiceEntry, Snapshot};
 
 /// Sources shown that ask most.
 const TALKERS: usize = 20;
@@ -36,6 +37,8 @@ pub struct Status {
     pub reload: ReloadStatus,
     /// What the operator should know of the configuration that serves.
     pub warnings: Vec<ProblemStatus>,
+    /// What the operator ordered by hand.
+    pub overrides: Vec<Override>,
     /// All endpoints, in the order of the file.
     pub endpoints: Vec<EndpointStatus>,
     /// Services, up to `limit`.
@@ -120,6 +123,19 @@ pub struct EndpointStatus {
     pub last: Option<LastStatus>,
     /// The operator's hand on it; null: none.
     pub r#override: Option<String>,
+    /// How far a ramp has come; null: none goes on.
+    pub ramp: Option<RampStatus>,
+}
+
+/// A ramp: clients come back or leave by steps.
+#[derive(Clone, Debug, Serialize)]
+pub struct RampStatus {
+    /// `warming` or `draining`
+    pub phase: &'static str,
+    /// The part of its clients that it has, 0..=1, by the service that is furthest behind.
+    pub share: f64,
+    /// When the last step is taken, by the slowest of its services.
+    pub ends: Timestamp,
 }
 
 /// One address of an endpoint.
@@ -199,7 +215,13 @@ impl Status {
         let snapshot = shared.published.load_full();
         let config = &snapshot.parts.config;
         let endpoints = config.endpoints.iter().zip(board.endpoints());
-        let endpoints = endpoints.map(|(endpoint, health)| EndpointStatus::of(endpoint, health)).collect();
+        let overrides = shared.overrides().clone();
+        let endpoints = (0..).map(EndpointId).zip(endpoints).map(|(id, (endpoint, health))| EndpointStatus {
+            r#override: overrides.describe(endpoint),
+            ramp: RampStatus::of(&snapshot, id),
+            ..EndpointStatus::of(endpoint, health)
+        });
+        let endpoints = endpoints.collect();
         drop(board);
         let named = |entry: &&ServiceEntry| service.is_none_or(|name| *snapshot.service(entry).label == *name);
         let services = snapshot.services.iter().filter(named).take(limit).map(|entry| ServiceStatus {
@@ -240,6 +262,7 @@ impl Status {
                 },
             },
             warnings: journal.warnings.iter().map(ProblemStatus::of).collect(),
+            overrides: overrides.list().to_vec(),
             endpoints,
             services: services.collect(),
             services_total: snapshot.services.len(),
@@ -308,7 +331,29 @@ impl EndpointStatus {
                 rtt_ms: last.outcome.rtt().map(milliseconds),
             }),
             r#override: None,
+            ramp: None,
         }
+    }
+}
+
+impl RampStatus {
+    fn of(snapshot: &Snapshot, endpoint: EndpointId) -> Option<Self> {
+        let standing = snapshot.standing(endpoint);
+        let (now, plans) = (Timestamp::now(), &snapshot.parts.config.plans);
+        let policies = || plans.iter().filter(|plan| plan.members.contains(&endpoint)).map(|plan| &plan.policy);
+        let (phase, since, longest) = match (standing.hand, standing.warming) {
+            (Hand::Drained { since, over }, _) => {
+                ("draining", since, over.or_else(|| policies().map(|policy| policy.drain).max())?)
+            }
+            (Hand::Off, Some(since)) => ("warming", since, policies().map(|policy| policy.warmup).max()?),
+            _ => return None,
+        };
+        let ends = since.checked_add(longest).ok().filter(|ends| *ends > now)?;
+        let step = |over| match phase {
+            "draining" => Step::falling(age(since, now), over),
+            _ => Step::rising(age(since, now), over),
+        };
+        Some(Self { phase, share: f64::from(step(longest).kept) / f64::from(ALL_PARTS), ends })
     }
 }
 

@@ -36,6 +36,23 @@ pub enum Command {
     #[command(after_help = "Examples: meridian explain --client 103.86.96.1 www.shop.example\n          \
                             meridian explain --client 2001:db8::1 www.shop.example AAAA --json --live")]
     Explain(Explain),
+    /// Take an endpoint, region or cloud out of service: its clients leave it by steps
+    #[command(after_help = "Examples: meridian drain aws-frankfurt --reason 'kernel update' --for 2h\n          \
+                            meridian drain aws/eu-central-1 --over 10m --dry-run")]
+    Drain(Order),
+    /// Give what was drained back to its clients, by steps as after an outage
+    #[command(after_help = "Example: meridian undrain aws-frankfurt")]
+    Undrain(Order),
+    /// Let an endpoint, region or cloud count as up or down, whatever probes say
+    #[command(subcommand, after_help = "Example: meridian force down azure --reason 'their status page' --for 1h")]
+    Force(Force),
+    /// Let verdicts move nothing for a while; they are still seen and logged
+    #[command(after_help = "Examples: meridian hold all --for 30m --reason 'probes lie: firewall change'\n          \
+                            meridian hold gcp --for 10m")]
+    Hold(Order),
+    /// Take back what was forced or held
+    #[command(after_help = "Example: meridian release azure")]
+    Release(Order),
     /// Serve with stand-in storefronts on loopback that can be broken and healed on command
     #[command(after_help = "Example: meridian lab, and when it is up: kill gcp-singapore")]
     Lab(Lab),
@@ -91,6 +108,48 @@ pub struct Explain {
     /// Ask the running server, at the configuration's admin address or at URL, instead of the files alone
     #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, value_parser = url)]
     pub live: Option<Option<String>>,
+}
+
+/// `meridian force`
+#[derive(Debug, PartialEq, Subcommand)]
+pub enum Force {
+    /// It counts as up
+    #[command(after_help = "Example: meridian force up gcp-tokyo --for 15m")]
+    Up(Order),
+    /// It is never answered, in any mode
+    #[command(after_help = "Example: meridian force down gcp-tokyo --reason 'wrong prices'")]
+    Down(Order),
+}
+
+/// An order to the running server.
+#[derive(Debug, PartialEq, Args)]
+pub struct Order {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// An endpoint, a cloud, a region, or CLOUD/REGION; `all` for holds
+    pub target: String,
+    /// Why, for those who look later
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    /// Who orders it; without it, who is logged in
+    #[arg(long, value_name = "NAME")]
+    pub author: Option<String>,
+    /// For how long, such as 30m or 2h; without it, until it is taken back
+    #[arg(long = "for", value_name = "TIME")]
+    pub lasting: Option<String>,
+    /// How long a drain takes; without it, as long as each service says
+    #[arg(long, value_name = "TIME")]
+    pub over: Option<String>,
+    /// Do it although it leaves clients without an endpoint, or too little capacity
+    #[arg(long)]
+    pub accept_impact: bool,
+    /// Tell what it would come to, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The running server, if not at the configuration's admin address
+    #[arg(long, value_name = "URL", value_parser = url)]
+    pub server: Option<String>,
 }
 
 /// `meridian lab`
@@ -219,6 +278,9 @@ mod tests {
             ("explain --client 192.0.2.1 www..example", "www..example"),
             ("explain --client 192.0.2.1 www.shop.example MX", "possible values: A, AAAA"),
             ("explain --live=8053 --client 192.0.2.1 www.shop.example", "write http://"),
+            ("drain", "<TARGET>"),
+            ("force a", "up"),
+            ("drain a --server 127.0.0.1:8053", "write http://"),
             ("lab --listen 0.0.0.0:8054", "only loopback"),
             ("lab --listen 8054", "an address and a port"),
         ] {

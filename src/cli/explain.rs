@@ -3,17 +3,13 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use super::arguments;
 use super::report::{self, StartError};
-use crate::config;
+use super::server;
 use crate::control::{self, Contender, DiskFiles, Explanation, trial};
 use crate::geo::Database;
 use crate::model::{Family, Files as _};
-
-/// A server that has not answered in this time is stuck.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Prints the explanation, as text or JSON.
 #[must_use]
@@ -44,37 +40,17 @@ fn offline(arguments: &arguments::Explain) -> Result<Explanation, StartError> {
 
 /// From the running server.
 fn live(arguments: &arguments::Explain, url: Option<&str>) -> Result<Explanation, StartError> {
-    let base = match url {
-        Some(url) => url.to_owned(),
-        None => admin_url(arguments)?,
-    };
+    let base = server::base(&arguments.config, url)?;
     let family = if arguments.family == Family::V4 { "A" } else { "AAAA" };
     let mut url = reqwest::Url::parse(&format!("{base}/api/v1/explain")).map_err(io::Error::other)?;
     url.query_pairs_mut()
         .append_pair("client", &arguments.client.to_string())
         .append_pair("name", &arguments.name.to_string())
         .append_pair("type", family);
-    // reqwest asks for a provider even where it makes no TLS connection. A second install changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     report::block_on(async {
-        let failed = |error: reqwest::Error| io::Error::other(format!("{base} does not answer: {error}"));
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE);
-        let client = client.build().map_err(io::Error::other)?;
-        let reply = client.get(url).send().await.map_err(failed)?;
-        let (status, text) = (reply.status(), reply.text().await.map_err(failed)?);
-        if !status.is_success() {
-            return Err(io::Error::other(format!("{base} says {status}: {}", text.trim())).into());
-        }
+        let text = server::text(&base, server::client()?.get(url)).await?;
         Ok(serde_json::from_str(&text).map_err(io::Error::from)?)
     })
-}
-
-fn admin_url(arguments: &arguments::Explain) -> Result<String, StartError> {
-    let listen = config::admin_address(&mut DiskFiles::default(), &arguments.config.path);
-    let listen = listen
-        .map_err(StartError::Problems)?
-        .ok_or_else(|| io::Error::other("the configuration has no [admin] listen; say --live=URL"))?;
-    Ok(format!("http://{listen}"))
 }
 
 fn in_words(explanation: &Explanation) -> String {

@@ -252,6 +252,8 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// Who may ask besides loopback.
     pub allow: Vec<IpNet>,
+    /// Who may ask and give orders besides loopback.
+    pub operators: Vec<IpNet>,
 }
 
 /// `[process]`

@@ -46,6 +46,7 @@ pub use meaning::{
     Access, Admin, CertificateFiles, Config, Cookies, Damping, Ecs, Identity, Probe, Process, RateLimit, Resolver,
     Sandboxing, Server, Transports, Zone, is_private,
 };
+pub use scalar::duration;
 pub use words::{closest, glob};
 
 use crate::model::{

@@ -12,7 +12,8 @@ const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 pub(super) const DURATION_FORM: &str = "a whole number with its unit: `ms`, `s`, `m`, `h` or `d`, as in \"250ms\"";
 
 /// The duration in `text`: a whole number (underscores allowed) and its unit.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '_')?;
     let (digits, unit) = text.split_at(digits_end);
     if !digits.starts_with(|c: char| c.is_ascii_digit()) {

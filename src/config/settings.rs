@@ -77,7 +77,7 @@ impl Settings {
             rate_limit: RateLimit::default(),
             ecs: Ecs::default(),
             tls: Transports::default(),
-            admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new() },
+            admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new(), operators: Vec::new() },
             databases: None,
             geo_memory: 128 * MB,
             settle: 500 * MS,
@@ -183,6 +183,7 @@ fn read_admin(table: &mut Table<'_>, admin: &mut Admin, listeners: &mut Listener
         admin.listen = value;
     }
     admin.allow = prefixes(table, "allow");
+    admin.operators = prefixes(table, "operators");
 }
 
 /// A list of prefixes, empty by default.

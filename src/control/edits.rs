@@ -172,6 +172,8 @@ impl Control {
         let ready = self.shared.journal().ready;
         *self.shared.journal() =
             Journal { ready, restart_pending, ..Journal::new(&self.loaded, decision_hash, Reload::ok()) };
+        self.files_hash = decision_hash;
+        self.tell_decision_hash();
         self.swap_in(&snapshot);
         self.freeing.free((counters, loaded, snapshot));
         self.record_reload();

@@ -18,18 +18,21 @@ use super::first::First;
 use super::freeing::Freeing;
 use super::hosts::Hosts;
 use super::load::Loaded;
+use super::orders::{Order, Orders};
 use super::remembered;
 use super::settling::Settling;
 use super::shared::{Journal, Shared};
 use super::watch::Watch;
 use crate::config::Config;
-use crate::health::{Board, CheckId, EndpointHealth};
-use crate::model::{EndpointId, Problem, State};
+use crate::health::{AddressHealth, Board, CheckId, EndpointHealth};
+use crate::model::{Digest, EndpointId, Problem, State};
 use crate::probe::{Prober, Report, Resolved, Resolver};
 use crate::table::{PlanTable, Published, Snapshot, Standing};
 
 /// Outcomes and addresses that may wait for the control task; when full, probes wait.
 const CHANNEL: usize = 4096;
+/// Orders that may wait.
+const MAX_ORDERS: usize = 16;
 /// The most reports that are taken in at a time.
 pub(super) const MAX_BATCH: usize = 1024;
 /// At the end, how long the last good set may take to be kept. It is whole or not there.
@@ -72,6 +75,12 @@ pub struct Control {
     /// So many endpoints are in doubt that TTLs stay as they are (BEHAVIOUR rule 20).
     pub(super) storm: bool,
     pub(super) freeing: Freeing<Snapshot>,
+    received: mpsc::Receiver<Order>,
+    pub(super) orders: Orders,
+    /// Writes orders to the state folder, after those before.
+    pub(super) keeping_orders: Option<JoinHandle<()>>,
+    /// Over the files that decisions come from.
+    pub(super) files_hash: Digest,
 }
 
 impl Control {
@@ -99,8 +108,11 @@ impl Control {
         let config = loaded.parts.config.clone();
         let (reporter, reports) = mpsc::channel(CHANNEL);
         let (resolve, resolved) = mpsc::channel(CHANNEL);
-        let journal = Journal::new(&loaded, loaded.decision_hash(), reload);
-        let shared = Shared::new(Published::new(snapshot), Board::new(), journal, counters, certificates, sandbox);
+        let (order, received) = mpsc::channel(MAX_ORDERS);
+        let files_hash = loaded.decision_hash();
+        let journal = Journal::new(&loaded, files_hash, reload);
+        let published = Published::new(snapshot);
+        let shared = Shared::new(published, Board::new(), journal, counters, certificates, sandbox, order);
         let mut control = Self {
             shared: Arc::new(shared),
             prober: Prober::new(config.first_round, reporter.clone()),
@@ -123,6 +135,10 @@ impl Control {
             remember_at: Instant::now() + remembered::EVERY,
             storm: false,
             freeing: Freeing::start(),
+            received,
+            orders: Orders::default(),
+            keeping_orders: None,
+            files_hash,
         };
         control.resolver.reconfigure(&config.resolver, &config.endpoints).map_err(|problem| vec![*problem])?;
         control.loaded.warnings.iter().for_each(|problem| warn!(%problem, "configuration"));
@@ -157,6 +173,7 @@ impl Control {
         let folders = self.settling.looks().folders();
         self.watch_set(folders);
         self.reconfigure_board(&mut self.shared.clone().board());
+        self.restore_orders();
         self.recall();
         self.reconfigure_prober();
         let opens = Instant::now() + self.config().first_round;
@@ -171,6 +188,7 @@ impl Control {
                 () = &mut shutdown => break,
                 _ = self.reports.recv_many(&mut batch, MAX_BATCH) => self.take_reports(&mut batch).await,
                 Some(resolved) = self.resolved.recv() => self.resolve(resolved),
+                Some(order) = self.received.recv() => self.take_order(order),
                 () = self.watch.changed() => self.notice(),
                 _ = self.hangup.recv() => self.settling.hurry(Instant::now()),
                 () = sleep_until(due.unwrap_or(opens)), if due.is_some() => self.start_loading(),
@@ -183,7 +201,7 @@ impl Control {
             self.open_when_ready(opens);
         }
         self.remember_last().await;
-        if let Some(keeping) = self.keeping {
+        for keeping in [self.keeping, self.keeping_orders].into_iter().flatten() {
             let _ = timeout(LAST_WAIT, keeping).await; // its errors are logged
         }
     }
@@ -200,6 +218,7 @@ impl Control {
             }
             let next = self.with_board(&self.shared.board(), &self.shared.published.load()).steering();
             self.publish(next);
+            self.hold_as_served();
             self.shared.journal().ready = true;
             self.shared.tell();
             let up = self.shared.board().endpoints().filter(|endpoint| endpoint.state == State::Up).count();
@@ -249,7 +268,8 @@ impl Control {
     /// When time alone changes something: what is held back is free, or a ramp goes on.
     fn free_at(&self) -> Option<Instant> {
         let (held, ramps) = (self.shared.board().next_tick(), self.shared.published.load().due());
-        let wait = held.into_iter().chain(ramps).min()?.duration_since(Timestamp::now());
+        let orders = self.shared.overrides().next_expiry();
+        let wait = held.into_iter().chain(ramps).chain(orders).min()?.duration_since(Timestamp::now());
         Some(Instant::now() + Duration::try_from(wait).unwrap_or_default())
     }
 
@@ -268,13 +288,20 @@ impl Control {
 
     pub(super) fn standing(&self, board: &Board, endpoint: EndpointId) -> Standing {
         let config = &self.loaded.parts.config;
-        let mut ttl = self.hosts.ttl(&config.endpoints[endpoint.index()]);
+        let of = &config.endpoints[endpoint.index()];
         let EndpointHealth { addresses, in_doubt, recovered, .. } = board.endpoint(endpoint);
-        if *in_doubt && !self.storm {
+        let ordered = self.shared.overrides().of(of);
+        let mut ttl = self.hosts.ttl(of);
+        if *in_doubt && !self.storm && !ordered.held {
             ttl = ttl.min(config.ttl_doubt.as_secs() as u32); // a TTL's range is below
         }
-        let addresses = addresses.iter().map(|address| (address.address, address.state)).collect();
-        Standing { ttl, warming: *recovered, ..Standing::of(addresses) }
+        let state = |address: &AddressHealth| match ordered.up {
+            true => State::Up,
+            false => self.orders.held(&of.name, address.address).unwrap_or(address.state),
+        };
+        let addresses = addresses.iter().map(|address| (address.address, state(address))).collect();
+        let warming = (*recovered).max(self.orders.given_back(&of.name));
+        Standing { ttl, warming, hand: ordered.hand, ..Standing::of(addresses) }
     }
 
     pub(super) fn publish(&mut self, mut next: Snapshot) {

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::digests::Digests;
 use super::events::Events;
 use super::load::Loaded;
+use super::orders::{Done, Order, Request};
+use super::overrides::Overrides;
 use crate::health::Board;
 use crate::model::{Digest, Problem, Source};
 use crate::sandbox::Sandbox;
@@ -29,6 +31,8 @@ pub struct Shared {
     /// What holds the process; none: nothing.
     pub sandbox: Option<Arc<Sandbox>>,
     board: Mutex<Board>,
+    overrides: Mutex<Overrides>,
+    orders: mpsc::Sender<Order>,
     journal: Mutex<Journal>,
     counters: Mutex<Arc<Counters>>,
     workers: Mutex<Vec<(Arc<Cells>, Arc<Traffic>)>>,
@@ -129,6 +133,7 @@ impl Shared {
         counters: Counters,
         certificates: Arc<Certificates>,
         sandbox: Option<Arc<Sandbox>>,
+        orders: mpsc::Sender<Order>,
     ) -> Self {
         Self {
             published,
@@ -137,6 +142,8 @@ impl Shared {
             events: Events::default(),
             sandbox,
             board: Mutex::new(board),
+            overrides: Mutex::default(),
+            orders,
             journal: Mutex::new(journal),
             counters: Mutex::new(Arc::new(counters)),
             workers: Mutex::new(Vec::new()),
@@ -148,6 +155,22 @@ impl Shared {
     /// What health knows. Held for moments only: no worker waits for it.
     pub fn board(&self) -> MutexGuard<'_, Board> {
         lock(&self.board)
+    }
+
+    /// What the operator ordered by hand.
+    pub fn overrides(&self) -> MutexGuard<'_, Overrides> {
+        lock(&self.overrides)
+    }
+
+    /// Has an order put in force, and waits until it is kept.
+    ///
+    /// # Errors
+    /// It cannot be done: why.
+    pub async fn order(&self, request: Request) -> Result<Done, String> {
+        let (reply, done) = oneshot::channel();
+        let ended = |_| "the control plane has ended".to_owned();
+        self.orders.send(Order { request, reply }).await.map_err(|error| ended(error.to_string()))?;
+        done.await.map_err(|error| ended(error.to_string()))?
     }
 
     /// What happened last.

@@ -73,6 +73,7 @@ impl Control {
         let seen: Vec<_> = named.map(|verdict| Seen { found: None, verdict: Some(verdict) }).collect();
         drop(board);
         self.conclude(&seen);
+        self.expire_orders(now);
         let snapshot = self.shared.published.load_full();
         if snapshot.due().is_some_and(|due| due <= now) {
             self.publish(snapshot.with_standings(Vec::new(), now));

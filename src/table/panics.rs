@@ -39,16 +39,33 @@ pub(super) fn after(
 
 /// How much of a set's capacity is not down, of what the operator's hand leaves.
 fn living(set: &MemberSet, usages: &[Option<Usage>], capacities: &Capacities) -> f32 {
-    let (mut living, mut all) = (0.0, 0.0);
-    for (member, usage) in usages.iter().enumerate() {
-        let Some(usage) = usage.filter(|usage| set[member / 64] & 1 << (member % 64) != 0 && !usage.is_drained())
-        else {
-            continue;
-        };
-        all += capacities.0[member];
-        if usage.state != State::Down {
-            living += capacities.0[member];
-        }
+    let in_hand = |usage: &Option<Usage>| usage.is_some_and(|usage| !usage.is_drained());
+    let lives = |usage: &Option<Usage>| usage.is_some_and(|usage| usage.state != State::Down);
+    capacities.share(set, usages, in_hand, lives).unwrap_or(1.0) as f32
+}
+
+impl Capacities {
+    /// How much of a set's capacity lives and is in use; none: it has no members.
+    pub(super) fn left(&self, set: &MemberSet, usages: &[Option<Usage>]) -> Option<f64> {
+        let lives = |usage: &Option<Usage>| usage.is_some_and(|usage| usage.state != State::Down && !usage.is_drained());
+        self.share(set, usages, |_| true, lives)
     }
-    if all > 0.0 { (living / all) as f32 } else { 1.0 }
+
+    /// The share of a set's members that count, by capacity, which are good.
+    fn share(
+        &self,
+        set: &MemberSet,
+        usages: &[Option<Usage>],
+        counts: impl Fn(&Option<Usage>) -> bool,
+        is_good: impl Fn(&Option<Usage>) -> bool,
+    ) -> Option<f64> {
+        let (mut good, mut all) = (0.0, 0.0);
+        for (member, usage) in usages.iter().enumerate() {
+            if set[member / 64] & 1 << (member % 64) != 0 && counts(usage) {
+                all += self.0[member];
+                good += if is_good(usage) { self.0[member] } else { 0.0 };
+            }
+        }
+        (all > 0.0).then(|| good / all)
+    }
 }

@@ -109,6 +109,22 @@ impl PlanTable {
         self.panics[family as usize][self.rankings[family as usize].set_of(order)].kept
     }
 
+    /// All orders of a family, with their ids.
+    pub fn orders(&self, family: Family) -> impl ExactSizeIterator<Item = (Order<'_>, OrderId)> {
+        self.rankings[family as usize].orders().enumerate().map(|(id, (order, _))| (order, OrderId(id as u32)))
+    }
+
+    /// The least share of the capacity that some fence leaves which lives and may be used; none: nobody has orders.
+    #[must_use]
+    pub fn least_left(&self, endpoints: &[Endpoint]) -> Option<f64> {
+        let capacities = Capacities::of(&self.plan, endpoints);
+        let of = |family: Family| {
+            let usages = &self.usages[family as usize];
+            self.rankings[family as usize].sets().iter().filter_map(|set| capacities.left(set, usages))
+        };
+        Family::ALL.into_iter().flat_map(of).min_by(f64::total_cmp)
+    }
+
     /// Does panic send some clients to endpoints that are down?
     #[must_use]
     pub fn is_panicking(&self) -> bool {

@@ -190,6 +190,16 @@ impl Snapshot {
         Self { hot: Arc::new(hot), ..self }
     }
 
+    /// The plans that are settled otherwise in `after`, a later snapshot of the same configuration; with the names of
+    /// their services.
+    #[must_use]
+    pub fn plans_changed<'s>(&'s self, after: &'s Self) -> Vec<(&'s PlanTable, &'s PlanTable, Vec<&'s str>)> {
+        let plans = self.plans.iter().zip(&after.plans).enumerate();
+        let changed = plans.filter(|(_, (before, after))| !Arc::ptr_eq(before, after));
+        let label = |&service: &u32| &*self.parts.config.services[service as usize].label;
+        changed.map(|(plan, (b, a))| (&**b, &**a, self.served.of(plan).iter().map(label).collect())).collect()
+    }
+
     /// The services of whose plan that is so.
     pub fn services_where(&self, holds: fn(&PlanTable) -> bool) -> impl Iterator<Item = &Service> {
         self.services.iter().filter(move |service| holds(self.plan(service))).map(|entry| self.service(entry))

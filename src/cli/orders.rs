@@ -1,0 +1,131 @@
+//! `meridian drain`, `undrain`, `force`, `hold`, `release`: orders to the running server.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use reqwest::StatusCode;
+
+use super::arguments::Order;
+use super::report::{self, StartError};
+use super::server;
+use crate::admin::Ordered;
+use crate::control::{Impact, PlanImpact, Request, Verb};
+
+/// Services and countries without an endpoint that are named.
+const NAMED: usize = 12;
+
+/// Gives the order, and prints what it came to.
+#[must_use]
+pub fn run(verb: Verb, order: &Order) -> ExitCode {
+    report::start_log();
+    report::finish(give(verb, order).and_then(|text| Ok(io::stdout().write_all(text.as_bytes())?)))
+}
+
+fn give(verb: Verb, order: &Order) -> Result<String, StartError> {
+    let base = server::base(&order.config, order.server.as_deref())?;
+    let request = Request {
+        action: verb,
+        target: order.target.clone(),
+        reason: order.reason.clone(),
+        author: order.author.clone().unwrap_or_else(user),
+        lasting: order.lasting.clone(),
+        over: order.over.clone(),
+        accept_impact: order.accept_impact,
+        dry_run: order.dry_run,
+    };
+    let body = serde_json::to_vec(&request).map_err(io::Error::from)?;
+    let (status, text) = report::block_on(async {
+        let url = format!("{base}/api/v1/overrides");
+        server::reply(&base, server::client()?.post(url).header("content-type", "application/json").body(body)).await
+    })?;
+    if status != StatusCode::OK && status != StatusCode::CONFLICT {
+        return Err(server::refused(&base, status, &text));
+    }
+    let ordered: Ordered = serde_json::from_str(&text).map_err(io::Error::from)?;
+    let words = in_words(&ordered);
+    match &ordered.refused {
+        Some(why) => Err(io::Error::other(format!(
+            "{words}\nrefused, nothing has changed: {why}. With --accept-impact it is done all the same"
+        ))
+        .into()),
+        None => Ok(words),
+    }
+}
+
+/// Who is logged in, as far as the environment tells.
+fn user() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn in_words(ordered: &Ordered) -> String {
+    let mut text = String::new();
+    if ordered.done.is_none() && ordered.refused.is_none() {
+        text.push_str("nothing has changed: this is what it would come to\n");
+    }
+    for plan in &ordered.impact.plans {
+        plan_in_words(&mut text, plan);
+    }
+    let Some(done) = &ordered.done else { return text };
+    for order in &done.put {
+        let _ = writeln!(text, "{}: {order}", order.scope);
+    }
+    for order in &done.removed {
+        let _ = writeln!(text, "{}: no longer {}", order.scope, order.action.as_str());
+    }
+    if let Some(error) = &done.not_kept {
+        let _ = writeln!(text, "WARNING: in force, but not on disk, so that a restart would lose it: {error}");
+    }
+    text
+}
+
+fn plan_in_words(text: &mut String, plan: &PlanImpact) {
+    let _ = writeln!(text, "{}", shortened(&plan.services));
+    if !plan.without.is_empty() {
+        let _ = writeln!(text, "  NO ENDPOINT that lives is left for clients in {}", shortened(&plan.without));
+    }
+    if let Some(left) = plan.scarce {
+        let _ = writeln!(text, "  TOO LITTLE: {:.0} % of a fence's capacity is left, less than panic_below", left * 100.0);
+    }
+    for moved in &plan.moves {
+        let (from, to) = (format!("{} {:.0} ms", moved.from, moved.from_ms), format!("{} {:.0} ms", moved.to, moved.to_ms));
+        let _ = writeln!(text, "  {}  {from} -> {to}", moved.country);
+    }
+    if plan.more > 0 {
+        let _ = writeln!(text, "  and {} more countries, which move less far", plan.more);
+    }
+}
+
+fn shortened(words: &[String]) -> String {
+    let more = if words.len() > NAMED { format!(", and {} more", words.len() - NAMED) } else { String::new() };
+    words[..words.len().min(NAMED)].join(", ") + &more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Move;
+
+    #[test]
+    fn the_impact_is_told_by_place() {
+        let plan = PlanImpact {
+            services: vec!["www.shop.example".into(), "api.shop.example".into()],
+            without: vec!["DE".into(), "FR".into()],
+            scarce: Some(0.25),
+            moves: vec![Move { country: "SG".into(), from: "a".into(), to: "b".into(), from_ms: 2.0, to_ms: 170.4 }],
+            more: 3,
+        };
+        let impact = Impact { plans: vec![plan] };
+        let text = in_words(&Ordered { done: None, impact, refused: None });
+        assert_eq!(
+            text,
+            "nothing has changed: this is what it would come to\n\
+             www.shop.example, api.shop.example\n  \
+             NO ENDPOINT that lives is left for clients in DE, FR\n  \
+             TOO LITTLE: 25 % of a fence's capacity is left, less than panic_below\n  \
+             SG  a 2 ms -> b 170 ms\n  \
+             and 3 more countries, which move less far\n"
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! Asking the running server by HTTP.
+
+use std::io;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, StatusCode};
+
+use super::arguments::ConfigFile;
+use super::report::StartError;
+use crate::config;
+use crate::control::DiskFiles;
+
+/// A server that has not answered in this time is stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where it is: at `url`, else at the configuration's admin address.
+pub(super) fn base(config: &ConfigFile, url: Option<&str>) -> Result<String, StartError> {
+    if let Some(url) = url {
+        return Ok(url.to_owned());
+    }
+    let listen = config::admin_address(&mut DiskFiles::default(), &config.path).map_err(StartError::Problems)?;
+    let listen = listen.ok_or_else(|| io::Error::other("the configuration has no [admin] listen; name the server's URL"))?;
+    Ok(format!("http://{listen}"))
+}
+
+pub(super) fn client() -> Result<Client, StartError> {
+    // reqwest asks for a provider even where it makes no TLS connection. A second install changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE).build();
+    Ok(client.map_err(io::Error::other)?)
+}
+
+/// Its reply, whatever the status.
+pub(super) async fn reply(base: &str, request: RequestBuilder) -> Result<(StatusCode, String), StartError> {
+    let failed = |error: reqwest::Error| io::Error::other(format!("{base} does not answer: {error}"));
+    let reply = request.send().await.map_err(failed)?;
+    Ok((reply.status(), reply.text().await.map_err(failed)?))
+}
+
+/// The text of its reply.
+///
+/// # Errors
+/// Its status is no good one.
+pub(super) async fn text(base: &str, request: RequestBuilder) -> Result<String, StartError> {
+    let (status, text) = reply(base, request).await?;
+    if status.is_success() { Ok(text) } else { Err(refused(base, status, &text)) }
+}
+
+pub(super) fn refused(base: &str, status: StatusCode, text: &str) -> StartError {
+    io::Error::other(format!("{base} says {status}: {}", text.trim())).into()
+}

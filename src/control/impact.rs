@@ -1,0 +1,171 @@
+//! What an order of the operator would come to, before it is in force (BEHAVIOUR rule 27).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::overrides::Overrides;
+use crate::latency;
+use crate::model::{Endpoint, EndpointId, Family, Location, Member, OrderId, Plan};
+use crate::steer::{Choice, Settler, Usage};
+use crate::table::{Hand, PlanTable, Snapshot, Standing};
+
+/// The most countries told of one plan.
+const COUNTRIES: usize = 30;
+/// The most services named of one plan.
+const SERVICES: usize = 10;
+
+/// What changes, by plan and place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Impact {
+    /// Plans some of whose clients get another answer, or none.
+    pub plans: Vec<PlanImpact>,
+}
+
+/// What changes for services that share endpoints and policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanImpact {
+    /// The services; the first of them where they are many.
+    pub services: Vec<String>,
+    /// Countries with clients that have no endpoint that lives any more.
+    pub without: Vec<String>,
+    /// The least share of a fence's capacity that is left; none: enough.
+    pub scarce: Option<f64>,
+    /// By country, the clients that move furthest first.
+    pub moves: Vec<Move>,
+    /// Countries that are not told.
+    pub more: usize,
+}
+
+/// Where the clients of a country go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Move {
+    /// ISO 3166-1; `??`: not located.
+    pub country: String,
+    /// Who answers most of them now.
+    pub from: String,
+    /// Who will.
+    pub to: String,
+    /// Expected round trip now, in ms.
+    pub from_ms: f32,
+    /// And then.
+    pub to_ms: f32,
+}
+
+impl Impact {
+    /// Must it be accepted before it may be?
+    #[must_use]
+    pub fn is_grave(&self) -> bool {
+        self.plans.iter().any(|plan| !plan.without.is_empty() || plan.scarce.is_some())
+    }
+
+    /// What becomes of `snapshot` once these orders have had their whole effect.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot, overrides: &Overrides, now: Timestamp) -> Self {
+        let endpoints = &snapshot.parts.config.endpoints;
+        let ordered = |(index, endpoint): (usize, &Endpoint)| {
+            let before = snapshot.standing(EndpointId::at(index));
+            let standing = finally(before, endpoint, overrides);
+            (standing != *before).then(|| (EndpointId::at(index), standing))
+        };
+        let changed: Vec<_> = endpoints.iter().enumerate().filter_map(ordered).collect();
+        let after = snapshot.with_standings(changed, now);
+        let plans = snapshot.plans_changed(&after).into_iter();
+        let impact = |(before, after, services): (&PlanTable, &PlanTable, Vec<&str>)| {
+            let impact = PlanImpact::of(snapshot, before, after, &services);
+            (impact != PlanImpact::none(&services)).then_some(impact)
+        };
+        Self { plans: plans.filter_map(impact).collect() }
+    }
+}
+
+/// How an endpoint stands once a drain is over.
+fn finally(before: &Standing, endpoint: &Endpoint, overrides: &Overrides) -> Standing {
+    let hand = match overrides.of(endpoint).hand {
+        Hand::Drained { .. } => Hand::Drained { since: Timestamp::MIN, over: None },
+        hand => hand,
+    };
+    Standing { hand, ..before.clone() }
+}
+
+impl PlanImpact {
+    fn none(services: &[&str]) -> Self {
+        let services = services.iter().take(SERVICES).map(|&service| service.to_owned()).collect();
+        Self { services, without: Vec::new(), scarce: None, moves: Vec::new(), more: 0 }
+    }
+
+    fn of(snapshot: &Snapshot, before: &PlanTable, after: &PlanTable, services: &[&str]) -> Self {
+        let endpoints = &snapshot.parts.config.endpoints;
+        let mut impact = Self::none(services);
+        let (mut without, mut moves) = (BTreeMap::new(), BTreeMap::<String, (Move, f32)>::new());
+        for family in Family::ALL {
+            let (then, now) = (Answers::of(after, endpoints, family), Answers::of(before, endpoints, family));
+            for (index, location) in snapshot.parts.geo.locations().iter().enumerate() {
+                let order = before.order(family, crate::model::LocationId::at(index));
+                let country = location.country.map_or("??".to_owned(), |country| country.to_string());
+                if then.is_exhausted(order) && !now.is_exhausted(order) {
+                    without.insert(country, ());
+                } else if let (Some(from), Some(to)) = (now.first(order), then.first(order))
+                    && from != to
+                {
+                    let moved = moved(&before.plan, endpoints, location, country, (from, to));
+                    let worse = moved.to_ms - moved.from_ms;
+                    let known = moves.entry(moved.country.clone()).or_insert((moved.clone(), worse));
+                    if worse > known.1 {
+                        *known = (moved, worse);
+                    }
+                }
+            }
+        }
+        impact.scarce = after.least_left(endpoints).filter(|left| *left < f64::from(after.plan.policy.panic_below));
+        if before.least_left(endpoints).is_some_and(|left| Some(left) == impact.scarce) {
+            impact.scarce = None; // as it is by now
+        }
+        impact.without = without.into_keys().collect();
+        let mut moves: Vec<_> = moves.into_values().collect();
+        moves.sort_by(|a, b| b.1.total_cmp(&a.1));
+        impact.more = moves.len().saturating_sub(COUNTRIES);
+        impact.moves = moves.into_iter().take(COUNTRIES).map(|(moved, _)| moved).collect();
+        impact
+    }
+}
+
+fn moved(plan: &Plan, endpoints: &[Endpoint], location: &Location, country: String, (from, to): (Member, Member)) -> Move {
+    let endpoint = |member: Member| &endpoints[plan.members[member.index()].index()];
+    let name = |member| endpoint(member).name.to_string();
+    let ms = |member| latency::expected_ms(location, &endpoint(member).site);
+    Move { country, from: name(from), to: name(to), from_ms: ms(from), to_ms: ms(to) }
+}
+
+/// Who answers, by order.
+struct Answers {
+    /// The member with the largest part, and whether none lives.
+    by_order: Vec<(Option<Member>, bool)>,
+}
+
+impl Answers {
+    fn of(table: &PlanTable, endpoints: &[Endpoint], family: Family) -> Self {
+        let usages: &[Option<Usage>] = table.usages(family);
+        let settler = Settler::new(&table.plan, endpoints, usages.iter().copied());
+        let orders = table.orders(family).map(|(order, id)| {
+            let outcome = settler.settle(order, table.down_kept(family, id));
+            let first = match outcome.choice {
+                Choice::One(member) => Some(member),
+                Choice::Several(few) => few.members().next(),
+                Choice::Parts(parts) => parts.shares().max_by_key(|(_, parts)| *parts).map(|(member, _)| member),
+                Choice::Nodata | Choice::Servfail => None,
+            };
+            (first, outcome.exhausted)
+        });
+        Self { by_order: orders.collect() }
+    }
+
+    fn first(&self, order: OrderId) -> Option<Member> {
+        self.by_order[order.index()].0
+    }
+
+    fn is_exhausted(&self, order: OrderId) -> bool {
+        self.by_order[order.index()].1
+    }
+}

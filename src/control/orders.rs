@@ -1,0 +1,379 @@
+//! Orders of the operator: from the request to what is served.
+//!
+//! Who asks gets the reply when the order is in force and kept on disk. Where the disk fails it is in force all the same,
+//! and the reply says that a restart would lose it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use super::idle;
+use super::overrides::{Action, Override, Overrides, Scope};
+use super::run::Control;
+use crate::config::{self, Config};
+use crate::model::{Digest, State};
+use crate::steer::age;
+
+/// The longest reason and the longest author, in octets.
+const LONGEST_REASON: usize = 500;
+const LONGEST_AUTHOR: usize = 100;
+/// The longest time that an order may hold, and a drain take.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// What.
+    pub action: Verb,
+    /// An endpoint, `CLOUD/REGION`, a region or a cloud; `all` for holds.
+    pub target: String,
+    /// Why, for those who look later.
+    #[serde(default)]
+    pub reason: String,
+    /// Who asks.
+    pub author: String,
+    /// For how long; none: until it is taken back. A duration as the configuration writes it.
+    #[serde(default, rename = "for")]
+    pub lasting: Option<String>,
+    /// How long a drain takes; none: as long as each service says.
+    #[serde(default)]
+    pub over: Option<String>,
+    /// Do it although clients are left without an endpoint, or too little capacity.
+    #[serde(default)]
+    pub accept_impact: bool,
+    /// Do nothing; tell what it would come to.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What can be ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// Take its clients away by steps.
+    Drain,
+    /// Give them back.
+    Undrain,
+    /// Count it as up.
+    Up,
+    /// Never answer it.
+    Down,
+    /// Let verdicts move nothing.
+    Hold,
+    /// Take back what was forced or held.
+    Release,
+}
+
+impl Verb {
+    /// May it take an endpoint away from clients?
+    #[must_use]
+    pub fn takes_away(self) -> bool {
+        matches!(self, Self::Drain | Self::Down)
+    }
+
+    fn action(self) -> Option<Action> {
+        match self {
+            Self::Drain => Some(Action::Drain),
+            Self::Up => Some(Action::Up),
+            Self::Down => Some(Action::Down),
+            Self::Hold => Some(Action::Hold),
+            Self::Undrain | Self::Release => None,
+        }
+    }
+}
+
+/// A request on its way to the control task.
+pub(super) struct Order {
+    pub(super) request: Request,
+    /// What it came to; an error is about the request.
+    pub(super) reply: oneshot::Sender<Result<Done, String>>,
+}
+
+/// What an order came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// The orders that it put in force.
+    pub put: Vec<Override>,
+    /// Those that it took back.
+    pub removed: Vec<Override>,
+    /// Why they are not on disk, so that a restart would lose them; none: they are.
+    pub not_kept: Option<String>,
+}
+
+impl Overrides {
+    /// Takes a request in.
+    ///
+    /// # Errors
+    /// It cannot be done: why, and what can.
+    pub fn obey(&mut self, request: &Request, config: &Config, now: Timestamp) -> Result<Done, String> {
+        let Request { action: verb, target, reason, author, lasting, over, .. } = request;
+        let scope = match Scope::find(target, config) {
+            // What is no more in the configuration may still be taken back.
+            Err(error) if verb.action().is_none() => {
+                let known = self.list().iter().map(|order| &order.scope).find(|scope| scope.to_string() == *target);
+                known.cloned().ok_or(error)?
+            }
+            found => found?,
+        };
+        if scope == Scope::All && *verb != Verb::Hold && verb.action().is_some() {
+            return Err("`all` can be held, not drained or forced".to_owned());
+        }
+        if author.is_empty() || author.len() > LONGEST_AUTHOR || reason.len() > LONGEST_REASON {
+            let lengths = format!("an author of 1 to {LONGEST_AUTHOR} octets and a reason of at most {LONGEST_REASON}");
+            return Err(format!("an order has {lengths}"));
+        }
+        if author.chars().chain(reason.chars()).any(char::is_control) {
+            return Err("author and reason are of one line each".to_owned());
+        }
+        let lasting = span("for", lasting.as_deref())?;
+        let over = span("over", over.as_deref())?;
+        if over.is_some() && *verb != Verb::Drain {
+            return Err("`over` is how long a drain takes".to_owned());
+        }
+        let Some(action) = verb.action() else {
+            let actions = if *verb == Verb::Undrain { &[Action::Drain][..] } else { &[Action::Up, Action::Down, Action::Hold] };
+            let removed = self.remove(&scope, actions);
+            if removed.is_empty() {
+                let word = if *verb == Verb::Undrain { "drained" } else { "forced or held" };
+                return Err(format!("{scope} is not {word} by an order of its own"));
+            }
+            return Ok(Done { put: Vec::new(), removed, not_kept: None });
+        };
+        if *verb == Verb::Hold && lasting.is_none() {
+            return Err("a hold needs an end: say for how long, as in 30m".to_owned());
+        }
+        let until = lasting.map(|lasting| now.checked_add(lasting)).transpose().map_err(|error| error.to_string())?;
+        let over_s = over.map(|over| over.as_secs());
+        let order = Override { scope, action, over_s, reason: reason.clone(), author: author.clone(), at: now, until };
+        // Forced up and forced down replace each other.
+        let removed = match action {
+            Action::Up => self.remove(&order.scope, &[Action::Down]),
+            Action::Down => self.remove(&order.scope, &[Action::Up]),
+            Action::Drain | Action::Hold => Vec::new(),
+        };
+        self.put(order.clone())?;
+        Ok(Done { put: vec![order], removed, not_kept: None })
+    }
+
+    /// The digest of what serves, with these.
+    pub(super) fn decision_hash(&self, of_files: Digest) -> Digest {
+        if self.list().is_empty() {
+            return of_files;
+        }
+        let mut orders: Vec<_> = self.list().iter().map(|order| (&order.scope, order.action)).collect();
+        orders.sort_unstable();
+        let text = serde_json::to_string(&orders).unwrap_or_default(); // text can be written
+        Digest::of(format!("{of_files} {text}").as_bytes())
+    }
+}
+
+fn span(what: &str, text: Option<&str>) -> Result<Option<Duration>, String> {
+    let Some(text) = text else { return Ok(None) };
+    match config::duration(text) {
+        Some(span) if !span.is_zero() && span <= LONGEST => Ok(Some(span)),
+        _ => Err(format!("`{what}` is '{text}': write a whole number with its unit, such as 90s, 30m or 2h")),
+    }
+}
+
+/// What orders come to for the endpoints, and what they need to know of the past.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    /// The states of addresses when their endpoints were held.
+    held: HashMap<Arc<str>, Vec<(IpAddr, State)>>,
+    /// When endpoints were given back to their clients.
+    given_back: HashMap<Arc<str>, Timestamp>,
+}
+
+impl Orders {
+    pub(super) fn given_back(&self, endpoint: &str) -> Option<Timestamp> {
+        self.given_back.get(endpoint).copied()
+    }
+
+    /// The state that an address has while its endpoint is held.
+    pub(super) fn held(&self, endpoint: &str, address: IpAddr) -> Option<State> {
+        let states = self.held.get(endpoint)?;
+        states.iter().find(|(known, _)| *known == address).map(|(_, state)| *state)
+    }
+}
+
+impl Control {
+    /// Takes up the orders of an earlier process.
+    pub(super) fn restore_orders(&mut self) {
+        let path = Overrides::file_below(&self.config().server.state);
+        match Overrides::read(&path) {
+            Ok(mut kept) => {
+                kept.expire(Timestamp::now());
+                kept.list().iter().for_each(|order| info!(target = %order.scope, %order, "in force by hand, as before"));
+                *self.shared.overrides() = kept;
+            }
+            Err(error) => {
+                let aside = path.with_extension("damaged");
+                let moved = std::fs::rename(&path, &aside).is_ok();
+                error!(file = %path.display(), %error, moved_to = %aside.display(), moved, "orders of an earlier run are damaged: NONE is in force");
+            }
+        }
+        self.tell_decision_hash();
+    }
+
+    /// Takes an order in, publishes what comes of it, and replies when it is kept.
+    pub(super) fn take_order(&mut self, order: Order) {
+        let Order { request, reply } = order;
+        let (now, config) = (Timestamp::now(), self.config());
+        let obeyed = self.shared.overrides().obey(&request, &config, now);
+        let done = match obeyed {
+            Ok(done) => done,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let Request { reason, author, .. } = &request;
+        for order in &done.put {
+            warn!(target = %order.scope, action = order.action.as_str(), reason, author, "by hand");
+        }
+        for order in &done.removed {
+            warn!(target = %order.scope, action = order.action.as_str(), reason, author, "by hand: taken back");
+        }
+        self.put_in_force(&done.removed, now);
+        self.keep_orders(Some((done, reply)));
+    }
+
+    /// Takes back what has expired.
+    pub(super) fn expire_orders(&mut self, now: Timestamp) {
+        let gone = self.shared.overrides().expire(now);
+        if !gone.is_empty() {
+            gone.iter().for_each(|order| warn!(target = %order.scope, %order, "expired"));
+            self.put_in_force(&gone, now);
+            self.keep_orders(None);
+        }
+    }
+
+    /// Publishes what the orders in force come to.
+    fn put_in_force(&mut self, removed: &[Override], now: Timestamp) {
+        let config = self.config();
+        let longest = config.plans.iter().map(|plan| plan.policy.drain).max().unwrap_or_default();
+        for order in removed.iter().filter(|order| matches!(order.action, Action::Drain | Action::Down)) {
+            // Clients that have not left yet need no ramp to come back.
+            let over = order.over_s.map_or(longest, Duration::from_secs);
+            if order.action == Action::Down || age(order.at, now) >= over {
+                let endpoints = config.endpoints.iter().filter(|endpoint| order.scope.holds(endpoint));
+                self.orders.given_back.extend(endpoints.map(|endpoint| (endpoint.name.clone(), now)));
+            }
+        }
+        self.tell_decision_hash();
+        self.hold_as_served();
+        let snapshot = self.shared.published.load_full();
+        let changed = self.changed(&self.shared.board(), &snapshot);
+        if changed.is_empty() {
+            return self.shared.tell();
+        }
+        self.publish(snapshot.with_standings(changed, now));
+    }
+
+    /// What is held stays as it is served now; what is held no more is forgotten.
+    pub(super) fn hold_as_served(&mut self) {
+        let (config, shared) = (self.config(), self.shared.clone());
+        let (snapshot, overrides) = (shared.published.load_full(), shared.overrides());
+        let mut held = std::mem::take(&mut self.orders.held);
+        for (id, endpoint) in (0..).map(crate::model::EndpointId).zip(&config.endpoints) {
+            if overrides.of(endpoint).held && snapshot.steering {
+                let served = || snapshot.standing(id).addresses.clone();
+                let states = held.remove(&endpoint.name).unwrap_or_else(served);
+                self.orders.held.insert(endpoint.name.clone(), states);
+            }
+        }
+    }
+
+    /// Writes them, then replies.
+    fn keep_orders(&mut self, waiting: Option<(Done, oneshot::Sender<Result<Done, String>>)>) {
+        let (path, overrides) = (Overrides::file_below(&self.started.server.state), self.shared.overrides().clone());
+        let before = self.keeping_orders.take();
+        self.keeping_orders = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            let write = move || overrides.write(&path).map_err(|error| format!("{}: {error}", path.display()));
+            let not_kept = idle::run_soon(write).await.flatten().err();
+            if let Some(error) = &not_kept {
+                error!(error, "orders could not be kept; a restart would lose them");
+            }
+            if let Some((done, reply)) = waiting {
+                let _ = reply.send(Ok(Done { not_kept, ..done })); // who asked may have gone
+            }
+        }));
+    }
+
+    pub(super) fn tell_decision_hash(&self) {
+        let hash = self.shared.overrides().decision_hash(self.files_hash);
+        self.shared.journal().decision_hash = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    fn config() -> Config {
+        let endpoint = |name: &str, cloud: &str, region: &str| {
+            format!("[[endpoints]]\nname = \"{name}\"\ncloud = \"{cloud}\"\nregion = \"{region}\"\naddresses = [\"192.0.2.{}\"]\n", name.len())
+        };
+        let endpoints = [endpoint("a", "aws", "eu-west-1"), endpoint("bb", "aws", "us-east-1"), endpoint("ccc", "gcp", "europe-west1")];
+        let text = format!("{}[[zones]]\nname = \"shop.example\"\nfile = \"zone\"\n[geoip]\ndatabases = []\n", endpoints.concat());
+        let files = [("config.toml", text.as_str()), ("zone", "")];
+        let mut files: BTreeMap<PathBuf, Arc<[u8]>> = files.map(|(path, text)| (path.into(), text.as_bytes().into())).into();
+        config::read(&mut files, Path::new("config.toml")).unwrap().config
+    }
+
+    fn request(action: Verb, target: &str) -> Request {
+        let (reason, author) = ("patching".to_owned(), "anna".to_owned());
+        let (lasting, over) = ((action == Verb::Hold).then(|| "30m".to_owned()), None);
+        Request { action, target: target.to_owned(), reason, author, lasting, over, accept_impact: false, dry_run: false }
+    }
+
+    #[test]
+    fn words_mean_endpoints_sites_and_clouds() {
+        let config = config();
+        let find = |word: &str| Scope::find(word, &config);
+        assert_eq!(find("a"), Ok(Scope::Endpoint("a".into())));
+        assert_eq!(find("aws"), Ok(Scope::Cloud("aws".into())));
+        assert_eq!(find("aws/us-east-1"), Ok(Scope::Site("aws/us-east-1".into())));
+        assert_eq!(find("europe-west1"), Ok(Scope::Site("gcp/europe-west1".into())));
+        assert_eq!(find("all"), Ok(Scope::All));
+        assert_eq!(find("azure").unwrap_err(), "no endpoint, cloud or region is called 'azure'");
+        assert_eq!(find("cc").unwrap_err(), "no endpoint, cloud or region is called 'cc'; did you mean 'ccc'?");
+    }
+
+    #[test]
+    fn orders_are_obeyed_or_told_why_not() {
+        let (config, mut overrides, now) = (config(), Overrides::default(), Timestamp::UNIX_EPOCH);
+        let mut obey = |request: Request| overrides.obey(&request, &config, now);
+        let drained = obey(Request { over: Some("5m".into()), lasting: Some("2h".into()), ..request(Verb::Drain, "aws") }).unwrap();
+        assert_eq!((drained.put[0].over_s, drained.put[0].until.unwrap().as_second()), (Some(300), 7200));
+        assert_eq!(obey(request(Verb::Undrain, "a")).unwrap_err(), "a is not drained by an order of its own");
+        assert_eq!(obey(request(Verb::Undrain, "aws")).unwrap().removed, drained.put);
+        obey(request(Verb::Down, "a")).unwrap();
+        assert_eq!(obey(request(Verb::Up, "a")).unwrap().removed[0].action, Action::Down);
+        obey(request(Verb::Hold, "all")).unwrap();
+        assert_eq!(obey(request(Verb::Release, "a")).unwrap().removed[0].action, Action::Up);
+        for (wrong, why) in [
+            (request(Verb::Drain, "all"), "can be held"),
+            (request(Verb::Down, "nobody"), "no endpoint"),
+            (Request { author: String::new(), ..request(Verb::Down, "a") }, "an author of 1 to"),
+            (Request { reason: "a\nb".into(), ..request(Verb::Down, "a") }, "of one line"),
+            (Request { lasting: Some("soon".into()), ..request(Verb::Down, "a") }, "`for` is 'soon'"),
+            (Request { lasting: None, ..request(Verb::Hold, "all") }, "a hold needs an end"),
+            (Request { over: Some("5m".into()), ..request(Verb::Down, "a") }, "how long a drain takes"),
+            (request(Verb::Release, "bb"), "not forced or held"),
+        ] {
+            let error = obey(wrong).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

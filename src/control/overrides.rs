@@ -1,0 +1,370 @@
+//! The operator's hand: what was ordered by hand, kept on disk (BEHAVIOUR rules 19 and 27).
+//!
+//! `state/overrides.json` is written whole with each order, beside its place, synced and renamed in, and read at the
+//! start. A damaged one is set aside with an error and not trusted.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::last_good::write_whole;
+use crate::config::Config;
+use crate::model::Endpoint;
+use crate::table::Hand;
+
+/// The most orders at a time.
+pub const MAX_OVERRIDES: usize = 1000;
+/// The form of the file that this version reads and writes.
+const VERSION: u32 = 1;
+
+/// One order of the operator, in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// What it is about.
+    pub scope: Scope,
+    /// What is to be so.
+    pub action: Action,
+    /// Of a drain: how long it takes, in seconds; none: as long as each service says.
+    pub over_s: Option<u64>,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Who ordered it.
+    pub author: String,
+    /// Since when.
+    pub at: Timestamp,
+    /// Until when; none: until it is taken back.
+    pub until: Option<Timestamp>,
+}
+
+/// What an order is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "name", rename_all = "lowercase")]
+pub enum Scope {
+    /// Everything; of holds alone.
+    All,
+    /// All of a cloud.
+    Cloud(Arc<str>),
+    /// A cloud's region, as `aws/eu-west-1`.
+    Site(Arc<str>),
+    /// An endpoint.
+    Endpoint(Arc<str>),
+}
+
+/// What an order says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Its clients leave it by steps; answered only before nothing.
+    Drain,
+    /// It counts as up, whatever probes say.
+    Up,
+    /// It is never answered, in any mode.
+    Down,
+    /// Verdicts are seen and logged, and move nothing.
+    Hold,
+}
+
+impl Action {
+    /// In a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drained",
+            Self::Up => "forced up",
+            Self::Down => "forced down",
+            Self::Hold => "held",
+        }
+    }
+}
+
+impl Scope {
+    /// What a word means: `all`, an endpoint's name, `CLOUD/REGION`, a cloud, or a region that only one cloud has.
+    ///
+    /// # Errors
+    /// Nothing of the configuration is called so: what is.
+    pub fn find(word: &str, config: &Config) -> Result<Self, String> {
+        let endpoints = || config.endpoints.iter();
+        if word == "all" {
+            return Ok(Self::All);
+        }
+        if let Some(endpoint) = endpoints().find(|endpoint| *endpoint.name == *word) {
+            return Ok(Self::Endpoint(endpoint.name.clone()));
+        }
+        if endpoints().any(|endpoint| endpoint.site.cloud.as_str() == word) {
+            return Ok(Self::Cloud(word.into()));
+        }
+        let sites = || endpoints().map(|endpoint| format!("{}/{}", endpoint.site.cloud.as_str(), endpoint.site.region));
+        let mut meant: Vec<String> = sites().filter(|site| site == word || site.split('/').nth(1) == Some(word)).collect();
+        meant.sort_unstable();
+        meant.dedup();
+        match &meant[..] {
+            [site] => Ok(Self::Site(site.as_str().into())),
+            [] => {
+                let names = endpoints().map(|endpoint| &*endpoint.name);
+                let clouds = endpoints().map(|endpoint| endpoint.site.cloud.as_str());
+                let near = crate::config::closest(word, names.chain(clouds));
+                let near = near.map(|near| format!("; did you mean '{near}'?")).unwrap_or_default();
+                Err(format!("no endpoint, cloud or region is called '{word}'{near}"))
+            }
+            several => Err(format!("'{word}' may be {}: say which", several.join(" or "))),
+        }
+    }
+
+    /// Is the endpoint part of it?
+    #[must_use]
+    pub fn holds(&self, endpoint: &Endpoint) -> bool {
+        let cloud = endpoint.site.cloud.as_str();
+        match self {
+            Self::All => true,
+            Self::Endpoint(name) => *name == endpoint.name,
+            Self::Cloud(name) => **name == *cloud,
+            Self::Site(name) => name.split_once('/').is_some_and(|(of, region)| of == cloud && *endpoint.site.region == *region),
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Cloud(name) | Self::Site(name) | Self::Endpoint(name) => f.write_str(name),
+        }
+    }
+}
+
+/// All orders in force. At most one of an action for a scope.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    list: Vec<Override>,
+}
+
+/// What all orders together come to for an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ordered {
+    /// It is drained or forced down.
+    pub hand: Hand,
+    /// It counts as up.
+    pub up: bool,
+    /// Verdicts do not move it.
+    pub held: bool,
+}
+
+impl Overrides {
+    /// In the order in which they were given.
+    #[must_use]
+    pub fn list(&self) -> &[Override] {
+        &self.list
+    }
+
+    /// What is ordered for the endpoint. Forced down is above all, and a drain above forced up.
+    #[must_use]
+    pub fn of(&self, endpoint: &Endpoint) -> Ordered {
+        let mut ordered = Ordered::default();
+        for order in self.list.iter().filter(|order| order.scope.holds(endpoint)) {
+            match order.action {
+                Action::Down => ordered.hand = Hand::Down,
+                Action::Drain if ordered.hand == Hand::Off => {
+                    ordered.hand = Hand::Drained { since: order.at, over: order.over_s.map(Duration::from_secs) };
+                }
+                Action::Drain => {}
+                Action::Up => ordered.up = true,
+                Action::Hold => ordered.held = true,
+            }
+        }
+        ordered
+    }
+
+    /// Those that hold the endpoint, in words for `/status`.
+    #[must_use]
+    pub fn describe(&self, endpoint: &Endpoint) -> Option<String> {
+        let of = self.list.iter().filter(|order| order.scope.holds(endpoint));
+        let words: Vec<String> = of.map(Override::to_string).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// Takes an order in, in place of one of the same action and scope.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn put(&mut self, order: Override) -> Result<(), String> {
+        self.list.retain(|old| (old.action, &old.scope) != (order.action, &order.scope));
+        if self.list.len() >= MAX_OVERRIDES {
+            return Err(format!("{MAX_OVERRIDES} orders are in force; take some back first"));
+        }
+        self.list.push(order);
+        Ok(())
+    }
+
+    /// Takes orders of these actions back; which they were.
+    pub fn remove(&mut self, scope: &Scope, actions: &[Action]) -> Vec<Override> {
+        self.remove_where(|order| order.scope == *scope && actions.contains(&order.action))
+    }
+
+    /// Takes back what has expired.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<Override> {
+        self.remove_where(|order| order.until.is_some_and(|until| until <= now))
+    }
+
+    /// When the next one expires.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.list.iter().filter_map(|order| order.until).min()
+    }
+
+    fn remove_where(&mut self, goes: impl Fn(&Override) -> bool) -> Vec<Override> {
+        let (gone, stays) = std::mem::take(&mut self.list).into_iter().partition(goes);
+        self.list = stays;
+        gone
+    }
+
+    /// Where they are kept.
+    #[must_use]
+    pub fn file_below(state: &Path) -> PathBuf {
+        state.join("overrides.json")
+    }
+
+    /// Those kept at `path`; none where there is no file.
+    ///
+    /// # Errors
+    /// The file cannot be read or is damaged: why.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        match kept.version {
+            VERSION => Ok(Self { list: kept.overrides }),
+            other => Err(format!("it has version {other}; this program reads {VERSION}")),
+        }
+    }
+
+    /// Keeps them.
+    ///
+    /// # Errors
+    /// As of writing files.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut text = serde_json::to_vec_pretty(&Kept { version: VERSION, overrides: self.list.clone() })?;
+        text.push(b'\n');
+        write_whole(path, |file| file.write_all(&text))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    version: u32,
+    overrides: Vec<Override>,
+}
+
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scope, action, reason, author, at, until, over_s: _ } = self;
+        write!(f, "{} by {author} since {at:.0}", action.as_str())?;
+        if !matches!(scope, Scope::Endpoint(_)) {
+            write!(f, " ({scope})")?;
+        }
+        if let Some(until) = until {
+            write!(f, " until {until:.0}")?;
+        }
+        if reason.is_empty() { Ok(()) } else { write!(f, ": {reason}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Addresses, Cost, Site, find_region};
+
+    fn endpoint(name: &str, cloud: &str, region: &str) -> Endpoint {
+        Endpoint {
+            name: name.into(),
+            site: Site::from(find_region(cloud, region).unwrap()),
+            addresses: Addresses::Fixed(vec!["192.0.2.1".parse().unwrap()]),
+            bias_ms: 0.0,
+            weight: 100,
+            cost: Cost::default(),
+            probes: Vec::new(),
+            probe_target: None,
+            capacity: None,
+        }
+    }
+
+    fn order(action: Action, scope: Scope) -> Override {
+        let (reason, author) = ("patching".to_owned(), "anna".to_owned());
+        Override { scope, action, over_s: None, reason, author, at: at(0), until: None }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::new(seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn orders_of_an_endpoint_its_site_and_its_cloud_meet() {
+        let (ours, other) = (endpoint("a", "aws", "eu-west-1"), endpoint("b", "aws", "us-east-1"));
+        let mut overrides = Overrides::default();
+        overrides.put(order(Action::Up, Scope::Endpoint("a".into()))).unwrap();
+        overrides.put(order(Action::Drain, Scope::Site("aws/eu-west-1".into()))).unwrap();
+        let drained = Hand::Drained { since: at(0), over: None };
+        assert_eq!(overrides.of(&ours), Ordered { hand: drained, up: true, held: false });
+        assert_eq!(overrides.of(&other), Ordered::default());
+        overrides.put(order(Action::Down, Scope::Cloud("aws".into()))).unwrap();
+        overrides.put(order(Action::Hold, Scope::All)).unwrap();
+        assert_eq!(overrides.of(&ours), Ordered { hand: Hand::Down, up: true, held: true });
+        assert_eq!(overrides.of(&other), Ordered { hand: Hand::Down, up: false, held: true });
+        let words = overrides.describe(&other).unwrap();
+        assert_eq!(
+            words,
+            "forced down by anna since 1970-01-01T00:00:00Z (aws): patching; held by anna since 1970-01-01T00:00:00Z (all): patching"
+        );
+        assert_eq!(overrides.remove(&Scope::Cloud("aws".into()), &[Action::Down, Action::Up]).len(), 1);
+        assert_eq!(overrides.of(&other), Ordered { held: true, ..Ordered::default() });
+    }
+
+    #[test]
+    fn an_order_replaces_its_like_and_expires() {
+        let mut overrides = Overrides::default();
+        let scope = || Scope::Endpoint("a".into());
+        overrides.put(Override { until: Some(at(9)), ..order(Action::Drain, scope()) }).unwrap();
+        overrides.put(Override { until: Some(at(5)), ..order(Action::Drain, scope()) }).unwrap();
+        overrides.put(order(Action::Up, scope())).unwrap();
+        assert_eq!((overrides.list().len(), overrides.next_expiry()), (2, Some(at(5))));
+        assert_eq!(overrides.expire(at(4)), []);
+        assert_eq!(overrides.expire(at(5))[0].action, Action::Drain);
+        assert_eq!((overrides.list().len(), overrides.next_expiry()), (1, None));
+        for number in 1..MAX_OVERRIDES {
+            overrides.put(order(Action::Up, Scope::Endpoint(number.to_string().into()))).unwrap();
+        }
+        assert!(overrides.put(order(Action::Up, Scope::Endpoint("one more".into()))).is_err());
+        assert!(overrides.put(order(Action::Up, scope())).is_ok(), "in place of its like");
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_and_what_is_damaged_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Overrides::file_below(folder.path());
+        assert_eq!(Overrides::read(&path), Ok(Overrides::default()));
+        let mut overrides = Overrides::default();
+        for scope in [Scope::All, Scope::Cloud("aws".into()), Scope::Site("aws/eu-west-1".into())] {
+            overrides.put(Override { over_s: Some(60), until: Some(at(7)), ..order(Action::Drain, scope) }).unwrap();
+        }
+        overrides.write(&path).unwrap();
+        assert_eq!(Overrides::read(&path), Ok(overrides));
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, &text[..text.len() / 2]).unwrap();
+        assert!(Overrides::read(&path).is_err());
+        fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+        assert_eq!(Overrides::read(&path).unwrap_err(), "it has version 2; this program reads 1");
+    }
+}
