@@ -111,7 +111,7 @@ fn one_verdict(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         let id = EndpointId::at(draw.next() as usize % endpoints.len());
         let state = if draw.next() & 1 == 0 { State::Down } else { State::Up };
-        SNAPSHOT.with_standings(vec![(id, Standing::all(&endpoints[id.index()], state))])
+        SNAPSHOT.with_standings(vec![(id, Standing::all(&endpoints[id.index()], state))], jiff::Timestamp::UNIX_EPOCH)
     });
 }
 
@@ -121,7 +121,7 @@ fn compile_snapshot(bencher: Bencher<'_, '_>) {
     let parts = &SNAPSHOT.parts;
     bencher.bench_local(|| {
         let standings = parts.config.endpoints.iter().map(|endpoint| Standing::all(endpoint, State::Up)).collect();
-        Snapshot::compile(parts.clone(), standings, &mut Counters::default(), None).expect("it compiled before")
+        Snapshot::compile(parts.clone(), standings, &mut Counters::default(), None, jiff::Timestamp::UNIX_EPOCH).expect("it compiled before")
     });
 }
 

@@ -44,7 +44,7 @@ fn snapshot(plans: usize) -> &'static Snapshot {
 
 fn compile(parts: &Parts) -> Snapshot {
     let standings = parts.config.endpoints.iter().map(|endpoint| Standing::all(endpoint, State::Up)).collect();
-    Snapshot::compile(parts.clone(), standings, &mut Counters::default(), None).expect("it compiles")
+    Snapshot::compile(parts.clone(), standings, &mut Counters::default(), None, jiff::Timestamp::UNIX_EPOCH).expect("it compiles")
 }
 
 /// The configuration of so many plans, a service each, over ten times as many endpoints.
@@ -111,7 +111,7 @@ fn verdicts(bencher: Bencher<'_, '_>, plans: usize, holds: impl Fn(usize) -> boo
             let standing = |&index: &usize| (EndpointId::at(index), Standing::all(&endpoints[index], State::Down));
             changed.iter().map(standing).collect::<Vec<_>>()
         })
-        .bench_local_values(|changed| snapshot.with_standings(changed));
+        .bench_local_values(|changed| snapshot.with_standings(changed, jiff::Timestamp::UNIX_EPOCH));
 }
 
 /// The verdict of an endpoint that ten plans hold.

@@ -184,8 +184,8 @@ fn any_queries_are_answered_alike() {
     hold_together(&snapshot, 1);
     let endpoints = &snapshot.parts.config.endpoints;
     let down = |index: usize| (EndpointId::at(index), Standing::all(&endpoints[index], State::Down));
-    hold_together(&snapshot.with_standings((0..endpoints.len()).step_by(2).map(down).collect()), 2);
-    hold_together(&snapshot.with_standings((0..endpoints.len()).map(down).collect()), 3);
+    hold_together(&snapshot.with_standings((0..endpoints.len()).step_by(2).map(down).collect(), jiff::Timestamp::UNIX_EPOCH), 2);
+    hold_together(&snapshot.with_standings((0..endpoints.len()).map(down).collect(), jiff::Timestamp::UNIX_EPOCH), 3);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn every_image_is_read_by_hickory() {
     for (index, endpoint) in endpoints.iter().enumerate() {
         let others = (0..endpoints.len()).filter(|other| *other != index);
         let down = others.map(|at| (EndpointId::at(at), Standing::all(&endpoints[at], State::Down))).collect();
-        let alone = world.with_snapshot(world.snapshot.with_standings(down));
+        let alone = world.with_snapshot(world.snapshot.with_standings(down, jiff::Timestamp::UNIX_EPOCH));
         for rtype in ["A", "AAAA"] {
             let reply = alone.ask(&Ask::new("www.shop.example", rtype).subnet("8.8.8.0/24"));
             assert_eq!(alone.who(&reply), [&*endpoint.name]);

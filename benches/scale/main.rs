@@ -11,6 +11,7 @@
 mod figures;
 mod generate;
 mod inside;
+mod probing;
 mod server;
 
 use std::process::ExitCode;
@@ -21,11 +22,12 @@ use generate::{Static, Steered};
 const HELP: &str = "\
 What a large configuration costs to start, hold, change and ask.
 
-cargo bench --bench scale -- [steered] [static] [config] [--tenth] [--full]
+cargo bench --bench scale -- [steered] [static] [config] [probing] [--tenth] [--full]
 
   steered   100,000 names over 1,000 plans of 10 endpoints out of 10,000
   static    1,000,000 records in 100,000 zones
   config    reading the steered configuration alone, in this process
+  probing   10,000 fresh tcp probes a second, 1,000 fresh https, 10,000 http on kept connections
   --tenth   only a tenth of the size        --full   only the full size
   --help    this text
 
@@ -86,6 +88,7 @@ fn read_arguments(arguments: impl Iterator<Item = String>) -> Result<Option<Want
             "steered" => words.push("steered"),
             "static" => words.push("static"),
             "config" => words.push("config"),
+            "probing" => words.push("probing"),
             _ => return Err(argument),
         }
     }
@@ -102,6 +105,7 @@ fn measure(wanted: &Wanted) {
             let figures = match *word {
                 "steered" => steered(size),
                 "static" => statics(size),
+                "probing" => probing::measure(size),
                 _ => inside::config(&Steered::of(size)),
             };
             table.add(size, figures);

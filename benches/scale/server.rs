@@ -1,8 +1,8 @@
 //! The program under measurement: a process on one core, watched from outside.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -73,6 +73,46 @@ pub(crate) fn measure(folder: &Folder, question: &str, edit: impl Fn(&Path)) -> 
         Figure::new("peak of a reload / steady", "1.6", after as f64 / steady as f64),
         Figure::new("steady after a reload / before", "", server.status("VmRSS") as f64 / steady as f64),
     ]
+}
+
+/// What probing came to while it was measured.
+pub(crate) struct Probing {
+    pub(crate) good: f64,
+    /// With another outcome, or discarded.
+    pub(crate) bad: f64,
+    /// Processor time by the clock.
+    pub(crate) core: f64,
+    pub(crate) resident: u64,
+}
+
+/// Starts the program on the set in `folder`, and counts what it probes `before` long after the start.
+pub(crate) fn probing(folder: &Folder, question: &str, before: Duration, measured: Duration) -> Probing {
+    let (server, _) = Server::start(folder.path(), question);
+    let bound = server.wait_for("status and metrics by HTTP");
+    let admin = bound.split("address=").nth(1).and_then(|text| text.trim().parse().ok());
+    let admin: SocketAddr = admin.expect("the log names the address");
+    std::thread::sleep(before);
+    let (begun, used, (good, all)) = (Instant::now(), server.processor_ns(), outcomes(admin));
+    std::thread::sleep(measured);
+    let (elapsed, used, (good_after, all_after)) = (begun.elapsed(), server.processor_ns() - used, outcomes(admin));
+    let (good, all) = (good_after - good, all_after - all);
+    let core = used as f64 / elapsed.as_nanos() as f64;
+    Probing { good, bad: all - good, core, resident: server.status("VmRSS") }
+}
+
+/// Successes, and all outcomes with those discarded.
+fn outcomes(admin: SocketAddr) -> (f64, f64) {
+    let mut stream = TcpStream::connect(admin).expect("it listens");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers in text");
+    let sum = |wanted: &dyn Fn(&str) -> bool| -> f64 {
+        let lines = text.lines().filter(|line| wanted(line)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        lines.sum()
+    };
+    let outcome = |line: &str| line.starts_with("meridian_probe_outcomes_total{");
+    let good = sum(&|line| outcome(line) && line.contains("outcome=\"success\""));
+    (good, sum(&|line| outcome(line) || line.starts_with("meridian_probes_discarded_total{")))
 }
 
 /// Octets of memory that the program holds once it has started on this set.

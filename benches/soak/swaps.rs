@@ -98,7 +98,7 @@ impl Swapper {
         self.zones =
             load(&mut in_memory(self.edition, generation), Path::new("config.toml"), Some(&self.zones)).unwrap();
         let standings = (0..3).map(|index| (EndpointId::at(index), standing(index, generation)));
-        let mut next = base.with_standings(standings.collect());
+        let mut next = base.with_standings(standings.collect(), jiff::Timestamp::UNIX_EPOCH);
         next.parts.zones = self.zones.parts.zones.clone();
         let mut next = with_hot(next); // the names that are answered at once are copies of the zones'
         next.generation = generation;
@@ -137,7 +137,7 @@ fn standing(index: usize, generation: u64) -> Standing {
         let [high, low] = [(generation >> 16) as u16, generation as u16];
         ([0x2001, 0xdb8, third, 0, 0, 0, high, low].into(), state)
     };
-    Standing { addresses: vec![v4(10), v4(11), v6(0), v6(1)], ttl: u32::MAX }
+    Standing::of(vec![v4(10), v4(11), v6(0), v6(1)])
 }
 
 /// Edits files and reloads them, as an operator and control would.

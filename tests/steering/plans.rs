@@ -132,7 +132,7 @@ fn read(services: &str, loaded: Option<&Loaded>) -> Loaded {
 fn compile(loaded: &Loaded, before: Option<Before<'_>>) -> Snapshot {
     let endpoints = loaded.parts.config.endpoints.iter();
     let standings = endpoints.map(|endpoint| Standing::all(endpoint, State::Up)).collect();
-    Snapshot::compile(loaded.parts.clone(), standings, &mut Counters::default(), before).unwrap()
+    Snapshot::compile(loaded.parts.clone(), standings, &mut Counters::default(), before, jiff::Timestamp::UNIX_EPOCH).unwrap()
 }
 
 fn service(name: &str, endpoints: &str, keys: &str) -> String {
@@ -235,11 +235,11 @@ fn the_busiest_plans_get_tries_within_the_memory_given() {
         let of = |key: &CounterKey| matches!(key, CounterKey::Service(name) if **name == *"a.shop.example");
         counters.iter().find(|(key, _)| of(key)).map(|(_, id)| id)
     };
-    Snapshot::compile(loaded.parts.clone(), standings.clone(), &mut counters, None).unwrap();
+    Snapshot::compile(loaded.parts.clone(), standings.clone(), &mut counters, None, jiff::Timestamp::UNIX_EPOCH).unwrap();
     let busy = busy(&counters).unwrap();
     let count = |id: CounterId| u64::from(id == busy);
     let before = Some(Before { snapshot: &serving, count: &count });
-    let next = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, before).unwrap();
+    let next = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, before, jiff::Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(tries(&next), [true, false, false], "the one that is asked for");
     let none = World::new(files(Some(0))).snapshot;
     assert_eq!(tries(&none), [false; 3]);
@@ -254,7 +254,7 @@ fn who_loses_the_last_endpoint_is_told_once() {
         let endpoints = &loaded.parts.config.endpoints;
         let id = |name: &&str| endpoints.iter().position(|endpoint| *endpoint.name == **name).unwrap();
         let changed = names.iter().map(id).map(|id| (EndpointId::at(id), Standing::all(&endpoints[id], state)));
-        of.with_standings(changed.collect())
+        of.with_standings(changed.collect(), jiff::Timestamp::UNIX_EPOCH)
     };
     let told = |now: &Snapshot, before: &Snapshot| {
         let changes = now.changes_where(before, PlanTable::is_exhausted).into_iter();

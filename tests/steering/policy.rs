@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use meridian::model::State;
-use meridian::table::Standing;
+use meridian::table::{PlanTable, Standing};
 
 use crate::dns::{Ask, World};
 use crate::small::{
@@ -160,7 +160,7 @@ fn an_address_that_is_down_alone_leaves_the_answer() {
         let state = |address| if down.contains(&address) { State::Down } else { State::Up };
         let addresses = [a, b, c, d].map(|address| (address, state(address))).to_vec();
         world.with_snapshot(
-            world.snapshot.with_standings(vec![(world.endpoint("fra"), Standing { addresses, ttl: u32::MAX })]),
+            world.snapshot.with_standings(vec![(world.endpoint("fra"), Standing::of(addresses))], jiff::Timestamp::UNIX_EPOCH),
         )
     };
     let answers = |down: &[IpAddr]| {
@@ -182,8 +182,8 @@ fn hostnames_answer_with_their_addresses_no_longer_than_these_last() {
     );
     // Not resolved yet: never answered.
     assert_eq!(who(&world, GERMANY), ["dub"]);
-    let resolved = Standing { addresses: vec![("192.0.2.7".parse().unwrap(), State::Up)], ttl: 7 };
-    let world = world.with_snapshot(world.snapshot.with_standings(vec![(world.endpoint("fra"), resolved)]));
+    let resolved = Standing { ttl: 7, ..Standing::of(vec![("192.0.2.7".parse().unwrap(), State::Up)]) };
+    let world = world.with_snapshot(world.snapshot.with_standings(vec![(world.endpoint("fra"), resolved)], jiff::Timestamp::UNIX_EPOCH));
     let reply = ask(&world, "A", GERMANY);
     assert_eq!((world.who(&reply), reply.ttl()), (vec!["fra".to_owned()], 7));
     // It has no IPv6 address; others have, so AAAA exists for all.
@@ -227,4 +227,27 @@ fn a_verdict_leaves_plans_that_do_not_hold_the_endpoint_as_they_are() {
     assert!(std::sync::Arc::ptr_eq(&world.snapshot.parts.geo, &next.snapshot.parts.geo));
     // And the snapshot that was is as it was.
     assert_eq!(world.who(&ask(&world, "A", "30.1.0.0/24")).len(), 1);
+}
+
+#[test]
+fn panic_is_reckoned_by_capacity_and_fence() {
+    let panicking = |world: &World, down: &[&str]| {
+        world.without(down).snapshot.services_where(PlanTable::is_panicking).count() == 1
+    };
+    let four = "endpoints = [\"fra\", \"ams\", \"dub\", \"iad\"]\ntie = \"0ms\"\npanic_below = 0.5";
+    let alike = www_with(four, &[]);
+    assert!(!panicking(&alike, &["fra", "ams"]), "half of it lives");
+    assert!(panicking(&alike, &["fra", "ams", "dub"]));
+    assert!(!panicking(&alike, &["fra", "ams", "dub", "iad"]), "nothing lives: when_none acts");
+    let capacities = [
+        ("iad", "capacity = { now = 100, max = 2_700 }"),
+        ("fra", "capacity = 100"),
+        ("ams", "capacity = 100"),
+        ("dub", "capacity = 100"),
+    ];
+    let large = www_with(four, &capacities);
+    assert!(panicking(&large, &["iad"]), "a tenth of it lives");
+    assert!(!panicking(&large, &["fra", "ams", "dub"]));
+    let fenced = www_with(&format!("{four}\nfence = [{{ where = \"eu\", in = \"eu\" }}]"), &capacities);
+    assert!(panicking(&fenced, &["fra", "ams"]), "a third of what clients in the EU may use");
 }

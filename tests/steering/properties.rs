@@ -59,7 +59,7 @@ fn under(world: &World, states: &[State]) -> World {
         }
         (EndpointId::at(index), standing)
     };
-    world.with_snapshot(world.snapshot.with_standings(endpoints.map(standing).collect()))
+    world.with_snapshot(world.snapshot.with_standings(endpoints.map(standing).collect(), jiff::Timestamp::UNIX_EPOCH))
 }
 
 pub(crate) fn leaf() -> impl Strategy<Value = IpNet> {
@@ -233,9 +233,10 @@ fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> {
         let site_ms = |id: &EndpointId| latency::expected_ms(location, &config.endpoints[id.index()].site);
         let estimates: Vec<f32> = plan.members.iter().map(site_ms).collect();
         for family in Family::ALL {
-            let states: Vec<_> = plan.members.iter().map(|&id| snapshot.standing(id).state(family)).collect();
-            let decision = steer::decide(plan, &config.endpoints, family, location, &estimates, &states);
             let order = table.order(family, at);
+            let usage = |&id: &EndpointId| snapshot.standing(id).usage(family, &plan.policy, jiff::Timestamp::UNIX_EPOCH);
+            let (usages, kept) = (plan.members.iter().map(usage).collect::<Vec<_>>(), table.down_kept(family, order));
+            let decision = steer::decide(plan, &config.endpoints, family, location, &estimates, &usages, kept);
             let merged = decision.order.merged(plan);
             prop_assert_eq!(table.ranked(family, order), merged.view());
             let addresses = |shares: &[steer::Share]| -> Vec<Vec<IpAddr>> {

@@ -81,7 +81,7 @@ static NETWORKS: LazyLock<Vec<u8>> =
 /// The files of the world with these `[[services]]`, sets and the like; `keys` are added to endpoints by
 /// name.
 pub(crate) fn world_files(services: &str, keys: &[(&str, &str)]) -> Files {
-    let mut config = "geoip.databases = [\"city.mmdb\", \"asn.mmdb\"]\n".to_owned();
+    let mut config = "defaults.panic_below = 0.0\ngeoip.databases = [\"city.mmdb\", \"asn.mmdb\"]\n".to_owned();
     config.push_str("[[zones]]\nname = \"shop.example\"\nfile = \"shop.zone\"\n");
     for (number, (name, cloud, region)) in (1..).zip(ENDPOINTS) {
         let keys: Vec<&str> = keys.iter().filter(|(of, _)| *of == name).map(|(_, keys)| *keys).collect();

@@ -63,6 +63,9 @@ databases = ["city.mmdb"]
 settle = "50ms"
 [health]
 first_round = "20s"
+[defaults]
+warmup = "0s"
+panic_below = 0.0
 [probes.shop]
 type = "http"
 path = "/healthz"

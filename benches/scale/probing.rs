@@ -1,0 +1,138 @@
+//! What probing costs: the program on one core, its targets in this process on the others.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+
+use crate::figures::{Figure, Size};
+use crate::server::{Folder, probing};
+
+/// How long it runs before it is measured, and how long that takes.
+const BEFORE: Duration = Duration::from_secs(10);
+const MEASURED: Duration = Duration::from_secs(20);
+
+/// A kind of probe, and how many of it a second.
+#[derive(Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    lines: &'static str,
+    rate: usize,
+    rows: [&'static str; 4],
+    goals: [&'static str; 2],
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        name: "tcp",
+        lines: "type = \"tcp\"",
+        rate: 10_000,
+        rows: ["tcp, fresh: a second", "  % of one core", "  resident, MB", "  failed or left out"],
+        goals: ["30", "100"],
+    },
+    Kind {
+        name: "https",
+        lines: "type = \"https\"\npath = \"/healthz\"\nca = \"ca.pem\"\nserver_name = \"shop.test\"",
+        rate: 1_000,
+        rows: ["https, fresh: a second", "  % of one core", "  resident, MB", "  failed or left out"],
+        goals: ["", ""],
+    },
+    Kind {
+        name: "http",
+        lines: "type = \"http\"\npath = \"/healthz\"\nreuse = true",
+        rate: 10_000,
+        rows: ["http, reused: a second", "  % of one core", "  resident, MB", "  failed or left out"],
+        goals: ["", ""],
+    },
+];
+
+/// All kinds, one after the other.
+pub(crate) fn measure(size: Size) -> Vec<Figure> {
+    // The program has core 0.
+    let here = std::process::id().to_string();
+    let _ = Command::new("taskset").args(["-a", "-c", "-p", "1", &here]).output(); // on one core there is no other
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime starts");
+    KINDS.iter().flat_map(|kind| one(kind, size, &runtime)).collect()
+}
+
+fn one(kind: &Kind, size: Size, runtime: &Runtime) -> Vec<Figure> {
+    let folder = Folder::new("probing");
+    let tls = (kind.name == "https").then(|| certificate(folder.path()));
+    let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))).expect("loopback has ports");
+    let port = listener.local_addr().expect("it is bound").port();
+    let serving = runtime.spawn(serve(listener, tls, kind.name != "tcp"));
+    let text = config(kind, size.of(kind.rate), port);
+    fs::write(folder.path().join("config.toml"), text).expect("the temporary folder takes files");
+    fs::write(folder.path().join("zone"), "@ 60 SOA ns1 a 1 1 1 1 1\n@ 60 NS ns1\nns1 60 A 192.0.2.53\n")
+        .expect("the temporary folder takes files");
+    let probing = probing(&folder, "ns1.shop.test", BEFORE, MEASURED);
+    serving.abort();
+    let [rate, core, memory, failed] = kind.rows;
+    let [core_goal, memory_goal] = kind.goals;
+    vec![
+        Figure::new(rate, "", probing.good / MEASURED.as_secs_f64()),
+        Figure::new(core, core_goal, probing.core * 100.0),
+        Figure::mb(memory, memory_goal, probing.resident),
+        Figure::new(failed, "0", probing.bad),
+    ]
+}
+
+fn config(kind: &Kind, endpoints: usize, port: u16) -> String {
+    let mut text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n[geoip]\ndatabases = []\n\
+                    [[zones]]\nname = \"shop.test\"\nfile = \"zone\"\n"
+        .to_owned();
+    let _ = writeln!(text, "[probes.p]\n{}\nport = {port}\ninterval = \"1s\"\nallow_private = true", kind.lines);
+    for index in 0..endpoints {
+        let (high, low) = (index / 250, index % 250 + 1);
+        let _ = writeln!(text, "[[endpoints]]\nname = \"e{index}\"\ncloud = \"aws\"\nregion = \"eu-west-1\"");
+        let _ = writeln!(text, "addresses = [\"127.10.{high}.{low}\"]\nprobe = \"p\"");
+    }
+    text
+}
+
+fn certificate(folder: &Path) -> Arc<ServerConfig> {
+    let _ = rustls::crypto::ring::default_provider().install_default(); // a second install changes nothing
+    let made = rcgen::generate_simple_self_signed(vec!["shop.test".to_owned()]).expect("a certificate is made");
+    fs::write(folder.join("ca.pem"), made.cert.pem()).expect("the temporary folder takes files");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("the key is one");
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key);
+    Arc::new(config.expect("they go together"))
+}
+
+/// Accepts, and answers each request where `http`.
+async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, http: bool) {
+    let acceptor = tls.map(TlsAcceptor::from);
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let acceptor = acceptor.clone();
+        tokio::spawn(async move {
+            match acceptor {
+                Some(acceptor) => match acceptor.accept(stream).await {
+                    Ok(stream) => answer(stream, http).await,
+                    Err(_) => {} // it is counted where it is probed
+                },
+                None => answer(stream, http).await,
+            }
+        });
+    }
+}
+
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, http: bool) {
+    let mut octets = [0; 2048];
+    while let Ok(1..) = stream.read(&mut octets).await {
+        if http && stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.is_err() {
+            return;
+        }
+    }
+}

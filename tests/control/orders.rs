@@ -1,0 +1,162 @@
+//! The operator's hand (BEHAVIOUR rules 19 and 27).
+
+use std::fs;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use serde_json::{Value, json};
+
+use crate::of;
+use crate::server::{NETHERLANDS, SYDNEY, Server, Shop, WWW, ask, get, http, ip, query};
+
+const PATH: &str = "/api/v1/overrides";
+
+/// Status and reply of an order.
+async fn order(server: &Server, body: Value) -> (u16, Value) {
+    let (status, text) = http(server.admin, "127.0.0.1", "POST", PATH, &body.to_string()).await;
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+async fn done(server: &Server, action: &str, target: &str) -> Value {
+    let mut body = json!({"action": action, "target": target, "author": "anna", "reason": "patching"});
+    if action == "hold" {
+        body["for"] = "30m".into();
+    }
+    let (status, reply) = order(server, body).await;
+    assert_eq!(status, 200, "{reply:#}");
+    reply
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_tells_where_clients_go_and_is_taken_back() {
+    let (shop, _lab) = Shop::with_lab().await;
+    shop.edit("warmup = \"0s\"", "warmup = \"0s\"\ndrain = \"0s\"");
+    let server = shop.start_ready().await;
+    assert_eq!(server.www(NETHERLANDS).await.0, [ip("192.0.2.3")]);
+    let hash = server.status().await["decision_hash"].clone();
+
+    let trial = json!({"action": "drain", "target": "azure", "author": "anna", "dry_run": true});
+    let (status, told) = order(&server, trial).await;
+    let moved = &told["impact"]["plans"][0]["moves"][0];
+    assert_eq!((status, &moved["country"], &moved["from"]), (200, &"NL".into(), &"azure-westeurope".into()), "{told:#}");
+    assert!(moved["to_ms"].as_f64() > moved["from_ms"].as_f64(), "{moved}");
+    assert_eq!(server.www(NETHERLANDS).await.0, [ip("192.0.2.3")], "nothing was done");
+
+    let drained = done(&server, "drain", "azure").await;
+    assert_eq!(drained["done"]["put"][0]["scope"], json!({"kind": "cloud", "name": "azure"}));
+    assert_ne!(server.www(NETHERLANDS).await.0, [ip("192.0.2.3")]);
+    let status = server.status().await;
+    let endpoint = of(&status, "azure-westeurope");
+    assert!(endpoint["override"].as_str().unwrap().starts_with("drained by anna since "), "{endpoint:#}");
+    assert_eq!((&endpoint["verdict"], status["overrides"].as_array().unwrap().len()), (&"up".into(), 1));
+    assert_ne!(status["decision_hash"], hash, "nodes with other orders decide otherwise");
+
+    done(&server, "undrain", "azure").await;
+    assert_eq!(server.www(NETHERLANDS).await.0, [ip("192.0.2.3")]);
+    assert_eq!(server.status().await["decision_hash"], hash);
+    assert_eq!(get(server.admin, PATH).await, (200, "[]\n".to_owned()));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_goes_by_steps() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    let mut body = json!({"action": "drain", "target": "azure-westeurope", "author": "anna", "over": "1h"});
+    assert_eq!(order(&server, body.clone()).await.0, 200);
+    let ramp = &of(&server.status().await, "azure-westeurope")["ramp"].clone();
+    assert_eq!((&ramp["phase"], &ramp["share"]), (&"draining".into(), &0.75.into()));
+    // Its clients have hardly left: back at once.
+    done(&server, "undrain", "azure-westeurope").await;
+    assert_eq!(of(&server.status().await, "azure-westeurope")["ramp"], Value::Null);
+    body["for"] = "1s".into();
+    assert_eq!(order(&server, body).await.0, 200);
+    let none = async || (server.status().await["overrides"] == json!([])).then_some(());
+    server.until("the end of the order", none).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leaves_clients_nothing_wants_to_be_accepted() {
+    let (shop, _lab) = Shop::with_lab().await;
+    shop.edit("warmup = \"0s\"", "warmup = \"0s\"\ndrain = \"0s\"");
+    shop.edit("panic_below = 0.0", "panic_below = 0.5");
+    let server = shop.start_ready().await;
+    done(&server, "drain", "azure").await;
+    let mut body = json!({"action": "down", "target": "gcp", "author": "anna"});
+    let (status, refused) = order(&server, body.clone()).await;
+    assert_eq!(status, 409);
+    assert!(refused["impact"]["plans"][0]["scarce"].as_f64().unwrap() < 0.34, "{refused:#}");
+    assert_eq!(server.status().await["overrides"].as_array().unwrap().len(), 1, "nothing has changed");
+    body["accept_impact"] = true.into();
+    assert_eq!(order(&server, body.clone()).await.0, 200);
+    body["target"] = "aws".into();
+    assert_eq!(order(&server, body.clone()).await.0, 200);
+    // What is drained lives: it is better than nothing.
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.3")]);
+    body["target"] = "azure".into();
+    body["accept_impact"] = false.into();
+    let (status, refused) = order(&server, body.clone()).await;
+    assert_eq!((status, &refused["impact"]["plans"][0]["without"]), (409, &json!(["AU", "NL", "??"])), "{refused:#}");
+    body["accept_impact"] = true.into();
+    assert_eq!(order(&server, body).await.0, 200);
+    // Forced down, never answered in any mode: SERVFAIL.
+    let reply = ask(server.dns, &query(WWW, RecordType::A, Some(SYDNEY))).await;
+    assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::ServFail, 0));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_above_verdicts() {
+    let (shop, lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    done(&server, "hold", "all").await;
+    lab.obey("kill aws").await.unwrap();
+    server.until_verdict("aws-sydney", "down").await;
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")], "seen, and nothing moves");
+    done(&server, "release", "all").await;
+    assert_ne!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    done(&server, "up", "aws").await;
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    done(&server, "down", "aws").await;
+    assert_ne!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_outlive_a_restart_and_damaged_ones_are_set_aside() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    let reply = done(&server, "down", "aws-sydney").await;
+    assert_eq!(reply["done"]["not_kept"], Value::Null);
+    server.stop().await;
+    let server = shop.start_ready().await;
+    assert_ne!(server.www(SYDNEY).await.0, [ip("192.0.2.1")], "from the first answer on");
+    server.stop().await;
+    let path = shop.path("state/overrides.json");
+    fs::write(&path, &fs::read(&path).unwrap()[..40]).unwrap();
+    let server = shop.start_ready().await;
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    assert!(path.with_extension("damaged").exists() && !path.exists());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_order_and_what() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    for (body, why) in [
+        (json!({"action": "drain", "target": "nobody", "author": "a"}), "no endpoint, cloud or region is called 'nobody'"),
+        (json!({"action": "drane", "target": "aws", "author": "a"}), "unknown variant `drane`"),
+        (json!({"action": "drain", "target": "aws"}), "missing field `author`"),
+        (json!({"action": "drain", "target": "aws", "author": "a", "by": 1}), "unknown field `by`"),
+        (json!({"action": "hold", "target": "all", "author": "a"}), "a hold needs an end"),
+    ] {
+        let (status, reply) = order(&server, body).await;
+        assert_eq!(status, 400);
+        assert!(reply.as_str().unwrap().contains(why), "{reply}");
+    }
+    let long = "x".repeat(5000);
+    assert_eq!(http(server.admin, "127.0.0.1", "POST", PATH, &long).await.0, 413);
+    server.stop().await;
+}
