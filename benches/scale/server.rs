@@ -88,7 +88,7 @@ pub(crate) struct Probing {
 /// Starts the program on the set in `folder`, and counts what it probes `before` long after the start.
 pub(crate) fn probing(folder: &Folder, question: &str, before: Duration, measured: Duration) -> Probing {
     let (server, _) = Server::start(folder.path(), question);
-    let bound = server.wait_for("status and metrics by HTTP");
+    let bound = server.wait_for("admin by HTTP");
     let admin = bound.split("address=").nth(1).and_then(|text| text.trim().parse().ok());
     let admin: SocketAddr = admin.expect("the log names the address");
     std::thread::sleep(before);

@@ -24,7 +24,7 @@ use super::settling::Settling;
 use super::shared::{Journal, Shared};
 use super::watch::Watch;
 use crate::config::Config;
-use crate::health::{AddressHealth, Board, CheckId, EndpointHealth};
+use crate::health::{Board, CheckId};
 use crate::model::{Digest, EndpointId, Problem, State};
 use crate::probe::{Prober, Report, Resolved, Resolver};
 use crate::table::{PlanTable, Published, Snapshot, Standing};
@@ -72,8 +72,8 @@ pub struct Control {
     /// Writes what health knows to the state folder, and when next.
     pub(super) remembering: Option<JoinHandle<()>>,
     pub(super) remember_at: Instant,
-    /// So many endpoints are in doubt that TTLs stay as they are (BEHAVIOUR rule 20).
-    pub(super) storm: bool,
+    /// Bound on the TTL of answers whose endpoint is in doubt; none: so many are that there is none.
+    pub(super) ttl_doubt: Option<u32>,
     pub(super) freeing: Freeing<Snapshot>,
     received: mpsc::Receiver<Order>,
     pub(super) orders: Orders,
@@ -117,6 +117,7 @@ impl Control {
             shared: Arc::new(shared),
             prober: Prober::new(config.first_round, reporter.clone()),
             resolver: Resolver::new(&config.resolver, resolve),
+            ttl_doubt: Board::new().ttl_doubt(&config),
             loaded: Arc::new(loaded),
             started: config.clone(),
             options,
@@ -133,7 +134,6 @@ impl Control {
             verdicts_at: None,
             remembering: None,
             remember_at: Instant::now() + remembered::EVERY,
-            storm: false,
             freeing: Freeing::start(),
             received,
             orders: Orders::default(),
@@ -250,8 +250,9 @@ impl Control {
     }
 
     /// The board takes over the configuration and the hostnames' addresses.
-    fn reconfigure_board(&self, board: &mut Board) {
+    fn reconfigure_board(&mut self, board: &mut Board) {
         board.reconfigure(&self.loaded.parts.config, self.hosts.addresses(), Timestamp::now());
+        self.ttl_doubt = board.ttl_doubt(&self.loaded.parts.config);
     }
 
     /// The prober runs what the board asks for.
@@ -289,19 +290,14 @@ impl Control {
     pub(super) fn standing(&self, board: &Board, endpoint: EndpointId) -> Standing {
         let config = &self.loaded.parts.config;
         let of = &config.endpoints[endpoint.index()];
-        let EndpointHealth { addresses, in_doubt, recovered, .. } = board.endpoint(endpoint);
         let ordered = self.shared.overrides().of(of);
-        let mut ttl = self.hosts.ttl(of);
-        if *in_doubt && !self.storm && !ordered.held {
-            ttl = ttl.min(config.ttl_doubt.as_secs() as u32); // a TTL's range is below
+        let ttl_doubt = self.ttl_doubt.filter(|_| !ordered.held);
+        let mut standing = Standing::of_health(board.endpoint(endpoint), self.hosts.ttl(of), ttl_doubt);
+        for (address, state) in &mut standing.addresses {
+            let held = || self.orders.held(&of.name, *address);
+            *state = if ordered.up { State::Up } else { held().unwrap_or(*state) };
         }
-        let state = |address: &AddressHealth| match ordered.up {
-            true => State::Up,
-            false => self.orders.held(&of.name, address.address).unwrap_or(address.state),
-        };
-        let addresses = addresses.iter().map(|address| (address.address, state(address))).collect();
-        let warming = (*recovered).max(self.orders.given_back(&of.name));
-        Standing { ttl, warming, hand: ordered.hand, ..Standing::of(addresses) }
+        Standing { warming: standing.warming.max(self.orders.given_back(&of.name)), hand: ordered.hand, ..standing }
     }
 
     pub(super) fn publish(&mut self, mut next: Snapshot) {

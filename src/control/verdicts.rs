@@ -87,9 +87,8 @@ impl Control {
         if !changed.is_empty() {
             let (shared, now) = (self.shared.clone(), self.shared.published.load());
             let board = shared.board();
-            // One is always listened to: else there would be no doubt among three.
-            let storm = board.in_doubt() > 1 && board.in_doubt() * 4 > board.endpoints().len();
-            let standings = if std::mem::replace(&mut self.storm, storm) == storm {
+            let ttl_doubt = board.ttl_doubt(&self.loaded.parts.config);
+            let standings = if std::mem::replace(&mut self.ttl_doubt, ttl_doubt) == ttl_doubt {
                 let standing = |endpoint| (endpoint, self.standing(&board, endpoint));
                 changed.into_iter().map(standing).filter(|(id, standing)| now.standing(*id) != standing).collect()
             } else {

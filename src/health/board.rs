@@ -161,6 +161,15 @@ impl Board {
         self.in_doubt
     }
 
+    /// How long answers may be kept while an endpoint in them may turn, in seconds; none: as ever, since so many are in
+    /// doubt that short answers would be a storm of queries (BEHAVIOUR rule 20). One is always listened to: else there
+    /// would be no doubt among three.
+    #[must_use]
+    pub fn ttl_doubt(&self, config: &Config) -> Option<u32> {
+        let storm = self.in_doubt > 1 && self.in_doubt * 4 > self.entries.len();
+        (!storm).then(|| config.ttl_doubt.as_secs() as u32) // a TTL's range is below
+    }
+
     /// Sums up what a check's change comes to, or that it has a vote now or no more (`moved`).
     fn conclude(&mut self, id: CheckId, change: Option<Change>, moved: bool, now: Timestamp) -> Option<Verdict> {
         let slot = self.slots.get_mut(&id)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::health::EndpointHealth;
 use crate::model::{Addresses, Endpoint, Family, Policy, State};
 use crate::steer::{Phase, Usage, age};
 
@@ -53,6 +54,15 @@ impl Standing {
             Addresses::Hostname(_) => Vec::new(),
         };
         Self::of(addresses)
+    }
+
+    /// As health has an endpoint, whose answers may be kept for `ttl` seconds, and for `ttl_doubt` while it is in doubt
+    /// (see [`Board::ttl_doubt`](crate::health::Board::ttl_doubt)).
+    #[must_use]
+    pub fn of_health(health: &EndpointHealth, ttl: u32, ttl_doubt: Option<u32>) -> Self {
+        let ttl = ttl_doubt.filter(|_| health.in_doubt).map_or(ttl, |doubt| ttl.min(doubt));
+        let addresses = health.addresses.iter().map(|address| (address.address, address.state)).collect();
+        Self { ttl, warming: health.recovered, ..Self::of(addresses) }
     }
 
     /// The best state among the addresses of `family`; none where it must not be answered: it has no such address, or
