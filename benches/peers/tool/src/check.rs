@@ -14,13 +14,13 @@ const PATIENCE: Duration = Duration::from_millis(400);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// One query at a time, with patience.
-struct Asker {
+pub struct Asker {
     socket: UdpSocket,
     id: u16,
 }
 
 impl Asker {
-    fn new(server: &Server) -> Result<Self, String> {
+    pub fn new(server: &Server) -> Result<Self, String> {
         let fault = |error| format!("a socket to {}: {error}", server.name);
         let socket = UdpSocket::bind("127.0.0.1:0").map_err(fault)?;
         socket.connect(server.address).map_err(fault)?;
@@ -47,7 +47,7 @@ impl Asker {
         None
     }
 
-    fn ask_parsed(&mut self, label: &[u8], qtype: u16, subnet: Option<[u8; 3]>) -> Option<Reply> {
+    pub fn ask_parsed(&mut self, label: &[u8], qtype: u16, subnet: Option<[u8; 3]>) -> Option<Reply> {
         Reply::parse(&self.ask(label, qtype, subnet)?)
     }
 }

@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod client;
+mod detect;
 mod draw;
 mod echo;
 mod load;
@@ -33,6 +34,7 @@ The measuring part of benches/peers. Each command has --help.
   peers echo     a bare UDP echo: what a server cannot cost less than
   peers wait     waits until servers answer for the zone
   peers agree    asks servers the same, prints how far they agree
+  peers detect   how long each goes on answering with an endpoint that has died
   peers burst    same-core bursts: processor time an answer, in A B B A blocks
   peers cores    the same from another core, 200 in flight
   peers rate     fixed rates: processor time, losses, latencies
@@ -62,6 +64,7 @@ fn run(command: &str, words: Vec<String>) -> Result<(), String> {
         "echo" => echo(words),
         "wait" => wait(words),
         "agree" => agree(words),
+        "detect" => detect(words),
         "burst" => compare(Load::Burst, words),
         "cores" => compare(Load::Cores, words),
         "rate" => rate(words),
@@ -97,6 +100,19 @@ fn agree(words: Vec<String>) -> Result<(), String> {
     );
     let Some(given) = Arguments::read(words, &["server", "subnets"], &["names"], &help)? else { return Ok(()) };
     check::agree(&servers(&given)?, given.number("subnets", 2_000.0)? as usize, given.flag("names"))
+}
+
+fn detect(words: Vec<String>) -> Result<(), String> {
+    let help = format!("peers detect --server … --door PORT [--rounds 20] [--death refused|silent]\n{SERVERS}");
+    let words = Arguments::read(words, &["server", "door", "rounds", "death"], &[], &help)?;
+    let Some(given) = words else { return Ok(()) };
+    let death = match given.all("death").last() {
+        None | Some("refused") => detect::Death::Refused,
+        Some("silent") => detect::Death::Silent,
+        Some(other) => return Err(format!("--death {other}: refused or silent")),
+    };
+    let port = given.one("door")?.parse().map_err(|_| "--door is no port".to_owned())?;
+    detect::run(&servers(&given)?, port, given.number("rounds", 20.0)? as usize, death)
 }
 
 fn compare(load: Load, words: Vec<String>) -> Result<(), String> {
