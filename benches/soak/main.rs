@@ -1,9 +1,9 @@
-//! Three questions that only a running server answers, asked over real sockets on loopback.
+//! Four questions that only a running server answers, asked over real sockets on loopback.
 //!
 //! `soak`: is anything lost or wrong while the published snapshot is swapped a hundred times a second
 //! and the files are reloaded? A plain echo server in the same process, asked at the same rate before
 //! and after, is the yardstick of latency. `freshness`: how long from a verdict to the first changed
-//! answer? `abuse`: what do a flood and slow clients cost the others? `--help` says more.
+//! answer? `abuse`: what do a flood and slow clients cost the others? `flood`: do probes tell the truth meanwhile? `--help` says more.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench ends where its machine refuses")]
 
@@ -11,6 +11,7 @@ mod abuse;
 mod client;
 mod echo;
 mod figures;
+mod flood;
 mod freshness;
 mod kernel;
 mod reply;
@@ -22,23 +23,26 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const HELP: &str = "\
-usage: cargo bench --bench soak -- [soak] [freshness] [abuse] [--seconds N] [--smoke]
+usage: cargo bench --bench soak -- [soak] [freshness] [abuse] [flood] [--seconds N] [--smoke]
 
   soak         swaps and reloads under load, at half of an echo server's capacity: lost and wrong answers,
                latency beside the echo's before and after, and beside the echo's under the same swaps
   freshness    from a verdict to the first changed answer, idle and half loaded; a cloud's at once
   abuse        a flood beside a resolver that asks much, and a thousand slow TCP clients
-  --seconds N  how long each part of abuse takes, and soak asks Meridian and, in two halves, the echo (30); longer, but at most twice as
+  flood        every worker kept busy: no verdict changes, and a death is seen as soon as without, or nearly
+  --seconds N  how long the flood and each part of abuse take, and soak asks Meridian and, in two halves, the echo (30); longer, but at most twice as
                long, where reloads take longer
   --smoke      two seconds at an eighth of the echo's capacity and few verdicts: does the bench itself work?
 
-Without soak, freshness or abuse, all. Exit code 1: something was lost or wrong, or a reload was not published.";
+Without soak, freshness, abuse or flood, all. Exit code 1: something was lost or wrong, a reload was not published, or
+probes told what was not so.";
 
 /// What is to be done.
 struct Arguments {
     soak: bool,
     freshness: bool,
     abuse: bool,
+    flood: bool,
     seconds: u32,
     smoke: bool,
 }
@@ -47,12 +51,13 @@ impl Arguments {
     /// # Errors
     /// What is to be said instead: the help, or what is wrong.
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut read = Self { soak: false, freshness: false, abuse: false, seconds: 30, smoke: false };
+        let mut read = Self { soak: false, freshness: false, abuse: false, flood: false, seconds: 30, smoke: false };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "soak" => read.soak = true,
                 "freshness" => read.freshness = true,
                 "abuse" => read.abuse = true,
+                "flood" => read.flood = true,
                 "--smoke" => (read.smoke, read.seconds) = (true, 2),
                 "--seconds" => {
                     let seconds = words.next().and_then(|seconds| seconds.parse().ok()).filter(|seconds| *seconds > 0);
@@ -63,8 +68,8 @@ impl Arguments {
                 other => return Err(format!("{other}: unknown\n{HELP}")),
             }
         }
-        if !read.soak && !read.freshness && !read.abuse {
-            (read.soak, read.freshness, read.abuse) = (true, true, true);
+        if !read.soak && !read.freshness && !read.abuse && !read.flood {
+            (read.soak, read.freshness, read.abuse, read.flood) = (true, true, true, true);
         }
         Ok(read)
     }
@@ -90,6 +95,10 @@ fn main() -> ExitCode {
     if arguments.abuse {
         let abuse = move || abuse::run(Duration::from_secs(arguments.seconds.into()), arguments.smoke);
         good &= std::thread::spawn(abuse).join().unwrap();
+    }
+    if arguments.flood {
+        let flood = move || flood::run(Duration::from_secs(arguments.seconds.into()), arguments.smoke);
+        good &= std::thread::spawn(flood).join().unwrap();
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

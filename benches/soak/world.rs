@@ -64,24 +64,41 @@ impl Folder {
 
     /// The shipped set, on a free port, its endpoints probed once an hour.
     pub(crate) fn shipped() -> Self {
+        let folder = Self::shipped_and_probed();
+        folder.edit([
+            ("interval = \"2s\"", "interval = \"1h\""),
+            // No probe of ours shall speak against its verdicts.
+            ("fast_interval = \"250ms\"", "fast_interval = \"1h\""),
+        ]);
+        folder
+    }
+
+    /// The shipped set, on a free port. Its verdicts turn faster than any endpoint's, and each shows at once.
+    pub(crate) fn shipped_and_probed() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         for name in ["geoip", "zones"] {
             std::os::unix::fs::symlink(shipped(name), folder.path(name)).unwrap();
         }
-        let mut text = std::fs::read_to_string(shipped("config.toml")).unwrap();
-        for (from, to) in [
+        folder.write("config.toml", &std::fs::read(shipped("config.toml")).unwrap());
+        folder.edit([
             ("listen = [\"127.0.0.1:5300\", \"[::1]:5300\"]", "listen = [\"127.0.0.1:0\"]"),
             ("listen = \"127.0.0.1:8053\"", "listen = \"off\""),
-            ("interval = \"2s\"", "interval = \"1h\""),
-            // Its verdicts turn faster than any endpoint's, and no probe of ours shall speak against them.
-            ("fast_interval = \"250ms\"", "fast_interval = \"1h\""),
             ("damping = { half_life = \"5m\", hold_at = 3, free_at = 1, at_most = \"15m\" }", "damping = \"off\""),
-        ] {
-            assert_eq!(text.matches(from).count(), 1, "{from} in the shipped configuration");
+            ("warmup = \"3m\"", "warmup = \"0s\""),
+            ("panic_below = 0.5", "panic_below = 0.0"),
+        ]);
+        folder
+    }
+
+    /// Puts one text in the place of another, which the configuration has once.
+    pub(crate) fn edit<S: AsRef<str>>(&self, edits: impl IntoIterator<Item = (S, S)>) {
+        let mut text = std::fs::read_to_string(self.path("config.toml")).unwrap();
+        for (from, to) in edits {
+            let (from, to) = (from.as_ref(), to.as_ref());
+            assert_eq!(text.matches(from).count(), 1, "{from} in the configuration");
             text = text.replace(from, to);
         }
-        folder.write("config.toml", text.as_bytes());
-        folder
+        self.write("config.toml", text.as_bytes());
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
