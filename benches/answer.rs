@@ -121,7 +121,8 @@ fn compile_snapshot(bencher: Bencher<'_, '_>) {
     let parts = &SNAPSHOT.parts;
     bencher.bench_local(|| {
         let standings = parts.config.endpoints.iter().map(|endpoint| Standing::all(endpoint, State::Up)).collect();
-        Snapshot::compile(parts.clone(), standings, &mut Counters::default(), None, jiff::Timestamp::UNIX_EPOCH).expect("it compiled before")
+        Snapshot::compile(parts.clone(), standings, &mut Counters::default(), None, jiff::Timestamp::UNIX_EPOCH)
+            .expect("it compiled before")
     });
 }
 

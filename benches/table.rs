@@ -44,7 +44,8 @@ fn snapshot(plans: usize) -> &'static Snapshot {
 
 fn compile(parts: &Parts) -> Snapshot {
     let standings = parts.config.endpoints.iter().map(|endpoint| Standing::all(endpoint, State::Up)).collect();
-    Snapshot::compile(parts.clone(), standings, &mut Counters::default(), None, jiff::Timestamp::UNIX_EPOCH).expect("it compiles")
+    Snapshot::compile(parts.clone(), standings, &mut Counters::default(), None, jiff::Timestamp::UNIX_EPOCH)
+        .expect("it compiles")
 }
 
 /// The configuration of so many plans, a service each, over ten times as many endpoints.

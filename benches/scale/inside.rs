@@ -47,13 +47,21 @@ pub(crate) fn verdicts(config: &Path) -> Vec<Figure> {
     let snapshot = snapshot.steering();
     let (endpoints, mut draw) = (&snapshot.parts.config.endpoints, Draw(3));
     let down = |index: usize| (EndpointId::at(index), Standing::all(&endpoints[index], State::Down));
-    let mut one: Vec<Duration> =
-        (0..200).map(|_| timed(|| snapshot.with_standings(vec![down(draw.below(endpoints.len()))], jiff::Timestamp::UNIX_EPOCH))).collect();
+    let mut one: Vec<Duration> = (0..200)
+        .map(|_| {
+            timed(|| snapshot.with_standings(vec![down(draw.below(endpoints.len()))], jiff::Timestamp::UNIX_EPOCH))
+        })
+        .collect();
     one.sort_unstable();
     let cloud: Vec<usize> =
         (0..endpoints.len()).filter(|&index| endpoints[index].site.cloud.as_str() == "aws").collect();
-    let mut whole: Vec<Duration> =
-        (0..9).map(|_| timed(|| snapshot.with_standings(cloud.iter().map(|&index| down(index)).collect(), jiff::Timestamp::UNIX_EPOCH))).collect();
+    let mut whole: Vec<Duration> = (0..9)
+        .map(|_| {
+            timed(|| {
+                snapshot.with_standings(cloud.iter().map(|&index| down(index)).collect(), jiff::Timestamp::UNIX_EPOCH)
+            })
+        })
+        .collect();
     whole.sort_unstable();
     vec![
         Figure::ms("one verdict, median of 200, ms", "5", one[100]),

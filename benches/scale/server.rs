@@ -107,7 +107,8 @@ fn outcomes(admin: SocketAddr) -> (f64, f64) {
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("it answers in text");
     let sum = |wanted: &dyn Fn(&str) -> bool| -> f64 {
-        let lines = text.lines().filter(|line| wanted(line)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        let lines =
+            text.lines().filter(|line| wanted(line)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         lines.sum()
     };
     let outcome = |line: &str| line.starts_with("meridian_probe_outcomes_total{");

@@ -61,7 +61,9 @@ pub(crate) fn run(each: Duration, smoke: bool) -> bool {
     let mean = |times: &[Duration]| times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64;
     let (idle, flooded) = (mean(&idle), mean(&flooded));
     println!("flood: {} s at {asked:.0} answers/s: {changes} changes of verdicts", each.as_secs());
-    println!("       a death is seen in the answers after {idle:.2} s without, {flooded:.2} s during the flood, in the mean");
+    println!(
+        "       a death is seen in the answers after {idle:.2} s without, {flooded:.2} s during the flood, in the mean"
+    );
     println!("       of {deaths}: {:.2} times as long (at most {LATER})", flooded / idle);
     changes == 0 && (flooded <= idle * LATER || smoke)
 }
@@ -69,8 +71,9 @@ pub(crate) fn run(each: Duration, smoke: bool) -> bool {
 /// The shipped set with stand-ins at free ports.
 async fn shop() -> (Folder, Arc<Lab>) {
     let folder = Folder::shipped_and_probed();
-    let (loaded, _) = meridian::control::trial(&mut meridian::control::DiskFiles::default(), &folder.path("config.toml"))
-        .expect("the shipped set is good");
+    let (loaded, _) =
+        meridian::control::trial(&mut meridian::control::DiskFiles::default(), &folder.path("config.toml"))
+            .expect("the shipped set is good");
     let roster: Vec<StandIn> = loaded.parts.config.endpoints.iter().filter_map(StandIn::of).collect();
     let anywhere = |stand_in: &StandIn| StandIn { address: "127.0.0.1:0".parse().unwrap(), ..stand_in.clone() };
     let lab = Lab::start(roster.iter().map(anywhere).collect()).await.unwrap();

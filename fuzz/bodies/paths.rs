@@ -19,7 +19,11 @@ static SNAPSHOTS: LazyLock<[Snapshot; 3]> = LazyLock::new(|| {
     let snapshot = world::snapshot();
     let endpoints = snapshot.parts.config.endpoints.clone();
     let down = |id: usize| (EndpointId::at(id), Standing::all(&endpoints[id], State::Down));
-    [snapshot.clone(), snapshot.steering(), snapshot.steering().with_standings(vec![down(0), down(1)])]
+    [
+        snapshot.clone(),
+        snapshot.steering(),
+        snapshot.steering().with_standings(vec![down(0), down(1)], Default::default()),
+    ]
 });
 
 /// What is counted is not looked at here; one for all, since a new one is eight megabytes of zeros.

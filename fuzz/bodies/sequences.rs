@@ -102,7 +102,7 @@ impl World {
     fn take(&mut self, endpoint: usize, state: State) {
         self.states[endpoint] = state;
         let standing = Standing::all(&self.loaded.parts.config.endpoints[endpoint], state);
-        self.snapshot = self.snapshot.with_standings(vec![(EndpointId::at(endpoint), standing)]);
+        self.snapshot = self.snapshot.with_standings(vec![(EndpointId::at(endpoint), standing)], Default::default());
     }
 
     /// Asks for everything, of here and there.
@@ -141,7 +141,7 @@ impl World {
 fn compiled(loaded: &Loaded, states: [State; 3], counters: &mut Counters, before: Option<Before<'_>>) -> Snapshot {
     let endpoints = loaded.parts.config.endpoints.iter().zip(states);
     let standings = endpoints.map(|(endpoint, state)| Standing::all(endpoint, state)).collect();
-    let compiled = Snapshot::compile(loaded.parts.clone(), standings, counters, before);
+    let compiled = Snapshot::compile(loaded.parts.clone(), standings, counters, before, Default::default());
     with_hot(compiled.unwrap_or_else(|problems| panic!("{problems:?}"))).steering()
 }
 

@@ -33,6 +33,7 @@ cloud = "azure"
 region = "westeurope"
 addresses = ["192.0.2.3", "2001:db8::3"]
 [defaults]
+panic_below = 0.0
 tie = "5s"
 [[services]]
 name = "w.a"

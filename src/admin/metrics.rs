@@ -11,9 +11,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::control::Shared;
+use crate::control::{Action, Shared};
 use crate::model::{Severity, State};
-use crate::table::{CounterKey, OTHER_ZONES, RCODE_SLOTS};
+use crate::table::{CounterKey, OTHER_ZONES, PlanTable, RCODE_SLOTS};
 
 /// Services with a label of their own; the rest count as `other`.
 const MAX_SERVICES: usize = 1000;
@@ -144,6 +144,14 @@ fn record_state(shared: &Shared) {
     gauge!("meridian_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     describe_gauge!("meridian_generation", "Generation of the snapshot that serves.");
     gauge!("meridian_generation").set(shared.published.load().generation as f64);
+    describe_gauge!("meridian_services_panicking", "Services for some of whose clients too little capacity is up.");
+    describe_gauge!("meridian_overrides", "Orders of the operator in force, by action.");
+    let orders = shared.overrides().clone();
+    for (word, action) in [("drain", Action::Drain), ("up", Action::Up), ("down", Action::Down), ("hold", Action::Hold)]
+    {
+        let count = orders.list().iter().filter(|order| order.action == action).count();
+        gauge!("meridian_overrides", "action" => word).set(count as f64);
+    }
     describe_gauge!("meridian_services_exhausted", "Services for some of whose clients all endpoints are down.");
     let services = |holds| shared.published.load().services_where(holds).count() as f64;
     gauge!("meridian_services_exhausted").set(services(PlanTable::is_exhausted));

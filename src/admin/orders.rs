@@ -43,7 +43,10 @@ pub(super) async fn order(
     let refuse = |status: StatusCode, why: String| (status, why + "\n").into_response();
     let peer = peer.map(|peer| peer.0.0.ip().to_canonical());
     if !peer.is_some_and(|ip| ip.is_loopback() || context.operators.iter().any(|net| net.contains(&ip))) {
-        return refuse(StatusCode::FORBIDDEN, "orders are closed to this address; [admin] operators opens it".to_owned());
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "orders are closed to this address; [admin] operators opens it".to_owned(),
+        );
     }
     // Any web page may make its reader's browser post to loopback, and then the browser says so.
     if headers.contains_key(header::ORIGIN) {

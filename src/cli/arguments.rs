@@ -37,17 +37,17 @@ pub enum Command {
                             meridian explain --client 2001:db8::1 www.shop.example AAAA --json --live")]
     Explain(Explain),
     /// Take an endpoint, region or cloud out of service: its clients leave it by steps
-    #[command(after_help = "Examples: meridian drain aws-frankfurt --reason 'kernel update' --for 2h\n          \
+    #[command(after_help = "Examples: meridian drain aws-frankfurt --reason maintenance --for 2h\n          \
                             meridian drain aws/eu-central-1 --over 10m --dry-run")]
     Drain(Order),
     /// Give what was drained back to its clients, by steps as after an outage
     #[command(after_help = "Example: meridian undrain aws-frankfurt")]
     Undrain(Order),
     /// Let an endpoint, region or cloud count as up or down, whatever probes say
-    #[command(subcommand, after_help = "Example: meridian force down azure --reason 'their status page' --for 1h")]
+    #[command(subcommand, after_help = "Example: meridian force down azure --reason outage --for 1h")]
     Force(Force),
     /// Let verdicts move nothing for a while; they are still seen and logged
-    #[command(after_help = "Examples: meridian hold all --for 30m --reason 'probes lie: firewall change'\n          \
+    #[command(after_help = "Examples: meridian hold all --for 30m --reason firewall\n          \
                             meridian hold gcp --for 10m")]
     Hold(Order),
     /// Take back what was forced or held
@@ -117,7 +117,7 @@ pub enum Force {
     #[command(after_help = "Example: meridian force up gcp-tokyo --for 15m")]
     Up(Order),
     /// It is never answered, in any mode
-    #[command(after_help = "Example: meridian force down gcp-tokyo --reason 'wrong prices'")]
+    #[command(after_help = "Example: meridian force down gcp-tokyo --reason prices")]
     Down(Order),
 }
 
@@ -279,7 +279,7 @@ mod tests {
             ("explain --client 192.0.2.1 www.shop.example MX", "possible values: A, AAAA"),
             ("explain --live=8053 --client 192.0.2.1 www.shop.example", "write http://"),
             ("drain", "<TARGET>"),
-            ("force a", "up"),
+            ("force a", "unrecognized subcommand"),
             ("drain a --server 127.0.0.1:8053", "write http://"),
             ("lab --listen 0.0.0.0:8054", "only loopback"),
             ("lab --listen 8054", "an address and a port"),

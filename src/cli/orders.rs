@@ -10,7 +10,7 @@ use super::arguments::Order;
 use super::report::{self, StartError};
 use super::server;
 use crate::admin::Ordered;
-use crate::control::{Impact, PlanImpact, Request, Verb};
+use crate::control::{PlanImpact, Request, Verb};
 
 /// Services and countries without an endpoint that are named.
 const NAMED: usize = 12;
@@ -86,10 +86,12 @@ fn plan_in_words(text: &mut String, plan: &PlanImpact) {
         let _ = writeln!(text, "  NO ENDPOINT that lives is left for clients in {}", shortened(&plan.without));
     }
     if let Some(left) = plan.scarce {
-        let _ = writeln!(text, "  TOO LITTLE: {:.0} % of a fence's capacity is left, less than panic_below", left * 100.0);
+        let _ =
+            writeln!(text, "  TOO LITTLE: {:.0} % of a fence's capacity is left, less than panic_below", left * 100.0);
     }
     for moved in &plan.moves {
-        let (from, to) = (format!("{} {:.0} ms", moved.from, moved.from_ms), format!("{} {:.0} ms", moved.to, moved.to_ms));
+        let (from, to) =
+            (format!("{} {:.0} ms", moved.from, moved.from_ms), format!("{} {:.0} ms", moved.to, moved.to_ms));
         let _ = writeln!(text, "  {}  {from} -> {to}", moved.country);
     }
     if plan.more > 0 {
@@ -105,7 +107,7 @@ fn shortened(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::Move;
+    use crate::control::{Impact, Move};
 
     #[test]
     fn the_impact_is_told_by_place() {

@@ -19,7 +19,8 @@ pub(super) fn base(config: &ConfigFile, url: Option<&str>) -> Result<String, Sta
         return Ok(url.to_owned());
     }
     let listen = config::admin_address(&mut DiskFiles::default(), &config.path).map_err(StartError::Problems)?;
-    let listen = listen.ok_or_else(|| io::Error::other("the configuration has no [admin] listen; name the server's URL"))?;
+    let listen =
+        listen.ok_or_else(|| io::Error::other("the configuration has no [admin] listen; name the server's URL"))?;
     Ok(format!("http://{listen}"))
 }
 

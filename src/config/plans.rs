@@ -14,8 +14,8 @@ use super::sites::Regions;
 use super::words::{did_you_mean, glob};
 use super::zones::Zones;
 use crate::model::{
-    ALL_PARTS, Addresses, Endpoint, EndpointId, Fence, FenceUnknown, MAX_FENCES, MAX_MEMBERS, Member, Name, Place, PlaceSet, Plan,
-    PlanId, Policy, Preference, Service, Spread, WhenNone, Within,
+    ALL_PARTS, Addresses, Endpoint, EndpointId, Fence, FenceUnknown, MAX_FENCES, MAX_MEMBERS, Member, Name, Place,
+    PlaceSet, Plan, PlanId, Policy, Preference, Service, Spread, WhenNone, Within,
 };
 
 /// Defaults of `[defaults]`.

@@ -113,7 +113,8 @@ pub(super) fn compile(
     let mut counters = counters.clone();
     let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
     let before = before.map(|(_, serving)| serving);
-    let snapshot = with_hot(Snapshot::compile(loaded.parts.clone(), standings, &mut counters, before, Timestamp::now())?);
+    let snapshot =
+        with_hot(Snapshot::compile(loaded.parts.clone(), standings, &mut counters, before, Timestamp::now())?);
     Ok(Compiled { loaded, snapshot, counters, pair: None })
 }
 

@@ -17,7 +17,7 @@ use crate::model::{
     EndpointId, Family, FenceUnknown, Location, LocationId, Name, Plan, ServiceId, Spread, State, WhenNone,
 };
 use crate::steer::{self, Candidate, Decision, Settled, Usage};
-use crate::table::{Cells, RCODE_SLOTS, ServiceEntry, Snapshot, rcode_slot};
+use crate::table::{Cells, Hand, RCODE_SLOTS, ServiceEntry, Snapshot, rcode_slot};
 use crate::zone::Found;
 
 /// Prefix lengths that resolvers send (RFC 7871 §11.1).
@@ -218,7 +218,11 @@ fn choose(snapshot: &Snapshot, service: &ServiceEntry, location: LocationId, fam
             rank: candidate.rank.map(|rank| rank + 1),
             preferred: candidate.preference.map(|index| plan.policy.preferences[index].place.label.clone()),
             share: if offered { f64::from(candidate.parts) / 256.0 } else { 0.0 },
-            why: if offered { why(plan, &decision, candidate) } else { "nobody gets this type".to_owned() },
+            why: match snapshot.standing(plan.members[candidate.member.index()]).hand {
+                _ if !offered => "nobody gets this type".to_owned(),
+                Hand::Down => "forced down by hand: never answered".to_owned(),
+                Hand::Off | Hand::Drained { .. } => why(plan, &decision, candidate),
+            },
         }
     };
     Choice {
@@ -267,11 +271,12 @@ fn why(plan: &Plan, decision: &Decision, candidate: &Candidate) -> String {
         return "it has no address of this type".to_owned();
     }
     let Some(usage) = candidate.usage else {
-        return "it may not be answered: forced down, or no address of this type is known of its hostname".to_owned();
+        return "no address of this type is known of its hostname".to_owned();
     };
     let answering = || decision.candidates.iter().filter(|other| other.parts > 0);
     let best = answering().filter_map(|other| Some((other.usage?, other)));
-    let best = best.reduce(|a, b| if (a.0.is_behind(&b.0), a.1.rank) > (b.0.is_behind(&a.0), b.1.rank) { b } else { a });
+    let best =
+        best.reduce(|a, b| if (a.0.is_behind(&b.0), a.1.rank) > (b.0.is_behind(&a.0), b.1.rank) { b } else { a });
     match best {
         None => format!("{}; no endpoint answers", usage.as_str()),
         Some((best, _)) if candidate.parts > 0 && usage.is_behind(&best) => {

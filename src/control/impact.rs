@@ -131,7 +131,13 @@ impl PlanImpact {
     }
 }
 
-fn moved(plan: &Plan, endpoints: &[Endpoint], location: &Location, country: String, (from, to): (Member, Member)) -> Move {
+fn moved(
+    plan: &Plan,
+    endpoints: &[Endpoint],
+    location: &Location,
+    country: String,
+    (from, to): (Member, Member),
+) -> Move {
     let endpoint = |member: Member| &endpoints[plan.members[member.index()].index()];
     let name = |member| endpoint(member).name.to_string();
     let ms = |member| latency::expected_ms(location, &endpoint(member).site);

@@ -138,7 +138,8 @@ impl Overrides {
             return Err("`over` is how long a drain takes".to_owned());
         }
         let Some(action) = verb.action() else {
-            let actions = if *verb == Verb::Undrain { &[Action::Drain][..] } else { &[Action::Up, Action::Down, Action::Hold] };
+            let actions =
+                if *verb == Verb::Undrain { &[Action::Drain][..] } else { &[Action::Up, Action::Down, Action::Hold] };
             let removed = self.remove(&scope, actions);
             if removed.is_empty() {
                 let word = if *verb == Verb::Undrain { "drained" } else { "forced or held" };
@@ -210,7 +211,9 @@ impl Control {
         match Overrides::read(&path) {
             Ok(mut kept) => {
                 kept.expire(Timestamp::now());
-                kept.list().iter().for_each(|order| info!(target = %order.scope, %order, "in force by hand, as before"));
+                kept.list()
+                    .iter()
+                    .for_each(|order| info!(target = %order.scope, %order, "in force by hand, as before"));
                 *self.shared.overrides() = kept;
             }
             Err(error) => {
@@ -322,19 +325,39 @@ mod tests {
 
     fn config() -> Config {
         let endpoint = |name: &str, cloud: &str, region: &str| {
-            format!("[[endpoints]]\nname = \"{name}\"\ncloud = \"{cloud}\"\nregion = \"{region}\"\naddresses = [\"192.0.2.{}\"]\n", name.len())
+            format!(
+                "[[endpoints]]\nname = \"{name}\"\ncloud = \"{cloud}\"\nregion = \"{region}\"\naddresses = [\"192.0.2.{}\"]\n",
+                name.len()
+            )
         };
-        let endpoints = [endpoint("a", "aws", "eu-west-1"), endpoint("bb", "aws", "us-east-1"), endpoint("ccc", "gcp", "europe-west1")];
-        let text = format!("{}[[zones]]\nname = \"shop.example\"\nfile = \"zone\"\n[geoip]\ndatabases = []\n", endpoints.concat());
+        let endpoints = [
+            endpoint("a", "aws", "eu-west-1"),
+            endpoint("bb", "aws", "us-east-1"),
+            endpoint("ccc", "gcp", "europe-west1"),
+        ];
+        let text = format!(
+            "{}[[zones]]\nname = \"shop.example\"\nfile = \"zone\"\n[geoip]\ndatabases = []\n",
+            endpoints.concat()
+        );
         let files = [("config.toml", text.as_str()), ("zone", "")];
-        let mut files: BTreeMap<PathBuf, Arc<[u8]>> = files.map(|(path, text)| (path.into(), text.as_bytes().into())).into();
+        let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
+            files.map(|(path, text)| (path.into(), text.as_bytes().into())).into();
         config::read(&mut files, Path::new("config.toml")).unwrap().config
     }
 
     fn request(action: Verb, target: &str) -> Request {
         let (reason, author) = ("patching".to_owned(), "anna".to_owned());
         let (lasting, over) = ((action == Verb::Hold).then(|| "30m".to_owned()), None);
-        Request { action, target: target.to_owned(), reason, author, lasting, over, accept_impact: false, dry_run: false }
+        Request {
+            action,
+            target: target.to_owned(),
+            reason,
+            author,
+            lasting,
+            over,
+            accept_impact: false,
+            dry_run: false,
+        }
     }
 
     #[test]
@@ -354,7 +377,9 @@ mod tests {
     fn orders_are_obeyed_or_told_why_not() {
         let (config, mut overrides, now) = (config(), Overrides::default(), Timestamp::UNIX_EPOCH);
         let mut obey = |request: Request| overrides.obey(&request, &config, now);
-        let drained = obey(Request { over: Some("5m".into()), lasting: Some("2h".into()), ..request(Verb::Drain, "aws") }).unwrap();
+        let drained =
+            obey(Request { over: Some("5m".into()), lasting: Some("2h".into()), ..request(Verb::Drain, "aws") })
+                .unwrap();
         assert_eq!((drained.put[0].over_s, drained.put[0].until.unwrap().as_second()), (Some(300), 7200));
         assert_eq!(obey(request(Verb::Undrain, "a")).unwrap_err(), "a is not drained by an order of its own");
         assert_eq!(obey(request(Verb::Undrain, "aws")).unwrap().removed, drained.put);

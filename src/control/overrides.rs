@@ -19,7 +19,7 @@ use crate::model::Endpoint;
 use crate::table::Hand;
 
 /// The most orders at a time.
-pub const MAX_OVERRIDES: usize = 1000;
+pub(super) const MAX_OVERRIDES: usize = 1000;
 /// The form of the file that this version reads and writes.
 const VERSION: u32 = 1;
 
@@ -101,7 +101,8 @@ impl Scope {
             return Ok(Self::Cloud(word.into()));
         }
         let sites = || endpoints().map(|endpoint| format!("{}/{}", endpoint.site.cloud.as_str(), endpoint.site.region));
-        let mut meant: Vec<String> = sites().filter(|site| site == word || site.split('/').nth(1) == Some(word)).collect();
+        let mut meant: Vec<String> =
+            sites().filter(|site| site == word || site.split('/').nth(1) == Some(word)).collect();
         meant.sort_unstable();
         meant.dedup();
         match &meant[..] {
@@ -125,7 +126,9 @@ impl Scope {
             Self::All => true,
             Self::Endpoint(name) => *name == endpoint.name,
             Self::Cloud(name) => **name == *cloud,
-            Self::Site(name) => name.split_once('/').is_some_and(|(of, region)| of == cloud && *endpoint.site.region == *region),
+            Self::Site(name) => {
+                name.split_once('/').is_some_and(|(of, region)| of == cloud && *endpoint.site.region == *region)
+            }
         }
     }
 }

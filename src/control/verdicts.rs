@@ -98,6 +98,8 @@ impl Control {
             if !standings.is_empty() {
                 self.publish(now.with_standings(standings, Timestamp::now()));
                 self.verdicts_at = Some(Instant::now());
+            } else {
+                self.shared.tell(); // it shows in `/status` all the same
             }
         }
         let generation = self.shared.published.load().generation;

@@ -316,7 +316,9 @@ mod tests {
             let now = picks(age);
             let moved = before.iter().zip(&now).filter(|(before, now)| before != now);
             assert!(moved.clone().count() > 50, "{age}");
-            assert!(moved.clone().all(|(_, now)| *now == 0), "who moves, moves to the one that comes back");
+            // Parts of the others are rounded to a 256th: that moves a few between them.
+            let strayed = moved.clone().filter(|(_, now)| **now != 0).count();
+            assert!(strayed * 20 < moved.count(), "who moves, moves to the one that comes back: {strayed}");
             before = now;
         }
     }
@@ -382,7 +384,13 @@ mod tests {
     }
 
     fn states() -> impl Strategy<Value = State> {
-        prop_oneof![Just(State::Up), Just(State::Degraded), Just(State::Damped), Just(State::Unknown), Just(State::Down)]
+        prop_oneof![
+            Just(State::Up),
+            Just(State::Degraded),
+            Just(State::Damped),
+            Just(State::Unknown),
+            Just(State::Down)
+        ]
     }
 
     fn answering(settled: &Settled) -> Vec<Member> {

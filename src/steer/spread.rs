@@ -52,11 +52,7 @@ impl Split {
 
     /// Divides clients by parts of 256, which come by member and add up.
     #[must_use]
-    pub(super) fn with_parts(
-        plan: &Plan,
-        endpoints: &[Endpoint],
-        shares: impl Iterator<Item = (Member, u16)>,
-    ) -> Self {
+    pub(super) fn with_parts(plan: &Plan, endpoints: &[Endpoint], shares: impl Iterator<Item = (Member, u16)>) -> Self {
         let name = |member: Member| &endpoints[plan.members[member.index()].index()].name;
         Self::of(shares.map(|(member, parts)| Share { member, parts, salt: salt(name(member)) }), false)
     }

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn parts_multiply_and_the_worst_word_decides_the_order() {
         let policy = Policy { degraded_kept: 128, warmup: 4 * MINUTE, drain: 4 * MINUTE, ..Policy::nearest() };
-        let usage = |state, warming, draining| {
+        let usage = |state, warming: Option<Duration>, draining: Option<Duration>| {
             let phase = Phase { warming, draining: draining.map(|age| (age, None)) };
             let Usage { kept, level, .. } = Usage::new(state, phase, &policy);
             (level, kept)

@@ -47,7 +47,8 @@ fn living(set: &MemberSet, usages: &[Option<Usage>], capacities: &Capacities) ->
 impl Capacities {
     /// How much of a set's capacity lives and is in use; none: it has no members.
     pub(super) fn left(&self, set: &MemberSet, usages: &[Option<Usage>]) -> Option<f64> {
-        let lives = |usage: &Option<Usage>| usage.is_some_and(|usage| usage.state != State::Down && !usage.is_drained());
+        let lives =
+            |usage: &Option<Usage>| usage.is_some_and(|usage| usage.state != State::Down && !usage.is_drained());
         self.share(set, usages, |_| true, lives)
     }
 

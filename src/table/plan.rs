@@ -81,7 +81,8 @@ impl PlanTable {
             Settling::new(&plan, endpoints, &rankings[family], &settlers[family], &panics[family])
         };
         let v4 = settle(Family::V4);
-        let alike = Arc::ptr_eq(&rankings[0], &rankings[1]) && settlers[0].is_like(&settlers[1]) && panics[0] == panics[1];
+        let alike =
+            Arc::ptr_eq(&rankings[0], &rankings[1]) && settlers[0].is_like(&settlers[1]) && panics[0] == panics[1];
         let v6 = (!alike).then(|| settle(Family::V6));
         let v6 = v6.as_ref().unwrap_or(&v4);
         let stood = members().map(entry);

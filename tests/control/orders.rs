@@ -38,7 +38,11 @@ async fn a_drain_tells_where_clients_go_and_is_taken_back() {
     let trial = json!({"action": "drain", "target": "azure", "author": "anna", "dry_run": true});
     let (status, told) = order(&server, trial).await;
     let moved = &told["impact"]["plans"][0]["moves"][0];
-    assert_eq!((status, &moved["country"], &moved["from"]), (200, &"NL".into(), &"azure-westeurope".into()), "{told:#}");
+    assert_eq!(
+        (status, &moved["country"], &moved["from"]),
+        (200, &"NL".into(), &"azure-westeurope".into()),
+        "{told:#}"
+    );
     assert!(moved["to_ms"].as_f64() > moved["from_ms"].as_f64(), "{moved}");
     assert_eq!(server.www(NETHERLANDS).await.0, [ip("192.0.2.3")], "nothing was done");
 
@@ -146,7 +150,10 @@ async fn who_may_order_and_what() {
     let (shop, _lab) = Shop::with_lab().await;
     let server = shop.start_ready().await;
     for (body, why) in [
-        (json!({"action": "drain", "target": "nobody", "author": "a"}), "no endpoint, cloud or region is called 'nobody'"),
+        (
+            json!({"action": "drain", "target": "nobody", "author": "a"}),
+            "no endpoint, cloud or region is called 'nobody'",
+        ),
         (json!({"action": "drane", "target": "aws", "author": "a"}), "unknown variant `drane`"),
         (json!({"action": "drain", "target": "aws"}), "missing field `author`"),
         (json!({"action": "drain", "target": "aws", "author": "a", "by": 1}), "unknown field `by`"),

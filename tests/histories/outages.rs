@@ -11,13 +11,13 @@ fn shop(more: &str) -> World {
     let mut config = format!("{more}\n[probes.p]\ntype = \"tcp\"\nport = 443\n");
     for (number, (cloud, region)) in SITES.iter().enumerate() {
         for instance in ["a", "b"] {
-            let (name, bias) = (format!("{cloud}-{region}-{instance}"), number * 10 + usize::from(instance == "b"));
+            let name = format!("{cloud}-{region}-{instance}");
+            let bias = (number * 10 + usize::from(instance == "b")) * 100;
             let _ = writeln!(
                 config,
                 "[[endpoints]]\nname = \"{name}\"\ncloud = \"{cloud}\"\nregion = \"{region}\"\nprobe = \"p\"\n\
-                 addresses = [\"203.0.113.{}\"]\nbias = \"{}s\"\n",
-                number * 2 + 1 + usize::from(instance == "b"),
-                bias.min(10)
+                 addresses = [\"203.0.113.{}\"]\nbias = \"{bias}ms\"\n",
+                number * 2 + 1 + usize::from(instance == "b")
             );
         }
     }
@@ -142,7 +142,7 @@ fn a_bad_deploy_everywhere_ignores_health_and_two_clouds_less_is_panic() {
 
 #[test]
 fn a_sole_survivor_answers_even_where_it_flaps() {
-    let mut world = shop("defaults.panic_below = 0.0");
+    let mut world = shop("[defaults]\npanic_below = 0.0");
     world.fare("", Fate::Refuses);
     for _ in 0..8 {
         world.fare(FIRST, Fate::Well(20));

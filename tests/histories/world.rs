@@ -72,8 +72,10 @@ impl World {
         );
         let zone = "@ 60 SOA ns1 a 1 1 1 1 1\n@ 60 NS ns1\nns1 60 A 192.0.2.53\n";
         let files = [("config.toml", text.as_str()), ("zone", zone)];
-        let mut files: BTreeMap<PathBuf, Arc<[u8]>> = files.map(|(path, text)| (path.into(), text.as_bytes().into())).into();
-        let loaded = load(&mut files, Path::new("config.toml"), None).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
+            files.map(|(path, text)| (path.into(), text.as_bytes().into())).into();
+        let loaded =
+            load(&mut files, Path::new("config.toml"), None).unwrap_or_else(|problems| panic!("{problems:#?}"));
         let (now, config) = (Timestamp::from_second(1_800_000_000).unwrap(), loaded.parts.config.clone());
         let mut board = Board::new();
         board.reconfigure(&config, &HostAddresses::new(), now);
@@ -214,7 +216,8 @@ impl World {
         let config = self.snapshot.parts.config.clone();
         let ids = (0..config.endpoints.len()).map(EndpointId::at);
         let standing = |id| (id, Standing::of_health(self.board.endpoint(id), u32::MAX, self.board.ttl_doubt(&config)));
-        let changed: Vec<_> = ids.map(standing).filter(|(id, standing)| self.snapshot.standing(*id) != standing).collect();
+        let changed: Vec<_> =
+            ids.map(standing).filter(|(id, standing)| self.snapshot.standing(*id) != standing).collect();
         if !changed.is_empty() || self.snapshot.due().is_some_and(|due| due <= self.now) {
             self.snapshot = self.snapshot.with_standings(changed, self.now);
         }

@@ -33,7 +33,9 @@ fn no_failure_crosses_a_fence() {
         assert_eq!(who(&world.without(&["lon"]), BRITAIN).len(), 1);
         assert_eq!(who(&world.without(&EU), VIRGINIA), ["iad"]);
         // And it is told: only where somebody has nothing living left.
-        let told = |down: &[&str]| world.without(down).snapshot.services_where(PlanTable::is_exhausted).count() > 0;
+        let told = |down: &[&str]| {
+            world.without(down).snapshot.services_where(meridian::table::PlanTable::is_exhausted).count() > 0
+        };
         assert!(told(&EU) && !told(&EU[1..]) && !told(&["lon"]));
     }
 }

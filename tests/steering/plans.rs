@@ -132,7 +132,8 @@ fn read(services: &str, loaded: Option<&Loaded>) -> Loaded {
 fn compile(loaded: &Loaded, before: Option<Before<'_>>) -> Snapshot {
     let endpoints = loaded.parts.config.endpoints.iter();
     let standings = endpoints.map(|endpoint| Standing::all(endpoint, State::Up)).collect();
-    Snapshot::compile(loaded.parts.clone(), standings, &mut Counters::default(), before, jiff::Timestamp::UNIX_EPOCH).unwrap()
+    Snapshot::compile(loaded.parts.clone(), standings, &mut Counters::default(), before, jiff::Timestamp::UNIX_EPOCH)
+        .unwrap()
 }
 
 fn service(name: &str, endpoints: &str, keys: &str) -> String {
@@ -235,11 +236,13 @@ fn the_busiest_plans_get_tries_within_the_memory_given() {
         let of = |key: &CounterKey| matches!(key, CounterKey::Service(name) if **name == *"a.shop.example");
         counters.iter().find(|(key, _)| of(key)).map(|(_, id)| id)
     };
-    Snapshot::compile(loaded.parts.clone(), standings.clone(), &mut counters, None, jiff::Timestamp::UNIX_EPOCH).unwrap();
+    Snapshot::compile(loaded.parts.clone(), standings.clone(), &mut counters, None, jiff::Timestamp::UNIX_EPOCH)
+        .unwrap();
     let busy = busy(&counters).unwrap();
     let count = |id: CounterId| u64::from(id == busy);
     let before = Some(Before { snapshot: &serving, count: &count });
-    let next = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, before, jiff::Timestamp::UNIX_EPOCH).unwrap();
+    let next =
+        Snapshot::compile(loaded.parts.clone(), standings, &mut counters, before, jiff::Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(tries(&next), [true, false, false], "the one that is asked for");
     let none = World::new(files(Some(0))).snapshot;
     assert_eq!(tries(&none), [false; 3]);

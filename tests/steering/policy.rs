@@ -160,7 +160,9 @@ fn an_address_that_is_down_alone_leaves_the_answer() {
         let state = |address| if down.contains(&address) { State::Down } else { State::Up };
         let addresses = [a, b, c, d].map(|address| (address, state(address))).to_vec();
         world.with_snapshot(
-            world.snapshot.with_standings(vec![(world.endpoint("fra"), Standing::of(addresses))], jiff::Timestamp::UNIX_EPOCH),
+            world
+                .snapshot
+                .with_standings(vec![(world.endpoint("fra"), Standing::of(addresses))], jiff::Timestamp::UNIX_EPOCH),
         )
     };
     let answers = |down: &[IpAddr]| {
@@ -183,7 +185,9 @@ fn hostnames_answer_with_their_addresses_no_longer_than_these_last() {
     // Not resolved yet: never answered.
     assert_eq!(who(&world, GERMANY), ["dub"]);
     let resolved = Standing { ttl: 7, ..Standing::of(vec![("192.0.2.7".parse().unwrap(), State::Up)]) };
-    let world = world.with_snapshot(world.snapshot.with_standings(vec![(world.endpoint("fra"), resolved)], jiff::Timestamp::UNIX_EPOCH));
+    let world = world.with_snapshot(
+        world.snapshot.with_standings(vec![(world.endpoint("fra"), resolved)], jiff::Timestamp::UNIX_EPOCH),
+    );
     let reply = ask(&world, "A", GERMANY);
     assert_eq!((world.who(&reply), reply.ttl()), (vec!["fra".to_owned()], 7));
     // It has no IPv6 address; others have, so AAAA exists for all.

@@ -234,7 +234,8 @@ fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> {
         let estimates: Vec<f32> = plan.members.iter().map(site_ms).collect();
         for family in Family::ALL {
             let order = table.order(family, at);
-            let usage = |&id: &EndpointId| snapshot.standing(id).usage(family, &plan.policy, jiff::Timestamp::UNIX_EPOCH);
+            let usage =
+                |&id: &EndpointId| snapshot.standing(id).usage(family, &plan.policy, jiff::Timestamp::UNIX_EPOCH);
             let (usages, kept) = (plan.members.iter().map(usage).collect::<Vec<_>>(), table.down_kept(family, order));
             let decision = steer::decide(plan, &config.endpoints, family, location, &estimates, &usages, kept);
             let merged = decision.order.merged(plan);

@@ -263,7 +263,8 @@ impl World {
         let standing = |endpoint| Standing::all(endpoint, State::Up);
         let standings = loaded.parts.config.endpoints.iter().map(standing).collect();
         let mut counters = Counters::default();
-        let snapshot = Snapshot::compile(loaded.parts.clone(), standings, &mut counters, None, jiff::Timestamp::UNIX_EPOCH)?;
+        let snapshot =
+            Snapshot::compile(loaded.parts.clone(), standings, &mut counters, None, jiff::Timestamp::UNIX_EPOCH)?;
         let snapshot = with_hot(snapshot.steering());
         Ok(Self { snapshot, counters, cells: Cells::default() })
     }
@@ -290,7 +291,9 @@ impl World {
             let id = self.endpoint(name);
             (id, Standing::all(&config.endpoints[id.index()], state))
         };
-        self.with_snapshot(self.snapshot.with_standings(names.iter().map(standing).collect(), jiff::Timestamp::UNIX_EPOCH))
+        self.with_snapshot(
+            self.snapshot.with_standings(names.iter().map(standing).collect(), jiff::Timestamp::UNIX_EPOCH),
+        )
     }
 
     /// The same where these endpoints are down.

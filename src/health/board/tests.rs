@@ -98,7 +98,7 @@ fn config(probes: &[Probe], endpoints: &[Endpoint]) -> Config {
         ecs: Ecs::default(),
         tls: Transports::default(),
         process: Process::default(),
-        admin: Admin { listen: None, allow: Vec::new() },
+        admin: Admin { listen: None, allow: Vec::new(), operators: Vec::new() },
         databases: Vec::new(),
         geo_memory: 0,
         settle: Duration::ZERO,
