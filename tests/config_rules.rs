@@ -185,7 +185,10 @@ fn sets_and_places() {
 fn endpoints() {
     let endpoint = |line: &str| format!("probe = \"shop\"\n{line}\n[[endpoints]]");
     for (line, code, words) in [
-        ("capacity = 40_000", "not-built-yet", "capacity"),
+        ("capacity = 0", "bad-value", "0"),
+        ("capacity = { now = 10, max = 5 }", "bad-value", "5"),
+        ("capacity = { max = 5 }", "missing-key", "{ max = 5 }"),
+        ("capacity = { now = 10, scale_time = \"3m\" }", "not-built-yet", "scale_time"),
         ("weight = 0", "bad-value", "0"),
         ("bias = \"-11s\"", "bad-value", "\"-11s\""),
         ("bias = 5", "wrong-type", "5"),
@@ -293,7 +296,10 @@ fn services() {
         ("when_none = \"endpoint:aws-virginia\"", "when-none-outside-fence", "\"endpoint:aws-virginia\""),
         ("when_none = \"refuse\"", "bad-value", "\"refuse\""),
         ("answer_as = \"cname\"", "not-built-yet", "answer_as"),
-        ("warmup = \"3m\"", "not-built-yet", "warmup"),
+        ("when_full = \"share\"", "not-built-yet", "when_full"),
+        ("warmup = \"2d\"", "bad-value", "\"2d\""),
+        ("degraded_share = 1.5", "bad-value", "1.5"),
+        ("panic_below = \"half\"", "wrong-type", "\"half\""),
     ] {
         check(&[(SERVICE_AT, &service(line), code, words)]);
     }
@@ -305,7 +311,7 @@ fn services() {
         ("clouds = [\"azure\"]", "clouds = [\"gcp\"]", "preference-leaves-none", "\"gcp\""),
         ("clouds = [\"azure\"], ", "", "missing-key", "{ where = \"gulf\", within = \"30ms\" }"),
         ("within = \"30ms\"", "within = \"30\"", "bad-value", "\"30\""),
-        (DEFAULTS_AT, "[defaults]\npanic_below = 0.5\n[[services]]", "not-built-yet", "panic_below"),
+        (DEFAULTS_AT, "[defaults]\nmin_gain = \"5ms\"\n[[services]]", "not-built-yet", "panic_below"),
         (DEFAULTS_AT, "[defaults]\nttl = \"0.5s\"\n[[services]]", "bad-value", "\"0.5s\""),
     ]);
     let twice = edited("[[services]]", "[[services]]\nname = \"WWW.shop.example\"\nendpoints = [\"*\"]\n[[services]]");

@@ -118,10 +118,12 @@ async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, http: bool
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
             match acceptor {
-                Some(acceptor) => match acceptor.accept(stream).await {
-                    Ok(stream) => answer(stream, http).await,
-                    Err(_) => {} // it is counted where it is probed
-                },
+                // One that fails is counted where it is probed.
+                Some(acceptor) => {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        answer(stream, http).await;
+                    }
+                }
                 None => answer(stream, http).await,
             }
         });

@@ -138,12 +138,8 @@ impl Labelled {
     }
 }
 
-/// What is so now.
-fn record_state(shared: &Shared) {
-    describe_gauge!("meridian_build_info", "Always 1; the version is a label.");
-    gauge!("meridian_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    describe_gauge!("meridian_generation", "Generation of the snapshot that serves.");
-    gauge!("meridian_generation").set(shared.published.load().generation as f64);
+/// How services stand, and what the operator does to them.
+fn record_steering(shared: &Shared) {
     describe_gauge!("meridian_services_panicking", "Services for some of whose clients too little capacity is up.");
     describe_gauge!("meridian_overrides", "Orders of the operator in force, by action.");
     let orders = shared.overrides().clone();
@@ -156,6 +152,15 @@ fn record_state(shared: &Shared) {
     let services = |holds| shared.published.load().services_where(holds).count() as f64;
     gauge!("meridian_services_exhausted").set(services(PlanTable::is_exhausted));
     gauge!("meridian_services_panicking").set(services(PlanTable::is_panicking));
+}
+
+/// What is so now.
+fn record_state(shared: &Shared) {
+    describe_gauge!("meridian_build_info", "Always 1; the version is a label.");
+    gauge!("meridian_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    describe_gauge!("meridian_generation", "Generation of the snapshot that serves.");
+    gauge!("meridian_generation").set(shared.published.load().generation as f64);
+    record_steering(shared);
     describe_gauge!("meridian_ready", "1 once steered names are answered.");
     describe_gauge!("meridian_config_stale", "1 while the files on disk do not pass and the last good set serves.");
     describe_gauge!("meridian_config_errors", "Errors of the last reading of files.");

@@ -167,7 +167,7 @@ impl Board {
     #[must_use]
     pub fn ttl_doubt(&self, config: &Config) -> Option<u32> {
         let storm = self.in_doubt > 1 && self.in_doubt * 4 > self.entries.len();
-        (!storm).then(|| config.ttl_doubt.as_secs() as u32) // a TTL's range is below
+        (!storm).then_some(config.ttl_doubt.as_secs() as u32) // a TTL's range is below
     }
 
     /// Sums up what a check's change comes to, or that it has a vote now or no more (`moved`).

@@ -8,7 +8,8 @@ use meridian::table::{PlanTable, Standing};
 
 use crate::dns::{Ask, World};
 use crate::small::{
-    AS_IN_GERMANY, BRITAIN, GERMANY, GERMANY_V6, SEATTLE, SINGAPORE, SYDNEY, VIRGINIA, ask, who, www, www_with,
+    AS_IN_GERMANY, BRITAIN, GERMANY, GERMANY_V6, SEATTLE, SINGAPORE, SYDNEY, VIRGINIA, ask, who, world_with, www,
+    www_with,
 };
 
 #[test]
@@ -252,6 +253,8 @@ fn panic_is_reckoned_by_capacity_and_fence() {
     let large = www_with(four, &capacities);
     assert!(panicking(&large, &["iad"]), "a tenth of it lives");
     assert!(!panicking(&large, &["fra", "ams", "dub"]));
-    let fenced = www_with(&format!("{four}\nfence = [{{ where = \"eu\", in = \"eu\" }}]"), &capacities);
+    let service =
+        format!("[[services]]\nname = \"www.shop.example\"\n{four}\nfence = [{{ where = \"eu\", in = \"eu\" }}]");
+    let fenced = world_with(&service, &capacities);
     assert!(panicking(&fenced, &["fra", "ams"]), "a third of what clients in the EU may use");
 }
