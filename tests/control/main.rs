@@ -8,6 +8,7 @@ mod http;
 #[allow(dead_code, reason = "no test binary uses all of it")]
 #[path = "../support/mmdb.rs"]
 mod mmdb;
+mod own_fault;
 mod probes;
 mod refusals;
 mod restart;
