@@ -7,6 +7,7 @@ mod rules;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use meridian::config::{Sandboxing, admin_address};
 use rules::{check, edited, read_text};
@@ -79,4 +80,39 @@ fn where_the_admin_endpoint_is_whatever_else_is_wrong() {
     assert_eq!(address("[admin]\nlisten = \"localhost\""), default);
     let mut none: BTreeMap<PathBuf, Arc<[u8]>> = BTreeMap::new();
     assert_eq!(admin_address(&mut none, Path::new("c")).unwrap_err()[0].code, "missing-file");
+}
+
+#[test]
+fn failures_that_come_together() {
+    let health = |lines: &str| format!("[health]\n{lines}\n[geoip]");
+    let of = |anchors: &[&str]| health(&format!("anchors = {anchors:?}"));
+    let three = ["192.0.2.1:443", "198.51.100.1:443", "[2001:db8::1]:443"];
+    let many = format!("{:?}", (0..17).map(|host| format!("192.0.2.{host}:443")).collect::<Vec<_>>());
+    for (edit, code, words) in [
+        (health("window = \"100ms\""), "bad-value", "\"100ms\""),
+        (health("site_down = 0"), "bad-value", "0"),
+        (health("cloud_down = 1.1"), "bad-value", "1.1"),
+        (health("self_fail = 0.4"), "bad-value", "0.4"),
+        (health("hold_for = 120"), "wrong-type", "120"),
+        (health("withdraw_after = \"5m\""), "not-built-yet", "\"5m\""),
+        (health("anchors = \"192.0.2.1:443\""), "wrong-type", "\"192.0.2.1:443\""),
+        (of(&[three[0], three[1], "192.0.2.9"]), "bad-value", "\"192.0.2.9\""),
+        (of(&three[..2]), "bad-value", "[\"192.0.2.1:443\", \"198.51.100.1:443\"]"),
+        (health(&format!("anchors = {many}")), "bad-value", &many),
+        (of(&[three[0], three[1], three[2], "192.0.2.1:80"]), "duplicate-address", "\"192.0.2.1:80\""),
+        (of(&[three[0], three[1], "127.0.0.1:443"]), "private-target", "\"127.0.0.1:443\""),
+        (health(&format!("window = \"1s\"\nanchors = {three:?}")), "rare-probe", "shop"),
+    ] {
+        check(&[("[geoip]", &edit, code, words)]);
+    }
+    let read = |lines: &str| read_text(&edited("[geoip]", &health(lines))).unwrap().config.health;
+    let default = read("");
+    assert_eq!((default.window, default.hold_for), (Duration::from_secs(10), Duration::from_secs(120)));
+    assert_eq!((default.site_down, default.cloud_down, default.self_fail), (0.6, 0.6, 0.7));
+    assert_eq!(read("anchors = []\nwithdraw_after = \"never\""), default);
+    assert_eq!(read(&format!("anchors = {three:?}")).anchors, three.map(|anchor| anchor.parse().unwrap()));
+    assert_eq!(
+        read("allow_private = true\nanchors = [\"127.0.0.1:1\", \"127.0.0.2:1\", \"[::1]:1\"]").anchors.len(),
+        3
+    );
 }

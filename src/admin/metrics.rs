@@ -12,6 +12,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::control::{Action, Shared};
+use crate::health::{Board, Subject};
 use crate::model::{Severity, State};
 use crate::table::{CounterKey, OTHER_ZONES, PlanTable, RCODE_SLOTS};
 
@@ -214,10 +215,37 @@ fn record_state(shared: &Shared) {
         ];
         gauge!("meridian_config_error", &labels).set(1.0);
     }
+    record_health(&shared.board());
+}
+
+/// What health says.
+fn record_health(board: &Board) {
+    let figure = |is_so: bool| f64::from(u8::from(is_so));
     describe_gauge!("meridian_endpoint_up", "1 while the endpoint's verdict is up or degraded, else 0.");
-    for endpoint in shared.board().endpoints() {
+    for endpoint in board.endpoints() {
         let up = matches!(endpoint.state, State::Up | State::Degraded | State::Damped);
-        gauge!("meridian_endpoint_up", "endpoint" => endpoint.name.to_string()).set(f64::from(u8::from(up)));
+        gauge!("meridian_endpoint_up", "endpoint" => endpoint.name.to_string()).set(figure(up));
+    }
+    describe_gauge!("meridian_site_failing", "1 while most endpoints of the site are down; of sites with two or more.");
+    describe_gauge!(
+        "meridian_cloud_failing",
+        "1 while most endpoints of the cloud are down; of clouds with two or more."
+    );
+    for group in board.groups().iter().filter(|group| group.can_fail()) {
+        let gauge = match &group.subject {
+            Subject::Site(cloud, region) => {
+                gauge!("meridian_site_failing", "cloud" => cloud.to_string(), "region" => region.to_string())
+            }
+            Subject::Cloud(cloud) => gauge!("meridian_cloud_failing", "cloud" => cloud.to_string()),
+            Subject::Own => continue,
+        };
+        gauge.set(figure(group.failing_since.is_some()));
+    }
+    describe_gauge!("meridian_self_fault", "1 while the fault is ours and verdicts of down are held.");
+    gauge!("meridian_self_fault").set(figure(board.own_fault().is_some()));
+    describe_gauge!("meridian_anchor_up", "1 while the anchor answers.");
+    for (anchor, state) in board.anchors() {
+        gauge!("meridian_anchor_up", "anchor" => anchor.to_string()).set(figure(state == State::Up));
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::control::{Event, Override, ReloadResult, Shared, Talker};
-use crate::health::EndpointHealth;
+use crate::health::{Board, EndpointHealth, Group, Subject};
 use crate::model::{ALL_PARTS, Endpoint, EndpointId, Problem, Severity, State};
 use crate::sandbox::Sandbox;
 use crate::steer::{Step, age};
@@ -41,6 +41,11 @@ pub struct Status {
     pub overrides: Vec<Override>,
     /// All endpoints, in the order of the file.
     pub endpoints: Vec<EndpointStatus>,
+    /// Sites and clouds that fail as a whole.
+    pub failing: Vec<FailingStatus>,
+    /// While the fault is ours; null: it is not.
+    #[serde(rename = "self")]
+    pub own_fault: Option<OwnFaultStatus>,
     /// Services, up to `limit`.
     pub services: Vec<ServiceStatus>,
     /// How many services there are.
@@ -160,6 +165,30 @@ pub struct LastStatus {
     pub rtt_ms: Option<f64>,
 }
 
+/// A site or cloud of which so many endpoints are down that it says something of all.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailingStatus {
+    /// Its cloud.
+    pub cloud: String,
+    /// Its region; null: the whole cloud.
+    pub region: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// How many of how many are down.
+    pub reason: String,
+}
+
+/// The fault is ours: who went down is held as it was.
+#[derive(Clone, Debug, Serialize)]
+pub struct OwnFaultStatus {
+    /// When it was found.
+    pub since: Timestamp,
+    /// By what.
+    pub reason: String,
+    /// Names of the endpoints of which an address is held.
+    pub held: Vec<String>,
+}
+
 /// One service.
 #[derive(Clone, Debug, Serialize)]
 pub struct ServiceStatus {
@@ -214,14 +243,16 @@ impl Status {
         let board = shared.board();
         let snapshot = shared.published.load_full();
         let config = &snapshot.parts.config;
-        let endpoints = config.endpoints.iter().zip(board.endpoints());
+        let endpoints = (0..).map(EndpointId).zip(config.endpoints.iter().zip(board.endpoints()));
         let overrides = shared.overrides().clone();
-        let endpoints = (0..).map(EndpointId).zip(endpoints).map(|(id, (endpoint, health))| EndpointStatus {
+        let endpoints = endpoints.map(|(id, (endpoint, health))| EndpointStatus {
             r#override: overrides.describe(endpoint),
             ramp: RampStatus::of(&snapshot, id),
-            ..EndpointStatus::of(endpoint, health)
+            ..EndpointStatus::of(endpoint, health, board.reason(id))
         });
         let endpoints = endpoints.collect();
+        let failing = board.groups().iter().filter_map(FailingStatus::of).collect();
+        let own_fault = OwnFaultStatus::of(&board);
         drop(board);
         let named = |entry: &&ServiceEntry| service.is_none_or(|name| *snapshot.service(entry).label == *name);
         let services = snapshot.services.iter().filter(named).take(limit).map(|entry| ServiceStatus {
@@ -264,6 +295,8 @@ impl Status {
             warnings: journal.warnings.iter().map(ProblemStatus::of).collect(),
             overrides: overrides.list().to_vec(),
             endpoints,
+            failing,
+            own_fault,
             services: services.collect(),
             services_total: snapshot.services.len(),
             events: shared.events.latest(EVENTS),
@@ -310,8 +343,28 @@ impl ProblemStatus {
     }
 }
 
+impl FailingStatus {
+    fn of(group: &Group) -> Option<Self> {
+        let (cloud, region) = match &group.subject {
+            Subject::Site(cloud, region) => (cloud, Some(region.to_string())),
+            Subject::Cloud(cloud) => (cloud, None),
+            Subject::Own => return None,
+        };
+        Some(Self { cloud: cloud.to_string(), region, since: group.failing_since?, reason: group.words() })
+    }
+}
+
+impl OwnFaultStatus {
+    fn of(board: &Board) -> Option<Self> {
+        let fault = board.own_fault()?;
+        let held = board.endpoints().filter(|endpoint| endpoint.is_held());
+        let held = held.map(|endpoint| endpoint.name.to_string()).collect();
+        Some(Self { since: fault.since, reason: fault.reason.clone(), held })
+    }
+}
+
 impl EndpointStatus {
-    fn of(endpoint: &Endpoint, health: &EndpointHealth) -> Self {
+    fn of(endpoint: &Endpoint, health: &EndpointHealth, reason: String) -> Self {
         let addresses = health.addresses.iter().map(|address| AddressStatus {
             address: address.address.to_string(),
             verdict: verdict(address.state),
@@ -323,7 +376,7 @@ impl EndpointStatus {
             region: endpoint.site.region.to_string(),
             addresses: addresses.collect(),
             verdict: verdict(health.state),
-            reason: health.reason.clone(),
+            reason,
             since: health.since,
             last: health.last.as_ref().map(|last| LastStatus {
                 at: last.at,

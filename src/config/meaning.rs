@@ -36,6 +36,8 @@ pub struct Config {
     pub settle: Duration,
     /// `[resolver]`
     pub resolver: Resolver,
+    /// `[health]`: what failures that come together mean.
+    pub health: Health,
     /// `[health] first_round`: bound on the wait before the first answer.
     pub first_round: Duration,
     /// `[health] stale_after`: verdicts of an earlier run that are older are not taken up.
@@ -288,6 +290,33 @@ pub struct Resolver {
     pub keep_for: Duration,
     /// Hostname endpoints may resolve to loopback, private and link-local addresses (tests, labs).
     pub allow_private: bool,
+}
+
+/// `[health]`: what failures that come together mean (BEHAVIOUR rules 13 and 14). Shares are 0..1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// What fails within so long of each other belongs together.
+    pub window: Duration,
+    /// A site fails when this share of its endpoints is down.
+    pub site_down: f64,
+    /// The same of a cloud.
+    pub cloud_down: f64,
+    /// The fault is ours when this share of all sites fails, and half of the anchors.
+    pub self_fail: f64,
+    /// What we reach while our own way out is well; none, or three and more.
+    pub anchors: Vec<SocketAddr>,
+    /// While the fault is ours, verdicts are held this long at most.
+    pub hold_for: Duration,
+    /// Anchors may be loopback, private and link-local addresses (tests, labs).
+    pub allow_private: bool,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        let (window, hold_for) = (Duration::from_secs(10), Duration::from_secs(120));
+        let (site_down, cloud_down, self_fail) = (0.6, 0.6, 0.7);
+        Self { window, site_down, cloud_down, self_fail, anchors: Vec::new(), hold_for, allow_private: false }
+    }
 }
 
 /// `[[zones]]`, or a file of `[zones] directory`

@@ -13,6 +13,7 @@ mod blocks;
 mod checks;
 mod combinations;
 mod endpoints;
+mod health;
 mod kinds;
 mod limits;
 mod meaning;
@@ -43,8 +44,8 @@ pub use kinds::{
     Aim, Calculated, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, Sample, StateFile, Tls,
 };
 pub use meaning::{
-    Access, Admin, CertificateFiles, Config, Cookies, Damping, Ecs, Identity, Probe, Process, RateLimit, Resolver,
-    Sandboxing, Server, Transports, Zone, is_private,
+    Access, Admin, CertificateFiles, Config, Cookies, Damping, Ecs, Health, Identity, Probe, Process, RateLimit,
+    Resolver, Sandboxing, Server, Transports, Zone, is_private,
 };
 pub use scalar::duration;
 pub use words::{closest, glob};
@@ -243,6 +244,7 @@ fn resolve(
     for certificate in typed.probes.iter().flat_map(|spec| &spec.certificates) {
         check_readable(certificate, "certificate file", files, report);
     }
+    health::check_window(&typed.settings.health, &typed.probes, report);
     let databases = databases(&typed.settings, path, files, report);
     let endpoints = endpoints::resolve(&typed.endpoints, &regions, &sets, &typed.probes, report);
     let mut resolver = plans::Resolver {
@@ -310,6 +312,7 @@ impl Resolved {
             geo_memory: typed.settings.geo_memory,
             settle: typed.settings.settle,
             resolver: typed.settings.resolver,
+            health: typed.settings.health,
             first_round: typed.settings.first_round,
             stale_after: typed.settings.stale_after,
             ttl_doubt: typed.defaults.ttl_doubt,

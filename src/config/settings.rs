@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::health;
 use super::limits::{read_access, read_ecs, read_rate_limit};
-use super::meaning::{Access, Admin, Cookies, Ecs, Identity, RateLimit, Resolver, Server, Transports};
+use super::meaning::{Access, Admin, Cookies, Ecs, Health, Identity, RateLimit, Resolver, Server, Transports};
 use super::report::{At, Report, Span, quoted};
 use super::scalar::{NotPrefix, prefix, show_duration, socket};
 use super::table::{Table, Value};
@@ -22,8 +23,7 @@ const BOTH: &[By] = &[By::Udp, By::Tcp];
 
 const SERVER_LATER: &[&str] = &["metrics_services"];
 const RELOAD_LATER: &[&str] = &["confirm_over"];
-const HEALTH_LATER: &[&str] =
-    &["window", "site_down", "cloud_down", "self_fail", "anchors", "hold_for", "withdraw_after", "max_soft_down"];
+const HEALTH_LATER: &[&str] = &["max_soft_down"];
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -49,6 +49,7 @@ pub(super) struct Settings {
     pub(super) geo_memory: u64,
     pub(super) settle: Duration,
     pub(super) resolver: Resolver,
+    pub(super) health: Health,
     pub(super) first_round: Duration,
     pub(super) stale_after: Duration,
 }
@@ -82,6 +83,7 @@ impl Settings {
             geo_memory: 128 * MB,
             settle: 500 * MS,
             resolver: Resolver { servers: Vec::new(), keep_for: 24 * HOUR, allow_private: false },
+            health: Health::default(),
             first_round: 5 * SECOND,
             stale_after: 10 * MINUTE,
         }
@@ -110,6 +112,7 @@ impl Settings {
         });
         root.section("resolver", &[], |table| read_resolver(table, &mut settings.resolver));
         root.section("health", HEALTH_LATER, |table| {
+            health::read(table, &mut settings.health);
             let range = Duration::ZERO..=10 * MINUTE;
             settings.first_round = table.or("first_round", settings.first_round, |value| value.duration(range));
             let range = Duration::ZERO..=24 * HOUR;

@@ -8,25 +8,34 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use crate::health::Verdict;
+use crate::health::{Notice, StateChange, Subject, Verdict};
 
 /// Events that are kept. A cloud that dies is some hundred.
 const KEPT: usize = 1000;
 /// Events that a listener may lie behind; then it is told how many it lost.
 const BEHIND: usize = 1024;
 
-/// A change of what answers may hold.
+/// A change of what answers may hold, or of what is said of many endpoints at once.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Event {
     /// From 1 at the start of the process, without gaps.
     pub id: u64,
     /// When it was known.
     pub at: Timestamp,
-    /// Whose.
-    pub endpoint: Arc<str>,
+    /// Of what: `endpoint`, `site`, `cloud` or `self`
+    pub of: &'static str,
+    /// Whose; none: it is of something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Arc<str>>,
+    /// Of which site or cloud.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<Arc<str>>,
+    /// Of which site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<Arc<str>>,
     /// The endpoint's state before; the same as `to` where only addresses changed.
     pub from: &'static str,
-    /// Its state now: `up`, `degraded`, `damped`, `unknown` or `down`
+    /// Its state now: `up`, `degraded`, `damped`, `unknown` or `down`; of others `failing` or `working`
     pub to: &'static str,
     /// The addresses that changed.
     pub addresses: Vec<AddressEvent>,
@@ -62,22 +71,41 @@ impl Default for Events {
 
 impl Events {
     pub(super) fn record(&self, endpoint: &Arc<str>, verdict: &Verdict, generation: u64) {
-        let address = |(address, change): &(IpAddr, crate::health::StateChange)| AddressEvent {
+        let address = |(address, change): &(IpAddr, StateChange)| AddressEvent {
             address: *address,
             from: change.from.as_str(),
             to: change.to.as_str(),
         };
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = Arc::new(Event {
-            id: kept.back().map_or(1, |last| last.id + 1),
+        self.add(|id| Event {
+            id,
             at: Timestamp::now(),
-            endpoint: endpoint.clone(),
+            of: "endpoint",
+            endpoint: Some(endpoint.clone()),
+            cloud: None,
+            region: None,
             from: verdict.change.from.as_str(),
             to: verdict.change.to.as_str(),
             addresses: verdict.addresses.iter().map(address).collect(),
             reason: verdict.reason.clone(),
             generation,
         });
+    }
+
+    pub(super) fn record_notice(&self, notice: &Notice, generation: u64) {
+        let (of, cloud, region) = match &notice.subject {
+            Subject::Site(cloud, region) => ("site", Some(cloud.0.clone()), Some(region.clone())),
+            Subject::Cloud(cloud) => ("cloud", Some(cloud.0.clone()), None),
+            Subject::Own => ("self", None, None),
+        };
+        let (from, to) = if notice.failing { ("working", "failing") } else { ("failing", "working") };
+        let (at, reason) = (Timestamp::now(), notice.reason.clone());
+        let (endpoint, addresses) = (None, Vec::new());
+        self.add(|id| Event { id, at, of, endpoint, cloud, region, from, to, addresses, reason, generation });
+    }
+
+    fn add(&self, event: impl FnOnce(u64) -> Event) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = Arc::new(event(kept.back().map_or(1, |last| last.id + 1)));
         if kept.len() == KEPT {
             kept.pop_front();
         }
@@ -112,8 +140,7 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::StateChange;
-    use crate::model::{EndpointId, State};
+    use crate::model::{Cloud, EndpointId, State};
 
     #[test]
     fn a_thousand_are_kept_and_none_is_heard_twice_or_missed() {
@@ -145,5 +172,22 @@ mod tests {
             event.contains(r#""from":"up","to":"down","addresses":[{"address":"192.0.2.1","from":"up""#),
             "{event}"
         );
+    }
+
+    #[test]
+    fn of_what_it_is_and_which_is_told() {
+        let events = Events::default();
+        let aws = Cloud::new("aws");
+        for subject in [Subject::Site(aws.clone(), "eu-west-1".into()), Subject::Cloud(aws), Subject::Own] {
+            events.record_notice(&Notice { subject, failing: true, reason: "3 of 4".to_owned() }, 7);
+        }
+        let texts: Vec<_> = events.latest(3).iter().map(|event| serde_json::to_string(&**event).unwrap()).collect();
+        for (text, expected) in texts.iter().zip([
+            r#""of":"site","cloud":"aws","region":"eu-west-1","from":"working","to":"failing""#,
+            r#""of":"cloud","cloud":"aws","from":"working","to":"failing""#,
+            r#""of":"self","from":"working","to":"failing""#,
+        ]) {
+            assert!(text.contains(expected), "{text}");
+        }
     }
 }

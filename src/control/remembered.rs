@@ -54,10 +54,11 @@ impl Control {
         info!(count, ?age, "begins with the verdicts of an earlier run");
     }
 
-    /// Writes what is known, after what is being written.
+    /// Writes what is known, after what is being written. While the fault is ours, what was known before stays.
     pub(super) fn remember(&mut self) {
         self.remember_at = Instant::now() + EVERY;
-        if self.remembering.as_ref().is_some_and(|task| !task.is_finished()) {
+        let is_written = self.remembering.as_ref().is_some_and(|task| !task.is_finished());
+        if is_written || self.shared.board().own_fault().is_some() {
             return;
         }
         let (path, checks) = (file_below(&self.started.server.state), self.shared.board().remember());

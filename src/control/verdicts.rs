@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::events::Events;
 use super::run::{Control, MAX_BATCH};
-use crate::health::Verdict;
+use crate::health::{Board, Notice, Outcome, Subject, Verdict};
 use crate::model::State;
 use crate::probe::Report;
 
@@ -26,7 +26,7 @@ const WINDOW: Duration = Duration::from_micros(200);
 
 /// What a report came to.
 pub(super) struct Seen {
-    /// Probe, outcome and how long it took; none: time did it.
+    /// Probe, outcome and how long it took; none: nothing of the target.
     found: Option<(Arc<str>, &'static str, Option<Duration>)>,
     /// With the endpoint's name.
     verdict: Option<(Arc<str>, Verdict)>,
@@ -50,27 +50,31 @@ impl Control {
         self.conclude(&seen);
     }
 
-    /// The board takes reports in.
+    /// The board takes reports in, and draws what follows from them together.
     pub(super) fn observe(&self, reports: impl IntoIterator<Item = Report>) -> Vec<Seen> {
         let mut board = self.shared.board();
         let seen = |report: Report| {
             let probe = board.check(report.check)?.probe.name.clone();
-            let found = Some((probe, report.outcome.kind(), report.outcome.rtt()));
+            let found = (probe, report.outcome.kind(), report.outcome.rtt());
+            let found = (report.outcome != Outcome::Late).then_some(found);
             let verdict = board.observe(report.check, report.at, report.outcome);
             let verdict = verdict.map(|verdict| (board.endpoint(verdict.endpoint).name.clone(), verdict));
             Some(Seen { found, verdict })
         };
-        let seen = reports.into_iter().filter_map(seen).collect();
+        let mut seen: Vec<_> = reports.into_iter().filter_map(seen).collect();
+        let verdicts = board.correlate(Timestamp::now());
+        seen.extend(by_themselves(&board, verdicts));
         self.hurry(board.take_paces());
         seen
     }
 
     /// Lets time pass, for the board and for ramps.
     pub(super) fn tick(&mut self) {
-        let (now, mut board) = (Timestamp::now(), self.shared.board());
-        let verdicts = board.tick(now).into_iter();
-        let named = verdicts.map(|verdict| (board.endpoint(verdict.endpoint).name.clone(), verdict));
-        let seen: Vec<_> = named.map(|verdict| Seen { found: None, verdict: Some(verdict) }).collect();
+        let (now, shared) = (Timestamp::now(), self.shared.clone());
+        let mut board = shared.board();
+        let verdicts = board.tick(now);
+        let seen: Vec<_> = by_themselves(&board, verdicts).collect();
+        self.hurry(board.take_paces());
         drop(board);
         self.conclude(&seen);
         self.expire_orders(now);
@@ -104,7 +108,28 @@ impl Control {
         }
         let generation = self.shared.published.load().generation;
         seen.iter().for_each(|seen| seen.tell(generation, &self.shared.events));
+        let notices = self.shared.board().take_notices();
+        notices.iter().for_each(|notice| tell_notice(notice, generation, &self.shared.events));
     }
+}
+
+/// Verdicts that no report of the endpoint's own brought.
+fn by_themselves(board: &Board, verdicts: Vec<Verdict>) -> impl Iterator<Item = Seen> {
+    verdicts.into_iter().map(|verdict| {
+        let name = board.endpoint(verdict.endpoint).name.clone();
+        Seen { found: None, verdict: Some((name, verdict)) }
+    })
+}
+
+fn tell_notice(notice: &Notice, generation: u64, events: &Events) {
+    let Notice { subject, failing, reason } = notice;
+    match (subject, failing) {
+        (Subject::Own, true) => error!(reason, generation, "the fault is ours: verdicts of down are held"),
+        (Subject::Own, false) => warn!(reason, generation, "the fault is ours no more"),
+        (_, true) => warn!(%subject, reason, generation, "fails as a whole"),
+        (_, false) => info!(%subject, reason, generation, "fails as a whole no more"),
+    }
+    events.record_notice(notice, generation);
 }
 
 impl Seen {

@@ -7,6 +7,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::anchors::Anchors;
+use super::correlation::{Correlation, Group, Notice};
+use super::own_fault::{Fault, OwnFault};
+use super::slot::{Key, Slot};
 use super::state::Memory;
 use super::summary::{Bare, Entry, Vote};
 use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Rules};
@@ -32,9 +36,14 @@ pub struct Board {
     held: BTreeSet<CheckId>,
     /// Endpoints that may turn soon.
     in_doubt: usize,
+    correlation: Correlation,
+    anchors: Anchors,
+    own_fault: OwnFault,
+    /// What is to be said of many at once.
+    notices: Vec<Notice>,
 }
 
-/// One outcome changed what answers may hold.
+/// Something changed what answers may hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
     /// Whose it was.
@@ -58,20 +67,6 @@ pub struct StateChange {
     pub to: State,
 }
 
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) check: Arc<Check>,
-    pub(super) health: HealthState,
-    /// Index into `entries`.
-    endpoint: usize,
-    /// The address that it tells of; none: all of them.
-    address: Option<IpAddr>,
-    /// It is probed fast.
-    fast: bool,
-    /// It may turn soon, as far as has been told.
-    in_doubt: bool,
-}
-
 /// What a check knew.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,10 +76,6 @@ pub struct Remembered {
     address: Option<IpAddr>,
     memory: Memory,
 }
-
-/// What a check is of; its successor after an edit has the same. No address: `probe_target`, which
-/// stands for all.
-type Key = (Arc<str>, Arc<str>, Option<IpAddr>);
 
 impl Board {
     /// Without endpoints.
@@ -103,6 +94,9 @@ impl Board {
         for (index, endpoint) in config.endpoints.iter().enumerate() {
             self.add_endpoint(index, endpoint, &probes, resolved, &mut old, now);
         }
+        let next_id = &mut self.next_id;
+        self.anchors.reconfigure(&config.health, || new_id(next_id), now);
+        self.correlation.reconfigure(&config.health, &config.endpoints);
         self.recount();
     }
 
@@ -112,6 +106,8 @@ impl Board {
         self.pending = unknown + unresolved;
         self.held =
             self.slots.iter().filter(|(_, slot)| slot.health.next_tick().is_some()).map(|(&id, _)| id).collect();
+        self.correlation.recount(self.entries.iter().map(Entry::is_down));
+        (0..self.entries.len()).for_each(|index| self.heed(index));
         self.in_doubt = self.entries.iter().filter(|entry| entry.may_turn).count();
         self.first_round_complete |= self.pending == 0;
     }
@@ -119,9 +115,15 @@ impl Board {
     /// Takes in what a check found. None: nothing that answers may hold has changed, or there is no
     /// such check any more.
     pub fn observe(&mut self, id: CheckId, now: Timestamp, outcome: Outcome) -> Option<Verdict> {
+        if outcome != Outcome::Silent {
+            self.own_fault.count_run(outcome == Outcome::Late, self.correlation.health().window, now);
+        }
+        if self.anchors.observe(id, now, &outcome) {
+            return None;
+        }
         let slot = self.slots.get_mut(&id)?;
         let (index, was_pending, abstained) = (slot.endpoint, slot.is_pending(), slot.abstains());
-        if outcome != Outcome::Silent {
+        if !matches!(outcome, Outcome::Silent | Outcome::Late) {
             self.entries[index].health.last = Some(Last { at: now, outcome: outcome.clone() });
         }
         let change = slot.health.observe(now, outcome);
@@ -133,6 +135,21 @@ impl Board {
         self.conclude(id, change, moved, now)
     }
 
+    /// Draws what follows from many outcomes together (BEHAVIOUR rules 13 and 14), after some were taken in.
+    pub fn correlate(&mut self, now: Timestamp) -> Vec<Verdict> {
+        let (notices, alerts) = self.correlation.review(now);
+        self.notices.extend(notices);
+        let mut verdicts: Vec<Verdict> = alerts.into_iter().filter_map(|index| self.sum_up(index, None, now)).collect();
+        if let Some(notice) = self.own_fault.review(&self.correlation, &self.anchors, now) {
+            let taken_back = notice.failing.then(|| format!("taken back, the fault is ours: {}", notice.reason));
+            let all = (0..self.entries.len()).filter_map(|index| self.sum_up(index, taken_back.clone(), now));
+            verdicts.extend(all);
+            self.notices.push(notice);
+        }
+        self.paces.extend(self.anchors.hurry(self.correlation.is_fresh(now)));
+        verdicts
+    }
+
     /// Lets time pass, for what is held back until some time.
     pub fn tick(&mut self, now: Timestamp) -> Vec<Verdict> {
         let is_due = |id: &CheckId| self.slots[id].health.next_tick().is_none_or(|at| at <= now);
@@ -141,13 +158,16 @@ impl Board {
             let change = self.slots.get_mut(&id)?.health.tick(now);
             self.conclude(id, change, false, now)
         };
-        due.into_iter().filter_map(conclude).collect()
+        let mut verdicts: Vec<Verdict> = due.into_iter().filter_map(conclude).collect();
+        verdicts.extend(self.correlate(now));
+        verdicts
     }
 
     /// When [`tick`](Self::tick) has something to do.
     #[must_use]
     pub fn next_tick(&self) -> Option<Timestamp> {
-        self.held.iter().filter_map(|id| self.slots[id].health.next_tick()).min()
+        let freed = self.held.iter().filter_map(|id| self.slots[id].health.next_tick());
+        freed.chain(self.correlation.next_tick()).chain(self.own_fault.next_tick(self.correlation.health())).min()
     }
 
     /// The checks that shall be probed fast (true) or no more (false) since this was asked.
@@ -155,7 +175,13 @@ impl Board {
         std::mem::take(&mut self.paces)
     }
 
-    /// Endpoints that may turn soon. Who limits our probes is in doubt for as long as that lasts, and not among them.
+    /// What is to be said of sites, clouds and ourselves since this was asked.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Endpoints that may turn soon by their own probes. Who limits these is in doubt for as long as that lasts, and not
+    /// among them.
     #[must_use]
     pub fn in_doubt(&self) -> usize {
         self.in_doubt
@@ -173,9 +199,9 @@ impl Board {
     /// Sums up what a check's change comes to, or that it has a vote now or no more (`moved`).
     fn conclude(&mut self, id: CheckId, change: Option<Change>, moved: bool, now: Timestamp) -> Option<Verdict> {
         let slot = self.slots.get_mut(&id)?;
-        let hastened = slot.health.wants_haste() != slot.fast;
+        let index = slot.endpoint;
+        let hastened = slot.hasten(self.entries[index].is_alert);
         if hastened {
-            slot.fast = !slot.fast;
             self.paces.push((id, slot.fast));
         }
         let turned = hastened || slot.health.in_doubt() != slot.in_doubt;
@@ -190,18 +216,47 @@ impl Board {
         let last = || slot.health.last().map_or_else(String::new, |last| last.outcome.to_string());
         let said = change.map_or_else(last, |change| change.reason);
         let reason = format!("probe {} at {}: {said}", slot.check.probe.name, slot.check.target);
-        let endpoint = EndpointId::at(slot.endpoint);
-        let entry = &mut self.entries[slot.endpoint];
-        let (from, before) = (entry.health.state, entry.address_states());
+        self.sum_up(index, Some(reason), now)
+    }
+
+    /// Sums an endpoint up; says so if what answers may hold has changed, for that reason (none: the endpoint's own).
+    fn sum_up(&mut self, index: usize, reason: Option<String>, now: Timestamp) -> Option<Verdict> {
+        let entry = &mut self.entries[index];
+        let (from, before, was_down) = (entry.health.state, entry.address_states(), entry.is_down());
         let (doubt, may_turn) = (entry.health.in_doubt, entry.may_turn);
-        entry.sum_up(&self.slots, now);
+        entry.sum_up(&self.slots, self.own_fault.held_from(), now);
+        let is_down = entry.is_down();
+        if is_down != was_down {
+            self.correlation.turn(index, is_down, now);
+        }
+        self.heed(index);
+        let entry = &self.entries[index];
         let changed = |((address, from), (_, to))| (from != to).then_some((address, StateChange { from, to }));
         let addresses: Vec<_> = before.into_iter().zip(entry.address_states()).filter_map(changed).collect();
         let change = StateChange { from, to: entry.health.state };
         self.in_doubt = self.in_doubt + usize::from(entry.may_turn) - usize::from(may_turn);
         let doubt = doubt != entry.health.in_doubt;
         let any = change.from != change.to || !addresses.is_empty() || doubt;
-        any.then_some(Verdict { endpoint, change, addresses, doubt, reason })
+        any.then(|| {
+            let reason = reason.unwrap_or_else(|| entry.health.reason.clone()) + &self.correlation.words(index);
+            Verdict { endpoint: EndpointId::at(index), change, addresses, doubt, reason }
+        })
+    }
+
+    /// What follows for an endpoint where its site or cloud fails.
+    fn heed(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        let was_alert = entry.is_alert;
+        entry.heed(self.correlation.is_alert(index), &self.slots);
+        if entry.is_alert == was_alert {
+            return;
+        }
+        for id in entry.checks() {
+            let slot = self.slots.get_mut(&id).expect("it is judged by checks that there are");
+            if slot.hasten(entry.is_alert) {
+                self.paces.push((id, slot.fast));
+            }
+        }
     }
 
     /// What outlives a restart.
@@ -231,15 +286,41 @@ impl Board {
         recalled
     }
 
-    /// What is to be probed.
+    /// What is to be probed, anchors last.
     pub fn checks(&self) -> impl Iterator<Item = (CheckId, &Arc<Check>)> {
-        self.slots.iter().map(|(&id, slot)| (id, &slot.check))
+        self.slots.iter().map(|(&id, slot)| (id, &slot.check)).chain(self.anchors.checks())
     }
 
     /// The check of that id, while there is one.
     #[must_use]
     pub fn check(&self, id: CheckId) -> Option<&Arc<Check>> {
-        self.slots.get(&id).map(|slot| &slot.check)
+        self.slots.get(&id).map(|slot| &slot.check).or_else(|| self.anchors.check(id))
+    }
+
+    /// The anchors with their states.
+    pub fn anchors(&self) -> impl Iterator<Item = (SocketAddr, State)> {
+        self.anchors.iter()
+    }
+
+    /// The sites and clouds that endpoints with probes stand in.
+    #[must_use]
+    pub fn groups(&self) -> &[Group] {
+        self.correlation.groups()
+    }
+
+    /// While the fault is ours, and not that of all the endpoints that seem to be down (BEHAVIOUR rule 14).
+    #[must_use]
+    pub fn own_fault(&self) -> Option<&Fault> {
+        self.own_fault.fault()
+    }
+
+    /// Why an endpoint has its state, in words for operators: its own reason, and what is said of its site and cloud.
+    ///
+    /// # Panics
+    /// As [`endpoint`](Self::endpoint).
+    #[must_use]
+    pub fn reason(&self, id: EndpointId) -> String {
+        self.endpoint(id).reason.clone() + &self.correlation.words(id.index())
     }
 
     /// All endpoints; `EndpointId` of the configuration last taken over indexes into it.
@@ -301,8 +382,8 @@ impl Board {
             }
         };
         let health = EndpointHealth::after(old.endpoints.remove(&endpoint.name), &endpoint.name, &addresses, now);
-        let mut entry = Entry { votes, bare, may_turn: false, health };
-        entry.sum_up(&self.slots, now);
+        let mut entry = Entry { votes, bare, may_turn: false, is_alert: false, health };
+        entry.sum_up(&self.slots, self.own_fault.held_from(), now);
         self.entries.push(entry);
     }
 
@@ -323,9 +404,8 @@ impl Board {
                     Some((_, slot)) => slot.health.carried(rules),
                     None => HealthState::new(rules, now),
                 };
-                self.next_id += 1;
                 (
-                    CheckId(self.next_id),
+                    new_id(&mut self.next_id),
                     Slot { check: Arc::new(check), health, endpoint, address, fast: false, in_doubt: false },
                 )
             }
@@ -335,21 +415,10 @@ impl Board {
     }
 }
 
-impl Slot {
-    fn key(&self) -> Key {
-        (self.check.endpoint.clone(), self.check.probe.name.clone(), self.address)
-    }
-
-    /// Has it no outcome yet?
-    fn is_pending(&self) -> bool {
-        self.health.state() == State::Unknown && self.health.last().is_none()
-    }
-
-    /// Has it no vote beside others? So it is while what should tell of the target does not.
-    pub(super) fn abstains(&self) -> bool {
-        let missing = self.health.last().is_some_and(|last| matches!(last.outcome, Outcome::Missing { .. }));
-        self.health.state() == State::Unknown && missing
-    }
+/// None is used twice.
+fn new_id(last: &mut u64) -> CheckId {
+    *last += 1;
+    CheckId(*last)
 }
 
 /// The addresses of an endpoint, each once; and why there are none.

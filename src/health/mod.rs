@@ -5,18 +5,27 @@
 //! its checks, an endpoint as good as the best of its addresses (BEHAVIOUR rule 17). An edit or a
 //! hostname's new addresses go through [`Board::reconfigure`], which keeps what has not changed.
 //!
+//! What fails together is told of together ([`Group`], rule 13), and where the fault is ours ([`Fault`], rule 14), who went
+//! down is held as it was: [`Board::correlate`] draws both from what the probes found.
+//!
 //! Pure: times are arguments, and they are wall times, since they are shown, and since damping outlives a restart.
 //! Intervals are the prober's.
 
+mod anchors;
 mod board;
 mod check;
+mod correlation;
 mod damping;
 mod outcome;
+mod own_fault;
+mod slot;
 mod state;
 mod summary;
 
 pub use board::{Board, HostAddresses, Remembered, StateChange, Verdict};
 pub use check::{Check, CheckId};
+pub use correlation::{Group, Notice, Subject};
 pub use outcome::{Cause, Outcome};
+pub use own_fault::Fault;
 pub use state::{Change, HealthState, Last, Rules};
 pub use summary::{AddressHealth, EndpointHealth};

@@ -30,6 +30,8 @@ pub enum Outcome {
     },
     /// No answer yet, for longer than its answers take: nothing is known, but it may be lost (rule 12).
     Silent,
+    /// Nothing is known of the target: a timer of ours fired so late that the run was discarded (rule 16).
+    Late,
     /// It did not, but a probe that began later succeeded before this was known: it counts, and does not decide.
     Overtaken {
         /// Why it failed.
@@ -84,6 +86,7 @@ impl Outcome {
             Self::Missing { .. }
             | Self::Limited { .. }
             | Self::Silent
+            | Self::Late
             | Self::Overtaken { .. }
             | Self::Failure { .. } => None,
         }
@@ -98,6 +101,7 @@ impl Outcome {
             Self::Missing { .. } => "missing",
             Self::Limited { .. } => "limited",
             Self::Silent => "silent",
+            Self::Late => "late",
             Self::Failure { cause } | Self::Overtaken { cause } => cause.kind(),
         }
     }
@@ -130,6 +134,7 @@ impl fmt::Display for Outcome {
             Self::Success { .. } => f.write_str("success"),
             Self::Degraded { why, .. } | Self::Missing { why } => f.write_str(why),
             Self::Silent => f.write_str("no answer yet"),
+            Self::Late => f.write_str("our own timer fired late"),
             Self::Limited { status } => write!(f, "status {status}: it limits our probes"),
             Self::Failure { cause } | Self::Overtaken { cause } => cause.fmt(f),
         }

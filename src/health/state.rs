@@ -197,6 +197,7 @@ impl HealthState {
                 }
                 return self.tick(now);
             }
+            Outcome::Late => return self.tick(now),
         };
         self.suspicion = None;
         let decides = !matches!(outcome, Outcome::Overtaken { .. });

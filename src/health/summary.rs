@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::board::Slot;
+use super::slot::Slot;
 use super::{CheckId, Last};
 use crate::model::State;
 
@@ -42,6 +42,10 @@ pub struct AddressHealth {
     pub since: Timestamp,
     /// Why, in words for operators.
     pub reason: String,
+    /// What its checks come to: the state, unless it is held.
+    pub(super) found: State,
+    /// The state before, and since when it had that.
+    pub(super) before: Option<(State, Timestamp)>,
 }
 
 /// An endpoint with its checks.
@@ -53,6 +57,8 @@ pub(super) struct Entry {
     pub(super) bare: Option<Bare>,
     /// An address that may be answered has a check that is to decide soon.
     pub(super) may_turn: bool,
+    /// It lives, and is looked at closely since its site or cloud fails.
+    pub(super) is_alert: bool,
     pub(super) health: EndpointHealth,
 }
 
@@ -81,45 +87,104 @@ impl EndpointHealth {
         let old = std::mem::take(&mut health.addresses);
         let address = |&address: &IpAddr| {
             let kept = old.iter().find(|old| old.address == address).cloned();
-            kept.unwrap_or(AddressHealth { address, state: State::Unknown, since: now, reason: String::new() })
+            kept.unwrap_or_else(|| AddressHealth::new(address, now))
         };
         Self { addresses: addresses.iter().map(address).collect(), ..health }
+    }
+
+    /// Is an address of it held as it was, although its checks say that it is down?
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.addresses.iter().any(AddressHealth::is_held)
+    }
+}
+
+impl AddressHealth {
+    fn new(address: IpAddr, now: Timestamp) -> Self {
+        let (state, found) = (State::Unknown, State::Unknown);
+        Self { address, state, since: now, reason: String::new(), found, before: None }
+    }
+
+    /// Is it held as it was, although its checks say that it is down?
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.state != self.found
+    }
+
+    /// Takes in what its checks come to. While the fault is ours, who went down after `held_from` is held as it was.
+    fn turn(&mut self, found: State, reason: String, held_from: Option<Timestamp>, now: Timestamp) {
+        self.found = found;
+        if let Some(from) = held_from.filter(|_| found == State::Down) {
+            if self.state == State::Down && self.since > from {
+                (self.state, self.since) = self.before.take().unwrap_or((self.state, self.since));
+            }
+            if self.is_held() {
+                self.reason = format!("{reason}; held as it was: the fault is ours");
+                return;
+            }
+        }
+        if found != self.state {
+            self.before = Some((self.state, self.since));
+            (self.state, self.since) = (found, now);
+        }
+        self.reason = reason;
     }
 }
 
 impl Entry {
-    /// Sums the states of checks up; times are those of changes.
-    pub(super) fn sum_up(&mut self, slots: &BTreeMap<CheckId, Slot>, now: Timestamp) {
+    /// Sums the states of checks up; times are those of changes. `held_from` as of [`OwnFault`](super::own_fault::OwnFault).
+    pub(super) fn sum_up(&mut self, slots: &BTreeMap<CheckId, Slot>, held_from: Option<Timestamp>, now: Timestamp) {
         for (address, votes) in self.health.addresses.iter_mut().zip(&self.votes) {
-            let (state, reason) = worst(votes, slots, now);
-            if state != address.state {
-                (address.state, address.since) = (state, now);
-            }
-            address.reason = reason;
+            let (found, reason) = worst(votes, slots, now);
+            address.turn(found, reason, held_from, now);
         }
         let (state, reason) = self.best();
         if state != self.health.state {
+            let held = self.health.addresses.iter().filter(|address| address.state == state && address.is_held());
+            let since = held.map(|address| address.since).min();
             self.health.recovered = match (self.health.state, state) {
                 (_, State::Down | State::Unknown) => None,
-                (State::Down, _) => Some(now),
+                // What is taken back never was away.
+                (State::Down, _) => since.is_none().then_some(now),
                 _ => self.health.recovered,
             };
-            (self.health.state, self.health.since) = (state, now);
+            (self.health.state, self.health.since) = (state, since.unwrap_or(now));
         }
         self.health.reason = reason;
-        let usable =
-            self.health.addresses.iter().zip(&self.votes).filter(|(address, _)| address.state < State::Unknown);
+        let lasts = self.checks().filter_map(|id| slots[&id].health.last());
+        self.health.last = lasts.max_by_key(|last| last.at).cloned();
+    }
+
+    /// Takes in whether its site or cloud fails, and what that and its checks come to: may it turn? Who is held does not by
+    /// what is found next.
+    pub(super) fn heed(&mut self, is_alert: bool, slots: &BTreeMap<CheckId, Slot>) {
+        self.is_alert = is_alert && !self.is_down();
+        let is_usable = |address: &AddressHealth| address.state < State::Unknown && !address.is_held();
+        let usable = self.health.addresses.iter().zip(&self.votes).filter(|(address, _)| is_usable(address));
         let usable = usable.flat_map(|(_, votes)| votes).flat_map(Vote::checks).map(|id| &slots[id].health);
-        (self.health.in_doubt, self.may_turn) = usable.fold((false, false), |(in_doubt, may_turn), health| {
+        let (in_doubt, may_turn) = usable.fold((false, false), |(in_doubt, may_turn), health| {
             (in_doubt || health.in_doubt(), may_turn || health.wants_haste())
         });
-        let lasts = self.votes.iter().flatten().flat_map(Vote::checks).filter_map(|id| slots[id].health.last());
-        self.health.last = lasts.max_by_key(|last| last.at).cloned();
+        self.may_turn = may_turn;
+        self.health.in_doubt = in_doubt || self.is_alert && self.health.state < State::Unknown;
+    }
+
+    /// Is it down, by what its checks come to?
+    pub(super) fn is_down(&self) -> bool {
+        match self.health.addresses.iter().map(|address| address.found).min() {
+            Some(found) => found == State::Down,
+            None => self.health.state == State::Down,
+        }
+    }
+
+    /// Each as often as an address is judged by it.
+    pub(super) fn checks(&self) -> impl Iterator<Item = CheckId> {
+        self.votes.iter().flatten().flat_map(Vote::checks).copied()
     }
 
     /// Sums up what was recalled: what is known has been so since the last of its checks turned.
     pub(super) fn recall(&mut self, slots: &BTreeMap<CheckId, Slot>, now: Timestamp) {
-        self.sum_up(slots, now);
+        self.sum_up(slots, None, now);
         let since = |votes: &[Vote]| {
             let checks = votes.iter().flat_map(Vote::checks);
             checks.map(|id| slots[id].health.since()).max().unwrap_or(now)

@@ -44,7 +44,7 @@ pub struct Discarded {
     pub exhausted: u64,
 }
 
-/// Runs checks and sends a [`Report`] for each run. Dropping it stops them all.
+/// Runs checks and sends a [`Report`] for each run, also for those that a late timer made worthless. Dropping it stops them all.
 pub struct Prober {
     first_round: Duration,
     tasks: BTreeMap<CheckId, Running>,
@@ -192,7 +192,7 @@ impl Runner {
                     start = Instant::now();
                     gap = schedule.next_gap(self.is_fast());
                     if due.elapsed() > self.grace {
-                        self.reporter.shared.count_late();
+                        self.reporter.tell_late();
                     } else if runs.len() < MAX_OVERLAP {
                         runs.spawn(self.one(&attempt).run(runs.is_empty()));
                     }
@@ -234,6 +234,12 @@ impl Reporter {
     async fn tell(&self, outcome: Outcome) -> bool {
         let report = Report { check: self.id, at: Timestamp::now(), outcome };
         self.shared.reports.send(report).await.is_ok()
+    }
+
+    /// Does not wait where the channel is full: that would make the next run late too.
+    fn tell_late(&self) {
+        let report = Report { check: self.id, at: Timestamp::now(), outcome: self.shared.count_late() };
+        let _ = self.shared.reports.try_send(report); // one more or less does not tell
     }
 }
 
@@ -277,7 +283,7 @@ impl<A: Attempt> Run<A> {
         rtt.map_or(Ended::Told, Ended::Took)
     }
 
-    /// None: nothing is known of the target.
+    /// None: nothing is known of the target, nor of our timers.
     async fn outcome(&self, start: Instant) -> Option<Outcome> {
         let mut attempt = pin!(timeout(self.timeout, self.attempt.attempt()));
         let found = match self.slow_after {
@@ -308,7 +314,7 @@ impl<A: Attempt> Run<A> {
             Ok(Err(Failed::There(cause))) => cause,
             Ok(Err(Failed::Here(why))) => return shared.count_exhausted(&why),
             // The answer may well have come while we slept.
-            Err(_) if start.elapsed() > self.timeout + self.grace => return shared.count_late(),
+            Err(_) if start.elapsed() > self.timeout + self.grace => return Some(shared.count_late()),
             Err(_) => Cause::Timeout(self.timeout),
         };
         let is_overtaken = self.succeeded.load(Ordering::Relaxed) > self.number;
@@ -318,13 +324,13 @@ impl<A: Attempt> Run<A> {
 
 /// Counts are logged at powers of two, so that a bad hour does not fill the disk.
 impl Shared {
-    fn count_late(&self) -> Option<Outcome> {
+    fn count_late(&self) -> Outcome {
         let count = self.late.fetch_add(1, Ordering::Relaxed) + 1;
         metrics::counter!("meridian_probes_discarded_total", "why" => "late").increment(1);
         if count.is_power_of_two() {
             tracing::warn!(count, "probe timers fire late: this machine is starved; such outcomes are discarded");
         }
-        None
+        Outcome::Late
     }
 
     fn count_exhausted(&self, why: &str) -> Option<Outcome> {

@@ -9,6 +9,7 @@ mod http;
 #[path = "../support/mmdb.rs"]
 mod mmdb;
 mod orders;
+mod own_fault;
 mod probes;
 mod refusals;
 mod restart;

@@ -1,8 +1,10 @@
+mod correlated;
+
 use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    Access, Admin, Cookies, Ecs, Identity, ProbeKind, Process, RateLimit, Resolver, Server, Transports,
+    Access, Admin, Cookies, Ecs, Health, Identity, ProbeKind, Process, RateLimit, Resolver, Server, Transports,
 };
 use crate::health::Cause;
 use crate::model::{Cost, Site, Target, find_region};
@@ -103,6 +105,7 @@ fn config(probes: &[Probe], endpoints: &[Endpoint]) -> Config {
         geo_memory: 0,
         settle: Duration::ZERO,
         resolver: Resolver { servers: Vec::new(), keep_for: Duration::ZERO, allow_private: false },
+        health: Health::default(),
         first_round: Duration::ZERO,
         stale_after: Duration::ZERO,
         ttl_doubt: Duration::ZERO,

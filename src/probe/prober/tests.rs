@@ -198,7 +198,8 @@ async fn what_a_late_timer_or_an_exhausted_machine_saw_is_discarded_and_counted(
     bench.next().await;
     // Nothing runs while the clock jumps: the next start is late by far.
     tokio::time::advance(60 * SECOND).await;
-    bench.next().await;
+    assert_eq!(bench.next().await.2, Outcome::Late);
+    assert!(bench.next().await.2.is_success());
     assert_eq!(bench.prober.discarded(), Discarded { late: 1, exhausted: 0 });
 
     // So is the timeout of a run that is under way, beside the run that is due.
@@ -206,6 +207,7 @@ async fn what_a_late_timer_or_an_exhausted_machine_saw_is_discarded_and_counted(
     let mut bench = Bench::new(&long, [After(None, Ok(Found::Good))]);
     tokio::time::sleep(2 * SECOND).await;
     tokio::time::advance(60 * SECOND).await;
+    assert_eq!((bench.next().await.2, bench.next().await.2), (Outcome::Late, Outcome::Late));
     assert_eq!(bench.next().await.2, Outcome::Failure { cause: Cause::Timeout(10 * SECOND) });
     assert_eq!(bench.prober.discarded(), Discarded { late: 2, exhausted: 0 });
 

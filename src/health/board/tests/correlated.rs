@@ -1,0 +1,376 @@
+//! What fails together (BEHAVIOUR rules 13, 14 and 16).
+
+use std::cell::Cell;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use super::*;
+use crate::health::Notice;
+
+const SITES: [(&str, &str); 4] =
+    [("aws", "us-east-1"), ("aws", "eu-west-1"), ("azure", "westeurope"), ("gcp", "us-west1")];
+/// Two at each site.
+const ENDPOINTS: usize = 2 * SITES.len();
+const AWS: std::ops::Range<usize> = 0..4;
+const ALL: std::ops::Range<usize> = 0..ENDPOINTS;
+
+/// A board of endpoints that are all up at second 0, and of anchors that answer.
+struct World {
+    board: Board,
+    config: Config,
+    /// Of the endpoints, in their order.
+    checks: Vec<CheckId>,
+    anchors: Vec<CheckId>,
+}
+
+fn placed(index: usize, (cloud, region): (&str, &str)) -> Endpoint {
+    let address = format!("203.0.113.{index}");
+    let site = Site::from(find_region(cloud, region).unwrap());
+    Endpoint { site, ..endpoint(&format!("{cloud}-{region}-{index}"), fixed(&[&address]), &["p"]) }
+}
+
+fn world_of(sites: [(&str, &str); 4], anchors: usize) -> World {
+    let endpoints: Vec<_> = ALL.map(|index| placed(index, sites[index / 2])).collect();
+    let mut config = config(&[probe("p")], &endpoints);
+    let addresses = (0..anchors).map(|index| format!("198.51.100.{index}:443"));
+    config.health.anchors = addresses.map(|address| address.parse().unwrap()).collect();
+    let mut board = Board::new();
+    board.reconfigure(&config, &HostAddresses::new(), at(0));
+    let mut checks: Vec<CheckId> = board.checks().map(|(id, _)| id).collect();
+    let anchors = checks.split_off(ENDPOINTS);
+    let mut world = World { board, config, checks, anchors };
+    world.all(ALL, at(0), &success());
+    world.anchors(at(0), &success());
+    assert_eq!(world.down(), [0; 0]);
+    world
+}
+
+fn world(anchors: usize) -> World {
+    world_of(SITES, anchors)
+}
+
+impl World {
+    /// Twice the same outcome of each of these checks, which decides; what answers hold by it.
+    fn outcomes(&mut self, checks: &[CheckId], now: Timestamp, outcome: &Outcome) -> Vec<Verdict> {
+        let twice = checks.iter().flat_map(|check| [check; 2]);
+        let mut verdicts: Vec<_> = twice.filter_map(|check| self.board.observe(*check, now, outcome.clone())).collect();
+        verdicts.extend(self.board.correlate(now));
+        verdicts.retain(|verdict| verdict.change.from != verdict.change.to);
+        verdicts
+    }
+
+    fn all(&mut self, which: std::ops::Range<usize>, now: Timestamp, outcome: &Outcome) -> Vec<Verdict> {
+        let checks = self.checks[which].to_vec();
+        self.outcomes(&checks, now, outcome)
+    }
+
+    fn anchors(&mut self, now: Timestamp, outcome: &Outcome) -> Vec<Verdict> {
+        self.outcomes(&self.anchors.clone(), now, outcome)
+    }
+
+    /// The endpoints that are down.
+    fn down(&self) -> Vec<usize> {
+        let states = self.board.endpoints().enumerate();
+        states.filter(|(_, endpoint)| endpoint.state == State::Down).map(|(index, _)| index).collect()
+    }
+
+    fn is_own(&self) -> bool {
+        self.board.own_fault().is_some()
+    }
+
+    fn reason(&self, index: usize) -> String {
+        self.board.reason(EndpointId::at(index))
+    }
+
+    /// Lets time pass, by the second.
+    fn pass(&mut self, seconds: std::ops::RangeInclusive<i64>) {
+        for second in seconds {
+            self.board.tick(at(second));
+        }
+    }
+
+    fn told(&mut self) -> Vec<(String, bool)> {
+        let notices = self.board.take_notices().into_iter();
+        notices.map(|Notice { subject, failing, .. }| (subject.to_string(), failing)).collect()
+    }
+}
+
+fn told(words: &str, failing: bool) -> (String, bool) {
+    (words.to_owned(), failing)
+}
+
+/// What is down where all are.
+fn everyone() -> Vec<usize> {
+    ALL.collect()
+}
+
+#[test]
+fn a_cloud_that_dies_is_named_and_its_living_are_looked_at_for_a_window() {
+    let mut world = world(0);
+    let verdicts = world.all(0..3, at(10), &refused());
+    let deaths = verdicts.iter().map(|verdict| verdict.endpoint.index());
+    assert_eq!(deaths.collect::<Vec<_>>(), [0, 1, 2]);
+    let (site, cloud) = ("; 2 of 2 endpoints of aws us-east-1 are down", "; 3 of 4 endpoints of aws are down");
+    assert!(verdicts[2].reason.ends_with(&format!("connection refused{cloud}")), "{}", verdicts[2].reason);
+    assert!(world.reason(0).ends_with(&format!("{site}{cloud}")), "{}", world.reason(0));
+    assert_eq!(world.reason(3), format!("probe p: the first outcome is a success{cloud}"));
+    assert_eq!(world.reason(4), "probe p: the first outcome is a success");
+    assert_eq!(world.told(), [told("aws us-east-1", true), told("aws", true)]);
+
+    // The living one is probed fast and in doubt, which makes no storm; those that died are not.
+    let living = world.checks[3];
+    let fast = |world: &mut World| world.board.take_paces().into_iter().collect::<BTreeMap<_, _>>();
+    let paces = fast(&mut world);
+    assert_eq!(world.checks[..4].iter().map(|check| paces[check]).collect::<Vec<_>>(), [false, false, false, true]);
+    let doubts = |world: &World| world.board.endpoints().map(|endpoint| endpoint.in_doubt).collect::<Vec<_>>();
+    assert_eq!(doubts(&world), [false, false, false, true, false, false, false, false]);
+    assert_eq!((world.board.in_doubt(), world.board.next_tick()), (0, Some(at(20))));
+    world.all(3..4, at(12), &success());
+    assert!(doubts(&world)[3] && fast(&mut world).is_empty());
+    world.all(3..4, at(13), &Outcome::Limited { status: 429 });
+    assert_eq!(fast(&mut world), [(living, false)].into(), "more probes are no way to learn more");
+    world.all(3..4, at(14), &success());
+    assert_eq!(fast(&mut world), [(living, true)].into());
+
+    assert_eq!(world.board.tick(at(19)), []);
+    let verdicts = world.board.tick(at(20));
+    assert!(verdicts.len() == 1 && verdicts[0].doubt && !doubts(&world)[3]);
+    assert_eq!((fast(&mut world), world.board.next_tick()), ([(living, false)].into(), None));
+    assert!(world.reason(3).ends_with(cloud), "it still fails");
+    assert_eq!(world.told(), []);
+    world.all(0..1, at(30), &success());
+    assert_eq!(world.told(), [told("aws us-east-1", false), told("aws", false)]);
+    assert_eq!(world.reason(1), "probe p: 2 failures, the last: connection refused");
+}
+
+#[test]
+fn an_edit_leaves_what_is_said_of_a_cloud() {
+    let mut world = world(0);
+    world.all(0..3, at(10), &refused());
+    world.told();
+    world.config.endpoints.remove(0);
+    world.board.reconfigure(&world.config, &HostAddresses::new(), at(12));
+    assert!(world.board.endpoint(EndpointId(2)).in_doubt);
+    assert_eq!(
+        (world.board.tick(at(13)), world.told()),
+        (Vec::new(), vec![told("aws us-east-1", false)]),
+        "one is none"
+    );
+    assert_eq!(world.board.next_tick(), Some(at(20)), "the cloud fails as before");
+    assert!(world.reason(2).ends_with("; 2 of 3 endpoints of aws are down"));
+}
+
+#[test]
+fn when_our_own_way_out_is_lost_verdicts_are_taken_back_and_held() {
+    let mut world = world(4);
+    assert_eq!(world.all(0..7, at(10), &refused()).len(), 7, "published at once");
+    assert_eq!(world.down().len(), 7);
+    let anchors = world.anchors.clone();
+    world.outcomes(&anchors[..1], at(11), &refused());
+    assert!(!world.is_own(), "one of four");
+    let verdicts = world.outcomes(&anchors[1..2], at(12), &refused());
+    assert_eq!((verdicts.len(), world.down()), (7, vec![]));
+    assert_eq!(verdicts[0].change, StateChange { from: State::Down, to: State::Up });
+    let found = "3 of 4 sites in 2 clouds and 2 of 4 anchors fail";
+    assert_eq!(world.board.own_fault().unwrap().reason, found);
+    assert!(verdicts[0].reason.starts_with(&format!("taken back, the fault is ours: {found}")), "{:?}", verdicts[0]);
+    assert!(world.told().contains(&told("self", true)));
+    assert_eq!(world.board.endpoint(EndpointId(0)).since, at(0), "as if nothing had been");
+
+    // What goes down now is not published; a success counts.
+    assert_eq!(world.all(7..8, at(13), &refused()), []);
+    assert!(world.board.endpoint(EndpointId(7)).is_held());
+    assert!(world.reason(7).contains("connection refused; held as it was: the fault is ours"), "{}", world.reason(7));
+    assert_eq!(world.all(6..7, at(14), &success()), []);
+    assert!(!world.board.endpoint(EndpointId(6)).is_held() && world.down().is_empty());
+
+    // Anchors answer again: a window later it is over, and who is still down is down.
+    world.anchors(at(20), &success());
+    assert_eq!(world.board.next_tick(), Some(at(30)));
+    world.all(0..5, at(21), &success());
+    world.pass(22..=29);
+    assert!(world.is_own() && world.down().is_empty());
+    let verdicts = world.board.tick(at(30));
+    assert!(!world.is_own() && world.told().contains(&told("self", false)));
+    assert_eq!((verdicts.len(), world.down()), (2, vec![5, 7]));
+    assert!(verdicts[0].reason.starts_with("probe p: 2 failures"), "{:?}", verdicts[0]);
+    assert_eq!(world.board.endpoint(EndpointId(7)).since, at(30));
+}
+
+#[test]
+fn what_went_down_long_before_stays_down() {
+    let mut world = world(3);
+    world.all(0..1, at(1), &refused());
+    world.all(1..8, at(12), &refused());
+    world.anchors(at(13), &refused());
+    assert_eq!((world.is_own(), world.down()), (true, vec![0]));
+}
+
+#[test]
+fn without_anchors_downs_stay() {
+    let mut world = world(0);
+    world.all(ALL, at(10), &refused());
+    assert_eq!((world.is_own(), world.down()), (false, everyone()));
+}
+
+#[test]
+fn a_bad_deploy_is_no_fault_of_ours() {
+    let mut fine = world(3);
+    fine.all(ALL, at(10), &refused());
+    fine.anchors(at(11), &success());
+    assert_eq!((fine.is_own(), fine.down()), (false, everyone()));
+
+    // Anchors that have been gone for long say nothing of it.
+    let mut gone = world(3);
+    gone.anchors(at(10), &refused());
+    gone.all(ALL, at(100), &refused());
+    assert_eq!((gone.is_own(), gone.down()), (false, everyone()));
+}
+
+#[test]
+fn it_takes_two_clouds_and_most_sites() {
+    let aws = [("aws", "us-east-1"), ("aws", "eu-west-1"), ("aws", "us-west-2"), ("aws", "ap-south-1")];
+    let mut one = world_of(aws, 3);
+    one.all(ALL, at(10), &refused());
+    one.anchors(at(11), &refused());
+    assert_eq!((one.is_own(), one.down()), (false, everyone()));
+
+    let mut half = world(3);
+    half.all(AWS, at(10), &refused());
+    half.anchors(at(11), &refused());
+    assert!(!half.is_own(), "two of four sites, in one cloud");
+    half.all(4..5, at(12), &refused());
+    assert!(!half.is_own(), "one of two endpoints is not 0.6 of them");
+    half.all(5..6, at(13), &refused());
+    assert_eq!((half.is_own(), half.down()), (true, vec![]));
+}
+
+#[test]
+fn it_is_held_no_longer_than_hold_for_and_not_found_again_meanwhile() {
+    let mut world = world(3);
+    world.all(ALL, at(10), &refused());
+    world.anchors(at(12), &refused());
+    world.pass(13..=131);
+    assert_eq!((world.is_own(), world.down()), (true, vec![]));
+    assert_eq!((world.board.next_tick(), world.board.tick(at(132)).len()), (Some(at(132)), ENDPOINTS));
+    assert_eq!((world.is_own(), world.down()), (false, everyone()));
+    world.all(0..1, at(140), &success());
+    world.all(0..1, at(141), &refused());
+    world.pass(142..=300);
+    assert_eq!((world.is_own(), world.down()), (false, everyone()), "it is the same fault");
+
+    world.anchors(at(301), &success());
+    world.all(0..6, at(310), &success());
+    world.all(0..6, at(320), &refused());
+    world.anchors(at(321), &refused());
+    assert_eq!((world.is_own(), world.down()), (true, vec![6, 7]), "another one");
+}
+
+#[test]
+fn an_endpoint_that_is_new_meanwhile_is_not_known_to_be_down() {
+    let mut world = world(3);
+    world.all(ALL, at(10), &refused());
+    world.anchors(at(12), &refused());
+    world.config.endpoints.push(placed(9, SITES[0]));
+    world.board.reconfigure(&world.config, &HostAddresses::new(), at(13));
+    assert_eq!((world.is_own(), world.down()), (true, vec![]), "an edit ends nothing");
+    world.board.observe(id(&world.board, "p", "203.0.113.9:443"), at(14), refused());
+    assert_eq!(state(&world.board, 8), State::Unknown);
+}
+
+#[test]
+fn timers_of_ours_that_are_late_find_it() {
+    let mut world = world(0);
+    world.all(0..2, at(10), &refused());
+    world.all(2..4, at(11), &Outcome::Late);
+    assert!(!world.is_own(), "four late, of eight");
+    let verdicts = world.all(2..3, at(16), &Outcome::Late);
+    assert_eq!((world.is_own(), world.down(), verdicts.len()), (true, vec![], 2));
+    assert_eq!(world.board.own_fault().unwrap().reason, "our own timers fired late for 6 of 10 probes within 10s");
+    assert_eq!(world.board.endpoint(EndpointId(2)).last.as_ref().unwrap().outcome, success(), "it is no outcome");
+
+    // Runs that are in time outweigh them, and a window later it is over.
+    world.all(2..8, at(17), &success());
+    world.pass(18..=26);
+    assert_eq!((world.is_own(), world.board.next_tick()), (true, Some(at(27))));
+    world.board.tick(at(27));
+    assert_eq!((world.is_own(), world.down()), (false, vec![0, 1]));
+}
+
+#[test]
+fn a_pause_that_is_over_is_no_fault_and_late_timers_are_forgotten() {
+    let mut world = world(0);
+    world.all(ALL, at(100), &Outcome::Late);
+    assert!(!world.is_own(), "a machine that slept");
+    world.all(0..2, at(105), &Outcome::Late);
+    assert!(world.is_own(), "one that is slow");
+    let times: Vec<_> = (0..3).map(|_| world.board.next_tick().inspect(|&at| drop(world.board.tick(at)))).collect();
+    assert_eq!(times, [Some(at(110)), Some(at(115)), Some(at(125))]);
+    assert_eq!((world.is_own(), world.board.next_tick()), (false, None));
+    assert_eq!(world.told(), [told("self", true), told("self", false)]);
+}
+
+#[test]
+fn anchors_are_no_endpoints_and_are_probed_fast_while_a_site_fails() {
+    let mut world = world(3);
+    assert_eq!((world.board.endpoints().len(), world.board.anchors().count()), (ENDPOINTS, 3));
+    assert!(world.board.check(world.anchors[0]).is_some() && world.board.first_round_complete());
+    world.board.take_paces();
+    let paces = |world: &mut World| {
+        let paces = world.board.take_paces().into_iter();
+        paces.filter(|(check, _)| world.anchors.contains(check)).map(|(_, fast)| fast).collect::<Vec<_>>()
+    };
+    world.all(0..1, at(10), &refused());
+    assert_eq!(paces(&mut world), [false; 0], "one of two");
+    world.all(1..2, at(11), &refused());
+    assert_eq!(paces(&mut world), [true; 3]);
+    world.board.tick(at(21));
+    assert_eq!(paces(&mut world), [false; 3]);
+    let kept = world.anchors.clone();
+    world.config.health.anchors.swap(0, 2);
+    world.board.reconfigure(&world.config, &HostAddresses::new(), at(22));
+    assert!(kept.iter().all(|anchor| world.board.check(*anchor).is_some()));
+}
+
+/// For a while, who fails (a bit for each endpoint, then for each anchor), whether our timers are late, and how long a round
+/// of reports takes.
+fn weather() -> impl Strategy<Value = Vec<(u16, bool, u64)>> {
+    let fails = prop_oneof![Just(0), Just(u16::MAX), any::<u16>()];
+    prop::collection::vec((fails, prop::bool::weighted(0.1), 50..3000_u64), 1..20)
+}
+
+/// Beside a board that hears of neither anchors nor timers.
+#[test]
+fn correlation_takes_nobody_down_and_makes_no_storm() {
+    let found = Cell::new(0);
+    let hold = |weather| {
+        let (mut world, mut plain) = (world(3), world(0));
+        let mut now = at(0);
+        for (fails, is_late, wait) in weather {
+            let checks: Vec<CheckId> = world.checks.iter().chain(&world.anchors).copied().collect();
+            for (index, check) in checks.iter().enumerate().cycle().take(4 * checks.len()) {
+                now = now.checked_add(Duration::from_millis(wait / checks.len() as u64)).unwrap();
+                let found = if fails & 1 << index == 0 { success() } else { refused() };
+                world.board.observe(*check, now, if is_late { Outcome::Late } else { found.clone() });
+                if !is_late && index < ENDPOINTS {
+                    plain.board.observe(*check, now, found);
+                }
+                world.board.tick(now);
+                plain.board.tick(now);
+            }
+            found.set(found.get() + usize::from(world.is_own()));
+            for (held, found) in world.board.endpoints().zip(plain.board.endpoints()) {
+                if held.is_held() {
+                    prop_assert!(world.is_own() && held.state != State::Down && found.state == State::Down);
+                } else {
+                    prop_assert_eq!(held.state, found.state);
+                }
+            }
+            prop_assert_eq!(world.board.in_doubt(), plain.board.in_doubt());
+        }
+        Ok(())
+    };
+    TestRunner::new(ProptestConfig::with_cases(200)).run(&weather(), hold).unwrap();
+    assert!(found.get() > 100, "{found:?}");
+}

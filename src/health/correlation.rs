@@ -1,0 +1,287 @@
+//! Endpoints that stand or fall together: those of a site, and those of a cloud (BEHAVIOUR rule 13).
+//!
+//! A site or cloud fails while a share of its endpoints is down, by what their own probes found. That takes nobody down: it
+//! is said in words, and for a window after the last of them went down the others are looked at closely (*alert*).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::config::Health;
+use crate::model::{Cloud, Endpoint};
+
+/// Of fewer endpoints nothing is said: what is down says so itself.
+const LEAST: usize = 2;
+/// Of a fault of ours, sites in so many clouds tell.
+const LEAST_CLOUDS: usize = 2;
+/// Shares are decimal fractions, which doubles do not hold exactly.
+const ROUNDING: f64 = 1e-9;
+
+/// Of whom a notice speaks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A region of a cloud.
+    Site(Cloud, Arc<str>),
+    /// A cloud.
+    Cloud(Cloud),
+    /// This server, its machine or its way out.
+    Own,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Site(cloud, region) => write!(f, "{cloud} {region}"),
+            Self::Cloud(cloud) => cloud.fmt(f),
+            Self::Own => f.write_str("self"),
+        }
+    }
+}
+
+/// Something that is said of many at once begins or ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// Of whom.
+    pub subject: Subject,
+    /// It begins.
+    pub failing: bool,
+    /// Why, in words for operators.
+    pub reason: String,
+}
+
+/// The endpoints of a site or cloud that have probes.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Which site or cloud.
+    pub subject: Subject,
+    /// Since when it fails; none: it does not.
+    pub failing_since: Option<Timestamp>,
+    /// Indexes of endpoints.
+    members: Vec<usize>,
+    down: usize,
+    /// When the last of them went down.
+    last_down: Option<Timestamp>,
+    /// The others are looked at closely.
+    alert: bool,
+}
+
+impl Group {
+    fn new(subject: Subject) -> Self {
+        Self { subject, failing_since: None, members: Vec::new(), down: 0, last_down: None, alert: false }
+    }
+
+    /// Are there enough endpoints to say something of all?
+    #[must_use]
+    pub fn can_fail(&self) -> bool {
+        self.members.len() >= LEAST
+    }
+
+    /// In words for operators.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Self { subject, members, down, .. } = self;
+        let are = if *down == 1 { "is" } else { "are" };
+        format!("{down} of {} endpoints of {subject} {are} down", members.len())
+    }
+
+    fn lacks(&self, health: &Health) -> bool {
+        let share = if self.is_site() { health.site_down } else { health.cloud_down };
+        is_share(self.down, share, self.members.len())
+    }
+
+    fn is_site(&self) -> bool {
+        matches!(self.subject, Subject::Site(..))
+    }
+
+    fn fails(&self, health: &Health) -> bool {
+        self.can_fail() && self.lacks(health)
+    }
+}
+
+/// All sites and clouds.
+#[derive(Debug, Default)]
+pub(super) struct Correlation {
+    health: Health,
+    groups: Vec<Group>,
+    /// By endpoint: its site and its cloud; none: it has no probe.
+    of: Vec<Option<[usize; 2]>>,
+    /// Groups to be looked at again.
+    stirred: BTreeSet<usize>,
+    /// When the last endpoint went down.
+    last_down: Option<Timestamp>,
+}
+
+/// Sites fail, as many as a fault of ours brings down.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct SitesLost {
+    pub(super) failing: usize,
+    pub(super) of: usize,
+    pub(super) clouds: usize,
+}
+
+impl Correlation {
+    /// Takes over the endpoints of a configuration. What is said of a site or cloud stands.
+    pub(super) fn reconfigure(&mut self, health: &Health, endpoints: &[Endpoint]) {
+        let old = std::mem::take(&mut self.groups).into_iter();
+        let mut old: BTreeMap<Subject, Group> = old.map(|group| (group.subject.clone(), group)).collect();
+        let mut indexes = BTreeMap::new();
+        self.health = health.clone();
+        self.of.clear();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            let site = &endpoint.site;
+            let subjects = [Subject::Site(site.cloud.clone(), site.region.clone()), Subject::Cloud(site.cloud.clone())];
+            let mut join = |subject: Subject| {
+                let at = *indexes.entry(subject.clone()).or_insert_with(|| {
+                    let group = old.remove(&subject).unwrap_or_else(|| Group::new(subject));
+                    self.groups.push(Group { members: Vec::new(), ..group });
+                    self.groups.len() - 1
+                });
+                self.groups[at].members.push(index);
+                at
+            };
+            self.of.push((!endpoint.probes.is_empty()).then(|| subjects.map(&mut join)));
+        }
+    }
+
+    /// Counts anew; what is down already has not gone down now.
+    pub(super) fn recount(&mut self, down: impl Iterator<Item = bool>) {
+        self.groups.iter_mut().for_each(|group| group.down = 0);
+        for groups in self.of.iter().zip(down).filter_map(|(groups, down)| groups.filter(|_| down)) {
+            groups.iter().for_each(|&group| self.groups[group].down += 1);
+        }
+        self.stirred = (0..self.groups.len()).collect();
+    }
+
+    /// An endpoint went down or is down no more, by its own probes.
+    pub(super) fn turn(&mut self, endpoint: usize, is_down: bool, now: Timestamp) {
+        let Some(groups) = self.of[endpoint] else { return };
+        for index in groups {
+            let group = &mut self.groups[index];
+            if is_down {
+                (group.down, group.last_down) = (group.down + 1, Some(now));
+            } else {
+                group.down -= 1;
+            }
+            self.stirred.insert(index);
+        }
+        if is_down {
+            self.last_down = Some(now);
+        }
+    }
+
+    /// What has come of it: what is to be said, and the endpoints whose alert begins or ends.
+    pub(super) fn review(&mut self, now: Timestamp) -> (Vec<Notice>, BTreeSet<usize>) {
+        let (mut notices, mut members) = (Vec::new(), BTreeSet::new());
+        let mut stirred = std::mem::take(&mut self.stirred);
+        stirred.extend(self.alerts().map(|(index, _)| index));
+        for index in stirred {
+            let group = &mut self.groups[index];
+            let failing = group.fails(&self.health);
+            if failing != group.failing_since.is_some() {
+                group.failing_since = failing.then_some(now);
+                notices.push(Notice { subject: group.subject.clone(), failing, reason: group.words() });
+            }
+            let alert = failing && group.last_down.is_some_and(|at| are_near(at, now, self.health.window));
+            if alert != group.alert {
+                group.alert = alert;
+                members.extend(group.members.iter().copied());
+            }
+        }
+        (notices, members)
+    }
+
+    /// When [`review`](Self::review) has something to do, if nothing else happens.
+    pub(super) fn next_tick(&self) -> Option<Timestamp> {
+        let ends = self.alerts().filter_map(|(_, group)| Some(after(group.last_down?, self.health.window)));
+        ends.min()
+    }
+
+    fn alerts(&self) -> impl Iterator<Item = (usize, &Group)> {
+        self.groups.iter().enumerate().filter(|(_, group)| group.alert)
+    }
+
+    /// Is an endpoint to be looked at closely, since its site or cloud fails?
+    pub(super) fn is_alert(&self, endpoint: usize) -> bool {
+        self.of[endpoint].is_some_and(|groups| groups.iter().any(|&group| self.groups[group].alert))
+    }
+
+    /// What is to be said behind the reason of an endpoint; empty: nothing.
+    pub(super) fn words(&self, endpoint: usize) -> String {
+        let groups = self.of[endpoint].iter().flatten().map(|&group| &self.groups[group]);
+        groups.filter(|group| group.fails(&self.health)).map(|group| format!("; {}", group.words())).collect()
+    }
+
+    /// Has a site lost its endpoints, the last of any within the window? Here one endpoint makes a site.
+    pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
+        let is_fresh = self.last_down.is_some_and(|at| are_near(at, now, self.health.window));
+        is_fresh && self.groups.iter().any(|group| group.is_site() && group.lacks(&self.health))
+    }
+
+    /// Sites and clouds, in the order in which the file names them first.
+    pub(super) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// When the last endpoint went down.
+    pub(super) fn last_down(&self) -> Option<Timestamp> {
+        self.last_down
+    }
+
+    /// Do as many sites fail, in as many clouds, as a fault of ours brings down? Here one endpoint makes a site.
+    pub(super) fn sites_lost(&self) -> Option<SitesLost> {
+        let (mut failing, mut of, mut clouds) = (0, 0, BTreeSet::new());
+        for group in &self.groups {
+            let Subject::Site(cloud, _) = &group.subject else { continue };
+            of += 1;
+            if group.lacks(&self.health) {
+                failing += 1;
+                clouds.insert(cloud);
+            }
+        }
+        let clouds = clouds.len();
+        let is_lost = clouds >= LEAST_CLOUDS && is_share(failing, self.health.self_fail, of);
+        is_lost.then_some(SitesLost { failing, of, clouds })
+    }
+}
+
+/// Is `part` at least that share of `all`?
+fn is_share(part: usize, share: f64, all: usize) -> bool {
+    part as f64 + ROUNDING >= share * all as f64
+}
+
+/// A clock may be set back: then what lies ahead is no nearer than what lies behind.
+pub(super) fn are_near(a: Timestamp, b: Timestamp, window: Duration) -> bool {
+    a.duration_since(b).unsigned_abs() < window
+}
+
+pub(super) fn after(start: Timestamp, wait: Duration) -> Timestamp {
+    start.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_reached_exactly() {
+        for (part, share, all, expected) in
+            [(3, 0.6, 5, true), (2, 0.6, 5, false), (7, 0.7, 10, true), (11, 0.55, 20, true), (10, 0.55, 20, false)]
+        {
+            assert_eq!(is_share(part, share, all), expected, "{part} of {all}, {share}");
+        }
+    }
+
+    #[test]
+    fn what_lies_ahead_is_as_far_as_what_lies_behind() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let near = |a, b| are_near(at(a), at(b), Duration::from_secs(10));
+        assert_eq!([near(0, 9), near(0, 10), near(9, 0), near(10, 0)], [true, false, true, false]);
+    }
+}
