@@ -125,7 +125,7 @@ fn tell_notice(notice: &Notice, generation: u64, events: &Events) {
     let Notice { subject, failing, reason } = notice;
     match (subject, failing) {
         (Subject::Own, true) => error!(reason, generation, "the fault is ours: verdicts of down are held"),
-        (Subject::Own, false) => warn!(reason, generation, "the fault is ours no more"),
+        (Subject::Own, false) => warn!(reason, generation, "verdicts of down are held no more"),
         (_, true) => warn!(%subject, reason, generation, "fails as a whole"),
         (_, false) => info!(%subject, reason, generation, "fails as a whole no more"),
     }

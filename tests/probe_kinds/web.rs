@@ -15,7 +15,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Authority, OK, Reply, Web, body, found_by, http, https, outcome_of, probe, run, tls_error};
+use crate::support::{
+    Authority, OK, Reply, Web, body, found_by, http, https, next_found, outcome_of, probe, run, tls_error,
+};
 
 #[tokio::test]
 async fn limits_are_no_failures_unless_expected() {
@@ -63,7 +65,7 @@ async fn a_kept_connection_is_used_again() {
         });
         let probe = probe(ProbeKind::Http(Http { reuse, method, ..http() }));
         let (_prober, mut reports) = run(probe, address, &[]);
-        assert!(reports.recv().await.unwrap().outcome.is_success());
+        assert!(next_found(&mut reports).await.is_success());
         tokio::spawn(async move { while reports.recv().await.is_some() {} });
         assert_eq!(server.await.unwrap(), if reuse { 3 } else { 1 });
     }
@@ -155,7 +157,7 @@ async fn http2_is_spoken_where_wished_and_nothing_else_then() {
     });
     let http2 = || with_tls(|http, _| http.http2 = true);
     let (prober, mut reports) = run(http2(), address, &files);
-    assert!(reports.recv().await.unwrap().outcome.is_success());
+    assert!(next_found(&mut reports).await.is_success());
     drop(prober);
     assert_eq!(server.await.unwrap(), *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     let old = Web::start(Reply::Text(OK), Some(server_config(&authority, None, &["http/1.1"]))).await;
