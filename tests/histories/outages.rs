@@ -116,6 +116,7 @@ fn a_cloud_is_lost_and_comes_back() {
     world.fare("aws", Fate::Silent);
     world.pass(10.0);
     assert_eq!(world.told.len(), 4, "{:#?}", world.told);
+    assert!(world.board.reason(meridian::model::EndpointId::at(0)).contains("4 of 4 endpoints of aws"), "{:?}", world.notices);
     assert_eq!(world.answers().0[0].0, "azure-westeurope-a");
     assert!(!world.snapshot.plan_table(meridian::model::PlanId::at(0)).is_panicking(), "two thirds live");
     world.pass(3600.0);
@@ -175,4 +176,54 @@ fn a_restart_in_the_middle_of_an_outage_begins_with_it() {
     world.told.clear();
     world.pass(60.0);
     assert_eq!(world.told, [], "nothing new has happened");
+}
+
+/// Three addresses in other networks.
+const ANCHORS: &str = "[health]\nanchors = [\"192.0.2.1:443\", \"198.51.100.1:443\", \"192.0.2.200:443\"]";
+
+#[test]
+fn our_own_way_out_is_lost_and_nobody_is_taken_for_dead() {
+    let mut world = shop(ANCHORS);
+    let before = world.answers();
+    world.fare("", Fate::Silent);
+    world.pass(20.0);
+    assert!(world.board.own_fault().is_some(), "{:#?}", world.notices);
+    assert_eq!(world.answers().0, before.0, "downs were taken back");
+    assert_eq!(world.state(FIRST), State::Up, "{}", world.reason(FIRST));
+    world.pass(40.0);
+    assert_eq!(world.answers().0, before.0, "and none is published");
+    world.fare("", Fate::Well(20));
+    world.pass(60.0);
+    assert!(world.board.own_fault().is_none(), "{:#?}", world.notices);
+    assert_eq!((world.answers().0, world.part(FIRST)), (before.0, 256), "nobody was away: no ramp");
+}
+
+#[test]
+fn what_is_held_is_held_for_a_bounded_time() {
+    let mut world = shop(ANCHORS);
+    world.fare("", Fate::Silent);
+    world.pass(20.0 + 120.0 + 20.0);
+    assert_eq!(world.state(FIRST), State::Down, "{}", world.reason(FIRST));
+    assert_eq!(world.answers().0, [(FIRST.to_owned(), 256)], "as if all were up");
+}
+
+#[test]
+fn without_anchors_a_lost_way_out_is_a_loss_of_all() {
+    let mut world = shop("");
+    world.fare("", Fate::Silent);
+    world.pass(20.0);
+    assert!(world.board.own_fault().is_none());
+    assert_eq!(world.state(FIRST), State::Down);
+    assert_eq!(world.answers().0, [(FIRST.to_owned(), 256)], "as if all were up");
+}
+
+#[test]
+fn a_bad_deploy_everywhere_is_no_fault_of_ours_while_anchors_answer() {
+    let mut world = shop(ANCHORS);
+    for cloud in ["aws", "azure", "gcp"] {
+        world.fare(cloud, Fate::Refuses);
+    }
+    world.pass(20.0);
+    assert!(world.board.own_fault().is_none(), "{:#?}", world.notices);
+    assert_eq!(world.state(FIRST), State::Down);
 }

@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) board: Board,
     pub(crate) snapshot: Snapshot,
     pub(crate) told: Vec<Told>,
+    /// What sites, clouds and we ourselves came to, in words.
+    pub(crate) notices: Vec<String>,
     now: Timestamp,
     /// In the order of time; the number keeps those of one time apart.
     coming: BTreeSet<(Timestamp, u64, Event)>,
@@ -81,11 +83,13 @@ impl World {
         board.reconfigure(&config, &HostAddresses::new(), now);
         let standings = config.endpoints.iter().map(|endpoint| Standing::all(endpoint, State::Unknown)).collect();
         let snapshot = Snapshot::compile(loaded.parts, standings, &mut Counters::default(), None, now).unwrap();
-        let fates = config.endpoints.iter().map(|endpoint| (endpoint.name.to_string(), Fate::Well(20))).collect();
+        let names = config.endpoints.iter().map(|endpoint| endpoint.name.to_string()).chain(["anchor".to_owned()]);
+        let fates = names.map(|name| (name, Fate::Well(20))).collect();
         let mut world = Self {
             board,
             snapshot,
             told: Vec::new(),
+            notices: Vec::new(),
             now,
             coming: BTreeSet::new(),
             number: 0,
@@ -142,7 +146,19 @@ impl World {
     fn tick(&mut self) {
         let verdicts = self.board.tick(self.now);
         self.tell(verdicts);
+        self.hurry();
         self.publish();
+    }
+
+    fn hurry(&mut self) {
+        for (check, fast) in self.board.take_paces() {
+            let Some(&(due, _, _, started)) = self.due.get(&check) else { continue };
+            let interval = self.board.check(check).unwrap().probe.fast_interval;
+            let at = if fast { due.min((started + interval).max(self.now)) } else { due };
+            self.schedule(check, at, started, fast);
+        }
+        let words = |notice: meridian::health::Notice| format!("{notice:?}");
+        self.notices.extend(self.board.take_notices().into_iter().map(words));
     }
 
     fn happen(&mut self, event: Event) {
@@ -191,13 +207,9 @@ impl World {
 
     fn observe(&mut self, check: CheckId, outcome: Outcome) {
         let verdict = self.board.observe(check, self.now, outcome);
-        for (check, fast) in self.board.take_paces() {
-            let Some(&(due, _, _, started)) = self.due.get(&check) else { continue };
-            let interval = self.board.check(check).unwrap().probe.fast_interval;
-            let at = if fast { due.min((started + interval).max(self.now)) } else { due };
-            self.schedule(check, at, started, fast);
-        }
-        self.tell(verdict);
+        let correlated = self.board.correlate(self.now);
+        self.hurry();
+        self.tell(verdict.into_iter().chain(correlated));
         self.publish();
     }
 
