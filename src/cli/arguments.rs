@@ -127,7 +127,7 @@ pub struct Order {
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// An endpoint, a cloud, a region, or CLOUD/REGION; `all` for holds
+    /// An endpoint, a cloud, a region, or CLOUD/REGION; for holds a service or `all`, too
     pub target: String,
     /// Why, for those who look later
     #[arg(long, value_name = "TEXT", default_value = "")]

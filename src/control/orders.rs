@@ -17,8 +17,9 @@ use super::idle;
 use super::overrides::{Action, Override, Overrides, Scope};
 use super::run::Control;
 use crate::config::{self, Config};
-use crate::model::{Digest, State};
+use crate::model::{Digest, EndpointId, Family, PlanId, Service, State};
 use crate::steer::age;
+use crate::table::Held;
 
 /// The longest reason and the longest author, in octets.
 const LONGEST_REASON: usize = 500;
@@ -122,8 +123,10 @@ impl Overrides {
             }
             found => found?,
         };
-        if scope == Scope::All && *verb != Verb::Hold && verb.action().is_some() {
-            return Err("`all` can be held, not drained or forced".to_owned());
+        if matches!(scope, Scope::All | Scope::Service(_)) && *verb != Verb::Hold && verb.action().is_some() {
+            return Err(format!(
+                "{scope} can be held, not drained or forced: that is for endpoints, regions and clouds"
+            ));
         }
         if author.is_empty() || author.len() > LONGEST_AUTHOR || reason.len() > LONGEST_REASON {
             let lengths = format!("an author of 1 to {LONGEST_AUTHOR} octets and a reason of at most {LONGEST_REASON}");
@@ -183,11 +186,16 @@ fn span(what: &str, text: Option<&str>) -> Result<Option<Duration>, String> {
     }
 }
 
+/// States by endpoint's name and family; none: it has no such address.
+type ByEndpoint = HashMap<Arc<str>, [Option<State>; 2]>;
+
 /// What orders come to for the endpoints, and what they need to know of the past.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     /// The states of addresses when their endpoints were held.
     held: HashMap<Arc<str>, Vec<(IpAddr, State)>>,
+    /// The same of all endpoints of a service, by family.
+    held_services: HashMap<Arc<str>, ByEndpoint>,
     /// When endpoints were given back to their clients.
     given_back: HashMap<Arc<str>, Timestamp>,
 }
@@ -201,6 +209,20 @@ impl Orders {
     pub(super) fn held(&self, endpoint: &str, address: IpAddr) -> Option<State> {
         let states = self.held.get(endpoint)?;
         states.iter().find(|(known, _)| *known == address).map(|(_, state)| *state)
+    }
+}
+
+impl Orders {
+    /// The plans of services that are held, and the states in which these hold them.
+    pub(super) fn holds(&self, config: &Config) -> Vec<(PlanId, Held)> {
+        let services =
+            config.services.iter().filter_map(|service| Some((service, self.held_services.get(&service.label)?)));
+        let hold = |(service, states): (&Service, &ByEndpoint)| {
+            let name = |id: &EndpointId| &config.endpoints[id.index()].name;
+            let members = config.plans[service.plan.index()].members.iter();
+            (service.plan, members.map(|id| states.get(name(id)).copied().unwrap_or_default()).collect())
+        };
+        services.map(hold).collect()
     }
 }
 
@@ -271,9 +293,6 @@ impl Control {
         self.hold_as_served();
         let snapshot = self.shared.published.load_full();
         let changed = self.changed(&self.shared.board(), &snapshot);
-        if changed.is_empty() {
-            return self.shared.tell();
-        }
         self.publish(snapshot.with_standings(changed, now));
     }
 
@@ -282,12 +301,27 @@ impl Control {
         let (config, shared) = (self.config(), self.shared.clone());
         let (snapshot, overrides) = (shared.published.load_full(), shared.overrides());
         let mut held = std::mem::take(&mut self.orders.held);
-        for (id, endpoint) in (0..).map(crate::model::EndpointId).zip(&config.endpoints) {
+        for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
             if overrides.of(endpoint).held && snapshot.steering {
                 let served = || snapshot.standing(id).addresses.clone();
                 let states = held.remove(&endpoint.name).unwrap_or_else(served);
                 self.orders.held.insert(endpoint.name.clone(), states);
             }
+        }
+        let mut services = std::mem::take(&mut self.orders.held_services);
+        for name in overrides.held_services().filter(|_| snapshot.steering) {
+            let Some(service) = config.services.iter().find(|service| service.label == *name) else { continue };
+            let table = snapshot.plan_table(service.plan);
+            let state = |family: Family, at: usize| table.usages(family)[at].map(|usage| usage.state);
+            let served = || {
+                let members = table.plan.members.iter().enumerate();
+                let states = members.map(|(at, id)| {
+                    (config.endpoints[id.index()].name.clone(), Family::ALL.map(|family| state(family, at)))
+                });
+                states.collect()
+            };
+            let states = services.remove(name).unwrap_or_else(served);
+            self.orders.held_services.insert(name.clone(), states);
         }
     }
 
@@ -369,8 +403,11 @@ mod tests {
         assert_eq!(find("aws/us-east-1"), Ok(Scope::Site("aws/us-east-1".into())));
         assert_eq!(find("europe-west1"), Ok(Scope::Site("gcp/europe-west1".into())));
         assert_eq!(find("all"), Ok(Scope::All));
-        assert_eq!(find("azure").unwrap_err(), "no endpoint, cloud or region is called 'azure'");
-        assert_eq!(find("cc").unwrap_err(), "no endpoint, cloud or region is called 'cc'; did you mean 'ccc'?");
+        assert_eq!(find("azure").unwrap_err(), "no endpoint, service, cloud or region is called 'azure'");
+        assert_eq!(
+            find("cc").unwrap_err(),
+            "no endpoint, service, cloud or region is called 'cc'; did you mean 'ccc'?"
+        );
     }
 
     #[test]
@@ -388,7 +425,7 @@ mod tests {
         obey(request(Verb::Hold, "all")).unwrap();
         assert_eq!(obey(request(Verb::Release, "a")).unwrap().removed[0].action, Action::Up);
         for (wrong, why) in [
-            (request(Verb::Drain, "all"), "can be held"),
+            (request(Verb::Drain, "all"), "all can be held"),
             (request(Verb::Down, "nobody"), "no endpoint"),
             (Request { author: String::new(), ..request(Verb::Down, "a") }, "an author of 1 to"),
             (Request { reason: "a\nb".into(), ..request(Verb::Down, "a") }, "of one line"),

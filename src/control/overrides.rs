@@ -55,6 +55,8 @@ pub enum Scope {
     Site(Arc<str>),
     /// An endpoint.
     Endpoint(Arc<str>),
+    /// A service, by its name; of holds alone. Those that share its endpoints and policy are held with it.
+    Service(Arc<str>),
 }
 
 /// What an order says.
@@ -85,7 +87,8 @@ impl Action {
 }
 
 impl Scope {
-    /// What a word means: `all`, an endpoint's name, `CLOUD/REGION`, a cloud, or a region that only one cloud has.
+    /// What a word means: `all`, an endpoint's name, a service's, `CLOUD/REGION`, a cloud, or a region that only one cloud
+    /// has.
     ///
     /// # Errors
     /// Nothing of the configuration is called so: what is.
@@ -96,6 +99,9 @@ impl Scope {
         }
         if let Some(endpoint) = endpoints().find(|endpoint| *endpoint.name == *word) {
             return Ok(Self::Endpoint(endpoint.name.clone()));
+        }
+        if let Some(service) = config.services.iter().find(|service| *service.label == *word) {
+            return Ok(Self::Service(service.label.clone()));
         }
         if endpoints().any(|endpoint| endpoint.site.cloud.as_str() == word) {
             return Ok(Self::Cloud(word.into()));
@@ -112,7 +118,7 @@ impl Scope {
                 let clouds = endpoints().map(|endpoint| endpoint.site.cloud.as_str());
                 let near = crate::config::closest(word, names.chain(clouds));
                 let near = near.map(|near| format!("; did you mean '{near}'?")).unwrap_or_default();
-                Err(format!("no endpoint, cloud or region is called '{word}'{near}"))
+                Err(format!("no endpoint, service, cloud or region is called '{word}'{near}"))
             }
             several => Err(format!("'{word}' may be {}: say which", several.join(" or "))),
         }
@@ -124,6 +130,7 @@ impl Scope {
         let cloud = endpoint.site.cloud.as_str();
         match self {
             Self::All => true,
+            Self::Service(_) => false,
             Self::Endpoint(name) => *name == endpoint.name,
             Self::Cloud(name) => **name == *cloud,
             Self::Site(name) => {
@@ -137,7 +144,7 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all"),
-            Self::Cloud(name) | Self::Site(name) | Self::Endpoint(name) => f.write_str(name),
+            Self::Cloud(name) | Self::Site(name) | Self::Endpoint(name) | Self::Service(name) => f.write_str(name),
         }
     }
 }
@@ -182,6 +189,14 @@ impl Overrides {
             }
         }
         ordered
+    }
+
+    /// The services that are held.
+    pub fn held_services(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.list.iter().filter_map(|order| match &order.scope {
+            Scope::Service(name) if order.action == Action::Hold => Some(name),
+            _ => None,
+        })
     }
 
     /// Those that hold the endpoint, in words for `/status`.

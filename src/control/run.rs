@@ -302,6 +302,10 @@ impl Control {
 
     pub(super) fn publish(&mut self, mut next: Snapshot) {
         next.generation = self.shared.published.load().generation + 1;
+        let holds = self.orders.holds(&next.parts.config);
+        if !holds.is_empty() || next.is_holding() {
+            next = next.holding(&holds, Timestamp::now());
+        }
         let before = self.shared.published.publish(next);
         self.shared.tell();
         // What is said is said afterwards: whoever reads the log may be slow.

@@ -40,7 +40,7 @@ pub(super) fn compile_plans(
     let table = |(plan, rankings): (&Plan, Rankings)| {
         let tries = rankings.each_ref().map(|ranking| tries.of(ranking));
         let now = Now { endpoints: &config.endpoints, entries, at };
-        Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, now, None))
+        Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, now, None, None))
     };
     Ok(config.plans.iter().zip(rankings).map(table).collect())
 }

@@ -11,7 +11,7 @@ use super::panics::{self, Capacities, Panics};
 use super::ranking::Rankings;
 use super::replies::{Replies, Settling};
 use crate::geo::{Geo, Merged};
-use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan};
+use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan, State};
 use crate::steer::{Order, Settler, Usage};
 
 /// One plan, compiled.
@@ -30,9 +30,14 @@ pub struct PlanTable {
     usages: [Box<[Option<Usage>]>; 2],
     /// By family.
     panics: [Panics; 2],
+    /// The states in which the operator holds its members; none: verdicts move them.
+    held: Option<Held>,
     /// When it is to be settled anew, since ramps go on; none: nothing changes by time.
     pub(super) due: Option<Timestamp>,
 }
+
+/// States of a plan's members, by member and family; none: it had no such address.
+pub type Held = Arc<[[Option<State>; 2]]>;
 
 /// What a plan is settled under.
 #[derive(Clone, Copy)]
@@ -61,12 +66,14 @@ impl PlanTable {
         tries: [Option<Arc<Merged>>; 2],
         now: Now<'_>,
         before: Option<&[Panics; 2]>,
+        held: Option<Held>,
     ) -> Self {
         let Now { endpoints, entries, at } = now;
         let entry = |member: Member| &entries[plan.members[member.index()].index()];
         let members = || (0..plan.members.len()).map(Member::at);
         let usages = Family::ALL.map(|family| {
-            let usage = |member| entry(member).standing.usage(family, &plan.policy, at);
+            let held = |member: Member| held.as_ref()?[member.index()][family as usize];
+            let usage = |member| entry(member).standing.usage(family, &plan.policy, held(member), at);
             members().map(usage).collect::<Box<[_]>>()
         });
         let capacities = Capacities::of(&plan, endpoints);
@@ -90,12 +97,22 @@ impl PlanTable {
         let lasting = usages.iter().flatten().flatten().filter_map(|usage| at.checked_add(usage.lasts?).ok());
         let calming = panics.iter().flatten().filter_map(|panic| panic.next(&plan.policy, at));
         let due = lasting.chain(calming).min();
-        Self { tries, replies, rankings, plan, usages, panics, due }
+        Self { tries, replies, rankings, plan, usages, panics, held, due }
     }
 
     /// The same orders, settled under another standing of the endpoints, or later.
     pub(super) fn settled(&self, now: Now<'_>) -> Self {
-        Self::new(self.plan.clone(), self.rankings.clone(), self.tries.clone(), now, Some(&self.panics))
+        self.settled_as(now, self.held.clone())
+    }
+
+    /// The same, held so or no more.
+    pub(super) fn settled_as(&self, now: Now<'_>, held: Option<Held>) -> Self {
+        Self::new(self.plan.clone(), self.rankings.clone(), self.tries.clone(), now, Some(&self.panics), held)
+    }
+
+    /// The states in which its members are held.
+    pub(super) fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
     }
 
     /// How its members may be used, as of when it was settled.

@@ -12,7 +12,7 @@ use super::counters::{CounterKey, Counters, LIMITED_ACTIONS, LIMITED_KINDS, RCOD
 use super::endpoint::EndpointEntry;
 use super::hot::Hot;
 use super::indices::Lists;
-use super::plan::{Now, PlanTable};
+use super::plan::{Held, Now, PlanTable};
 use super::standing::Standing;
 use crate::config::Config;
 use crate::geo::Geo;
@@ -170,6 +170,27 @@ impl Snapshot {
             };
         }
         next
+    }
+
+    /// The same, in which the members of these plans are held in such states, and those of no other.
+    #[must_use]
+    pub fn holding(self, holds: &[(PlanId, Held)], now: Timestamp) -> Self {
+        let mut plans = self.plans.clone();
+        for (id, table) in (0..).map(PlanId).zip(&mut plans) {
+            let held = holds.iter().find(|(plan, _)| *plan == id).map(|(_, held)| held);
+            if held != table.held() {
+                let now = Now { endpoints: &self.parts.config.endpoints, entries: &self.endpoints, at: now };
+                *table = Arc::new(table.settled_as(now, held.cloned()));
+            }
+        }
+        let due = (0..).zip(&plans).filter_map(|(plan, table)| Some((plan, table.due?))).collect();
+        Self { plans, due, ..self }
+    }
+
+    /// Is any plan held?
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        self.plans.iter().any(|table| table.held().is_some())
     }
 
     /// When time alone changes what is answered, since ramps go on; none: it does not.

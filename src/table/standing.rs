@@ -72,15 +72,19 @@ impl Standing {
         self.in_family(family).map(|(_, state)| state).min()
     }
 
-    /// How it may be used now in a plan of that policy.
+    /// How it may be used now in a plan of that policy; as if it were in the state `held`, where it is.
     #[must_use]
-    pub fn usage(&self, family: Family, policy: &Policy, now: Timestamp) -> Option<Usage> {
+    pub fn usage(&self, family: Family, policy: &Policy, held: Option<State>, now: Timestamp) -> Option<Usage> {
         let draining = match self.hand {
             Hand::Drained { since, over } => Some((age(since, now), over)),
             Hand::Off | Hand::Down => None,
         };
-        let phase = Phase { warming: self.warming.map(|since| age(since, now)), draining };
-        Some(Usage::new(self.state(family)?, phase, policy))
+        let warming = self.warming.filter(|_| held.is_none()).map(|since| age(since, now));
+        Some(Usage::new(
+            held.or(self.state(family)).filter(|_| self.state(family).is_some())?,
+            Phase { warming, draining },
+            policy,
+        ))
     }
 
     /// The addresses of `family` to answer with: those that are not down, or all where all are

@@ -120,6 +120,17 @@ async fn orders_are_above_verdicts() {
     assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")], "seen, and nothing moves");
     done(&server, "release", "all").await;
     assert_ne!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    done(&server, "hold", "www.shop.example").await;
+    lab.obey("heal aws").await.unwrap();
+    server.until_verdict("aws-sydney", "up").await;
+    assert_ne!(server.www(SYDNEY).await.0, [ip("192.0.2.1")], "the service stays where it is");
+    let reload = server.reading("an edit", || shop.edit("ttl = \"20s\"", "ttl = \"30s\"")).await;
+    assert_eq!((reload, server.www(SYDNEY).await.1), ("ok", 30));
+    assert_ne!(server.www(SYDNEY).await.0, [ip("192.0.2.1")], "over an edit, too");
+    done(&server, "release", "www.shop.example").await;
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    lab.obey("kill aws").await.unwrap();
+    server.until_verdict("aws-sydney", "down").await;
     done(&server, "up", "aws").await;
     assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
     done(&server, "down", "aws").await;
@@ -152,7 +163,7 @@ async fn who_may_order_and_what() {
     for (body, why) in [
         (
             json!({"action": "drain", "target": "nobody", "author": "a"}),
-            "no endpoint, cloud or region is called 'nobody'",
+            "no endpoint, service, cloud or region is called 'nobody'",
         ),
         (json!({"action": "drane", "target": "aws", "author": "a"}), "unknown variant `drane`"),
         (json!({"action": "drain", "target": "aws"}), "missing field `author`"),

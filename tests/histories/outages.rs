@@ -116,7 +116,11 @@ fn a_cloud_is_lost_and_comes_back() {
     world.fare("aws", Fate::Silent);
     world.pass(10.0);
     assert_eq!(world.told.len(), 4, "{:#?}", world.told);
-    assert!(world.board.reason(meridian::model::EndpointId::at(0)).contains("4 of 4 endpoints of aws"), "{:?}", world.notices);
+    assert!(
+        world.board.reason(meridian::model::EndpointId::at(0)).contains("4 of 4 endpoints of aws"),
+        "{:?}",
+        world.notices
+    );
     assert_eq!(world.answers().0[0].0, "azure-westeurope-a");
     assert!(!world.snapshot.plan_table(meridian::model::PlanId::at(0)).is_panicking(), "two thirds live");
     world.pass(3600.0);
