@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::events::Webhook;
 use super::kinds::ProbeKind;
 use crate::model::{CookieSecrets, Endpoint, FenceMask, Name, PlaceSet, Plan, Prefixes, Service};
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[process]`
     pub process: Process,
+    /// `[events]`: where changes of verdicts are posted.
+    pub webhook: Option<Webhook>,
     /// `[geoip] databases`, resolved against the configuration's folder; of several the
     /// first that has a field wins. May be empty: then every client is unlocated.
     pub databases: Vec<PathBuf>,

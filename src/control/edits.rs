@@ -161,11 +161,12 @@ impl Control {
     }
 
     fn accept(&mut self, compiled: Compiled, decision_hash: Digest) {
-        let Compiled { loaded, snapshot, counters, pair } = compiled;
+        let Compiled { loaded, snapshot, counters, pair, hook } = compiled;
         let restart_pending = waits_for_restart(&self.started, &loaded.parts.config);
         if let Some(pair) = pair {
             self.shared.certificates.replace(pair);
         }
+        self.deliveries.redirect(hook);
         let counters = std::mem::replace(&mut *self.shared.counters(), Arc::new(counters));
         self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
         let loaded = std::mem::replace(&mut self.loaded, Arc::new(loaded));

@@ -41,7 +41,7 @@ impl First {
         let mut files = DiskFiles::default();
         let unknown = |endpoint: &Endpoint| Standing::all(endpoint, State::Unknown);
         let first = compile(&mut files, &options.config, None, &Counters::default(), &unknown);
-        let first = first.and_then(|compiled| compiled.with_pair(&mut files));
+        let first = first.and_then(|compiled| compiled.with_secrets(&mut files));
         let settling = Settling::new(files.sight());
         let (mut compiled, reload) = match first {
             Ok(compiled) => (compiled, Reload::ok()),

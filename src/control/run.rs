@@ -22,6 +22,7 @@ use super::remembered;
 use super::settling::Settling;
 use super::shared::{Journal, Shared};
 use super::watch::Watch;
+use super::webhook::Deliveries;
 use crate::config::Config;
 use crate::health::{Board, CheckId, EndpointHealth};
 use crate::model::{EndpointId, Problem, State};
@@ -72,6 +73,8 @@ pub struct Control {
     /// So many endpoints are in doubt that TTLs stay as they are (BEHAVIOUR rule 20).
     pub(super) storm: bool,
     pub(super) freeing: Freeing<Snapshot>,
+    /// Posts events to the webhook.
+    pub(super) deliveries: Deliveries,
 }
 
 impl Control {
@@ -95,13 +98,14 @@ impl Control {
     /// Outside a tokio runtime.
     pub fn start(first: First) -> Result<Self, Vec<Problem>> {
         let First { options, compiled, reload, files, settling, sandbox, certificates } = first;
-        let Compiled { loaded, snapshot, counters, .. } = compiled;
+        let Compiled { loaded, snapshot, counters, hook, .. } = compiled;
         let config = loaded.parts.config.clone();
         let (reporter, reports) = mpsc::channel(CHANNEL);
         let (resolve, resolved) = mpsc::channel(CHANNEL);
         let journal = Journal::new(&loaded, loaded.decision_hash(), reload);
         let shared = Shared::new(Published::new(snapshot), Board::new(), journal, counters, certificates, sandbox);
         let mut control = Self {
+            deliveries: Deliveries::start(&shared.events, hook),
             shared: Arc::new(shared),
             prober: Prober::new(config.first_round, reporter.clone()),
             resolver: Resolver::new(&config.resolver, resolve),

@@ -129,6 +129,15 @@ impl Attempt for Client {
     }
 }
 
+/// What went wrong beneath the layers that reported it, in words.
+#[must_use]
+pub fn innermost(error: &(dyn Error + 'static)) -> String {
+    match classify(error) {
+        Failed::There(cause) => cause.to_string(),
+        Failed::Here(why) => why,
+    }
+}
+
 /// Finds what went wrong beneath the layers that reported it.
 pub(super) fn classify(error: &(dyn Error + 'static)) -> Failed {
     let mut error = error;

@@ -16,6 +16,7 @@ mod figures;
 mod grpc;
 mod http;
 mod icmp;
+mod lookup;
 mod memory;
 mod metric;
 mod prober;
@@ -25,6 +26,7 @@ mod state_file;
 mod tls;
 mod trust;
 
+pub use attempt::innermost;
 pub use prober::{Discarded, MAX_IN_FLIGHT, Prober, Report};
 pub use resolver::{Resolved, Resolver, resolver_client};
 

@@ -15,6 +15,7 @@ mod restart;
 mod server;
 #[path = "../support/tls.rs"]
 mod tls;
+mod webhook;
 
 use jiff::Timestamp;
 use serde_json::Value;

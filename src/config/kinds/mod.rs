@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use meaning::{Aim, Calculated, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, StateFile, Tls};
+pub(super) use metric::url;
 pub use sample::Sample;
 
 use super::meaning::CertificateFiles;

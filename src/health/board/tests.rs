@@ -97,6 +97,7 @@ fn config(probes: &[Probe], endpoints: &[Endpoint]) -> Config {
         ecs: Ecs::default(),
         tls: Transports::default(),
         process: Process::default(),
+        webhook: None,
         admin: Admin { listen: None, allow: Vec::new() },
         databases: Vec::new(),
         geo_memory: 0,
