@@ -48,6 +48,10 @@ fn other_probes() {
         ("type = \"file\"\npath = \"{endpoint}/x\"", "bad-value", "\"{endpoint}/x\""),
         ("type = \"file\"\npath = \"x\"\nmax_age = \"0s\"", "bad-value", "\"0s\""),
         ("type = \"icmp\"\nport = 1", "unknown-key", "port"),
+        ("type = \"script\"\ncommand = \"/bin/true\"", "wrong-type", "\"/bin/true\""),
+        ("type = \"script\"\ncommand = []", "bad-value", "[]"),
+        ("type = \"script\"\ncommand = [\"true\"]", "bad-value", "[\"true\"]"),
+        ("type = \"script\"\ncommand = [\"/a\\u0000\"]", "bad-value", "[\"/a\\u0000\"]"),
     ] {
         check(&[(at, lines, code, words)]);
     }
@@ -55,6 +59,11 @@ fn other_probes() {
     let ProbeKind::File(file) = kind("type = \"file\"\npath = \"h/{endpoint}\"") else { panic!() };
     assert_eq!(file.folder(), Path::new("etc/h"));
     assert_eq!(kind("type = \"icmp\""), ProbeKind::Icmp);
+    let text = edited(at, "type = \"script\"\ncommand = [\"/bin/true\", \"--fast\"]");
+    let config = read_text(&text).unwrap().config;
+    let ProbeKind::Script(script) = &config.probes[0].kind else { panic!() };
+    assert_eq!((&*script.command, config.probes[0].port), (&["/bin/true".into(), "--fast".into()][..], 443));
+    assert!(config.wants_scripts() && !read_text(&edited(at, "type = \"icmp\"")).unwrap().config.wants_scripts());
 }
 
 #[test]

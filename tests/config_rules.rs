@@ -127,7 +127,7 @@ fn probes() {
         (PROBE_AT, "timeout = \"21s\"", "bad-value", "\"21s\""),
         (PROBE_AT, "timeout = \"2m\"", "bad-value", "\"2m\""),
         ("path = \"/healthz\"", "path = \"healthz\"", "bad-value", "\"healthz\""),
-        ("type = \"http\"", "type = \"script\"", "not-built-yet", "\"script\""),
+        ("type = \"http\"\npath = \"/healthz\"", "type = \"script\"", "missing-key", "[probes.shop]"),
         (
             "type = \"http\"\npath = \"/healthz\"",
             "type = \"metric\"\nsample = \"a\"\ndown_over = 1",

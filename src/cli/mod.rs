@@ -6,6 +6,7 @@ pub mod explain;
 pub mod lab;
 mod render;
 mod report;
+pub mod scripts;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -23,5 +24,6 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Lab(arguments) => lab::run(arguments),
+        Command::Scripts(arguments) => scripts::run(arguments),
     }
 }

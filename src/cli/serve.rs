@@ -58,13 +58,16 @@ impl Prepared {
     /// Loads, compiles and binds.
     ///
     /// # Errors
-    /// The problems of the files, or the socket that cannot be had.
+    /// The problems of the files, or the socket or process that cannot be had.
     pub fn new(options: Options) -> Result<Self, StartError> {
         // Each probe in flight and each TCP connection takes a file descriptor.
         if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
             warn!(%error, "the limit on open files could not be raised");
         }
-        let first = First::read(options).map_err(StartError::Problems)?;
+        let mut first = First::read(options).map_err(StartError::Problems)?;
+        if first.config().wants_scripts() {
+            first.start_spawner(&std::env::current_exe()?)?;
+        }
         let bound = bind(first.config(), first.certificates())?;
         let admin = admin::Admin::bind(&first.config().admin)?;
         Ok(Self { first, bound, admin })

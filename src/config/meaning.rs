@@ -266,6 +266,8 @@ pub struct Process {
     pub group: Option<Box<str>>,
     /// What holds it from then on.
     pub sandbox: Sandboxing,
+    /// Edits may bring `script` probes: what starts them is there, even where no probe needs it at the start.
+    pub scripts: bool,
 }
 
 /// `[process] sandbox`
@@ -278,6 +280,18 @@ pub enum Sandboxing {
     On,
     /// All of it; without that no start.
     Require,
+}
+
+impl Sandboxing {
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Require => "require",
+        }
+    }
 }
 
 /// `[resolver]`
@@ -349,6 +363,12 @@ impl Config {
     #[must_use]
     pub fn probe(&self, name: &str) -> Option<&Probe> {
         self.probes.iter().find(|probe| &*probe.name == name)
+    }
+
+    /// Are there scripts to start, or may an edit bring some?
+    #[must_use]
+    pub fn wants_scripts(&self) -> bool {
+        self.process.scripts || self.probes.iter().any(|probe| matches!(probe.kind, ProbeKind::Script(_)))
     }
 }
 

@@ -42,7 +42,7 @@ use toml::de::DeTable;
 
 pub use events::Webhook;
 pub use kinds::{
-    Aim, Calculated, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, Sample, StateFile, Tls,
+    Aim, Calculated, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, Sample, Script, StateFile, Tls,
 };
 pub use meaning::{
     Access, Admin, CertificateFiles, Config, Cookies, Damping, Ecs, Identity, Probe, Process, RateLimit, Resolver,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::kinds::{KINDS, Kind, Port, ProbeKind, Reader};
 use super::meaning::{Damping, Probe};
 use super::report::{At, one_of, quoted};
-use super::table::{Table, Value, not_built_yet};
+use super::table::{Table, Value};
 use super::words::did_you_mean;
 
 const LATER: &[&str] = &["slow"];
@@ -59,11 +59,6 @@ fn read_one(name: At<&str>, value: &Value<'_>, folder: &Path) -> ProbeSpec {
     let mut spec = ProbeSpec { name, probe: None, certificates: Vec::new(), counted: Vec::new() };
     let Some(mut table) = value.table(format!("[probes.{}]", spec.name.value), LATER) else { return spec };
     let Some(kind) = table.required("type", "\"https\"", |value| value.choice(&KINDS)) else { return spec };
-    if kind.value == Kind::Later {
-        // Its keys are later words too; this says it once.
-        not_built_yet(table.report, "type", &kind.span);
-        return spec;
-    }
     let mut reader = Reader { folder, certificates: &mut spec.certificates, counted: &mut spec.counted };
     let meaning = reader.read(&mut table, kind.value);
     if kind.value == Kind::Calculated {

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tracing::error;
+use tracing::{error, info};
 
 use super::attempt::{Compiled, compile, from_last_good};
 use super::files::{DiskFiles, folder_of};
@@ -16,6 +16,7 @@ use super::settling::Settling;
 use super::shared::Reload;
 use crate::config::Config;
 use crate::model::{Endpoint, Problem, State};
+use crate::probe::Spawner;
 use crate::sandbox::{Paths, Sandbox};
 use crate::serve::Certificates;
 use crate::table::{Counters, Standing};
@@ -29,6 +30,7 @@ pub struct First {
     pub(super) settling: Settling,
     pub(super) sandbox: Option<Arc<Sandbox>>,
     pub(super) certificates: Arc<Certificates>,
+    pub(super) spawner: Option<Spawner>,
 }
 
 impl First {
@@ -59,7 +61,7 @@ impl First {
         if let Some(pair) = compiled.pair.take() {
             certificates.replace(pair);
         }
-        Ok(Self { options, compiled, reload, files, settling, sandbox: None, certificates })
+        Ok(Self { options, compiled, reload, files, settling, sandbox: None, certificates, spawner: None })
     }
 
     /// The configuration that serves first.
@@ -84,6 +86,18 @@ impl First {
         let read = on_disk.chain(served).collect();
         let write: BTreeSet<PathBuf> = config.databases.iter().map(|file| folder_of(file).to_owned()).collect();
         Paths { read, write, state: config.server.state.clone() }
+    }
+
+    /// Starts the process that starts scripts, where the configuration wants it: `program`, which is this one. To be
+    /// called before the process is held.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_spawner(&mut self, program: &Path) -> io::Result<()> {
+        let spawner = Spawner::start(program, &self.config().process)?;
+        info!(process = spawner.id(), "scripts are started by a process of their own");
+        self.spawner = Some(spawner);
+        Ok(())
     }
 
     /// The process is held by this from now on.

@@ -26,7 +26,7 @@ use super::webhook::Deliveries;
 use crate::config::Config;
 use crate::health::{Board, CheckId, EndpointHealth};
 use crate::model::{EndpointId, Problem, State};
-use crate::probe::{Prober, Report, Resolved, Resolver};
+use crate::probe::{Prober, Report, Resolved, Resolver, Scripts};
 use crate::table::{Published, Snapshot, Standing};
 
 /// Outcomes and addresses that may wait for the control task; when full, probes wait.
@@ -97,7 +97,7 @@ impl Control {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(first: First) -> Result<Self, Vec<Problem>> {
-        let First { options, compiled, reload, files, settling, sandbox, certificates } = first;
+        let First { options, compiled, reload, files, settling, sandbox, certificates, spawner } = first;
         let Compiled { loaded, snapshot, counters, hook, .. } = compiled;
         let config = loaded.parts.config.clone();
         let (reporter, reports) = mpsc::channel(CHANNEL);
@@ -107,7 +107,7 @@ impl Control {
         let mut control = Self {
             deliveries: Deliveries::start(&shared.events, hook),
             shared: Arc::new(shared),
-            prober: Prober::new(config.first_round, reporter.clone()),
+            prober: Prober::new(config.first_round, reporter.clone()).with_scripts(spawner.map(Scripts::from)),
             resolver: Resolver::new(&config.resolver, resolve),
             loaded: Arc::new(loaded),
             started: config.clone(),

@@ -11,7 +11,7 @@ use super::state::Memory;
 use super::summary::{Bare, Entry, Vote};
 use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Rules};
 use crate::config::{Calculated, Config, Probe, ProbeKind};
-use crate::model::{Addresses, Endpoint, EndpointId, State};
+use crate::model::{Addresses, Endpoint, EndpointId, Site, State};
 
 /// The addresses of hostname endpoints, by endpoint name. Absent: not asked yet; empty: it does not
 /// resolve.
@@ -268,7 +268,9 @@ impl Board {
             let mut check = |name: &Arc<str>| {
                 let probe = probes.get(&**name)?;
                 let mut make = || {
-                    let check = Check { endpoint: endpoint.name.clone(), probe: probe.clone(), target: target(probe) };
+                    let Site { cloud, region, .. } = &endpoint.site;
+                    let (name, cloud, region) = (endpoint.name.clone(), cloud.clone(), region.clone());
+                    let check = Check { endpoint: name, cloud, region, probe: probe.clone(), target: target(probe) };
                     self.add_check(index, address, check, old, now)
                 };
                 Some(*made.entry(name.clone()).or_insert_with(&mut make))

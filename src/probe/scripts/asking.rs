@@ -1,0 +1,153 @@
+//! The server's end: who asks for programs to be started.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as Socket;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::error;
+
+use super::{AT_ONCE, Answer, Ended, READY, Request, line};
+use crate::config::Process;
+
+/// `meridian scripts` is ready by then, or never.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// Where the server has no `PATH` itself.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The process that starts scripts, not asked yet. It ends when this, or what was made of it, is dropped.
+#[derive(Debug)]
+pub struct Spawner {
+    socket: Socket,
+    process: Child,
+}
+
+impl Spawner {
+    /// Starts `program`, which is this one, with `scripts`. Waits until it has become the user that it is to be.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not get ready; it says why on standard error.
+    pub fn start(program: &Path, wanted: &Process) -> io::Result<Self> {
+        let (mut socket, theirs) = Socket::pair()?;
+        let mut command = Command::new(program);
+        command.args(["scripts", "--sandbox", wanted.sandbox.as_str()]);
+        for (option, name) in [("--user", &wanted.user), ("--group", &wanted.group)] {
+            name.iter().for_each(|name| drop(command.arg(format!("{option}={name}"))));
+        }
+        let path = std::env::var_os("PATH").unwrap_or(OsString::from(PATH));
+        command.env_clear().env("PATH", path).current_dir("/");
+        // In a group of its own: what a terminal sends to the server is for that alone.
+        command.process_group(0).stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
+        let process = command.spawn()?;
+        drop(command); // and with it our copy of its end
+        socket.set_read_timeout(Some(READY_WITHIN))?;
+        let mut ready = [0];
+        let got = socket.read_exact(&mut ready);
+        got.and_then(|()| if ready == [READY] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }).map_err(
+            |error| io::Error::other(format!("the process that starts scripts did not get ready: {error}")),
+        )?;
+        socket.set_read_timeout(None)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, process })
+    }
+
+    /// The process's number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+/// The way to the process that starts scripts.
+#[derive(Clone, Debug)]
+pub struct Scripts {
+    queue: mpsc::Sender<Asked>,
+    turns: Arc<Semaphore>,
+}
+
+/// A program that is waited for.
+#[derive(Debug)]
+struct Asked {
+    command: Vec<String>,
+    environment: BTreeMap<String, String>,
+    limit: Duration,
+    answer: oneshot::Sender<Ended>,
+    /// Given back when it has ended, whoever has stopped waiting.
+    turn: OwnedSemaphorePermit,
+}
+
+impl From<Spawner> for Scripts {
+    /// In a tokio runtime.
+    fn from(spawner: Spawner) -> Self {
+        let (sender, queue) = mpsc::channel(AT_ONCE);
+        tokio::spawn(attend(spawner, queue));
+        Self { queue: sender, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl Scripts {
+    /// Runs a program, once it is its turn; `limit` counts from now. None: the process that starts them is gone.
+    pub(super) async fn run(
+        &self,
+        command: &[String],
+        environment: &BTreeMap<String, String>,
+        limit: Duration,
+    ) -> Option<Ended> {
+        let start = Instant::now();
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+        let limit = limit.saturating_sub(start.elapsed());
+        let (command, environment) = (command.to_vec(), environment.clone());
+        let (answer, ended) = oneshot::channel();
+        self.queue.send(Asked { command, environment, limit, answer, turn }).await.ok()?;
+        ended.await.ok()
+    }
+}
+
+/// Until nobody asks any more, or the process is gone. Who waits then hears of it by its channel's end.
+async fn attend(spawner: Spawner, queue: mpsc::Receiver<Asked>) {
+    let Spawner { socket, mut process } = spawner;
+    let ended = match UnixStream::from_std(socket) {
+        Ok(socket) => pass_on(socket, queue).await,
+        Err(error) => Err(error),
+    };
+    let Err(why) = ended else { return };
+    // Its end of the socket is closed, so it ends.
+    let status = tokio::task::spawn_blocking(move || process.wait()).await;
+    let status = status.ok().and_then(Result::ok).map_or("unknown".to_owned(), |status| status.to_string());
+    error!(%why, status, "the process that starts scripts is gone: script probes tell nothing until a restart");
+}
+
+/// # Errors
+/// Why the process can be asked no more.
+async fn pass_on(socket: UnixStream, mut queue: mpsc::Receiver<Asked>) -> io::Result<()> {
+    let (read, mut write) = socket.into_split();
+    let (mut lines, mut waiting, mut id) = (BufReader::new(read).lines(), HashMap::new(), 0);
+    loop {
+        tokio::select! {
+            asked = queue.recv() => {
+                let Some(Asked { command, environment, limit, answer, turn }) = asked else { return Ok(()) };
+                id += 1;
+                let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                write.write_all(&line(&Request { id, command, environment, limit_ms })?).await?;
+                waiting.insert(id, (answer, turn));
+            }
+            line = lines.next_line() => {
+                let line = line?.ok_or(io::ErrorKind::UnexpectedEof)?;
+                let Answer { id, ended } = serde_json::from_str(&line)?;
+                if let Some((answer, _turn)) = waiting.remove(&id) {
+                    let _ = answer.send(ended); // its probe may have run out of time
+                }
+            }
+        }
+    }
+}
