@@ -42,19 +42,19 @@ impl Hook {
         files: &mut dyn Files,
         config: &Path,
     ) -> Result<Self, Vec<Problem>> {
-        let problem = |message: String| {
+        let problem = |message: &str| {
             let problem = Problem::error("webhook", config, format!("[events] `webhook`: {message}"));
-            problem.help("a private address is meant where `webhook_allow_private = true` stands beside it")
+            problem.help("a URL of http or https; a private address is meant where `webhook_allow_private = true`")
         };
-        let url = Url::parse(&settings.url).map_err(|error| problem(error.to_string()));
+        let url = Url::parse(&settings.url).map_err(|error| problem(&error.to_string()));
         let tls = settings.tls.as_ref();
         let connect = |url: Url| match trust.client(&url, tls, settings.allow_private) {
             Ok(client) => Ok((url, client)),
-            Err(why) => Err(problem(why)),
+            Err(why) => Err(problem(&why)),
         };
         match (url.and_then(connect), read_key(&settings.secret, files)) {
             (Ok((url, client)), Ok(secret)) => {
-                let authorities = tls.and_then(|tls| trust.pem_of(tls)).map_or(&[][..], |pem| pem);
+                let authorities = tls.and_then(|tls| trust.pem_of(tls)).map_or(&[][..], |pem| &pem[..]);
                 let made_of = Digest::of_all([&Digest::of(&secret).0[..], authorities]);
                 let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
                 Ok(Self { settings: settings.clone(), url, key, client, made_of })

@@ -118,7 +118,7 @@ async fn tries_come_less_and_less_often_and_end() {
     let mut bench = Bench::start([Reply::Refused; 9]);
     bench.record(2);
     let (mut before, ..) = bench.post().await;
-    for wait in [1, 2, 4, 8, 16, 32, 60] {
+    for wait in [1_u32, 2, 4, 8, 16, 32, 60] {
         let (at, first, last) = bench.post().await;
         assert_eq!((first, last), (1, 1), "nothing overtakes it");
         let took = at - before;

@@ -41,9 +41,8 @@ impl Spawner {
         let (mut socket, theirs) = Socket::pair()?;
         let mut command = Command::new(program);
         command.args(["scripts", "--sandbox", wanted.sandbox.as_str()]);
-        for (option, name) in [("--user", &wanted.user), ("--group", &wanted.group)] {
-            name.iter().for_each(|name| drop(command.arg(format!("{option}={name}"))));
-        }
+        let names = [("--user", &wanted.user), ("--group", &wanted.group)];
+        command.args(names.into_iter().filter_map(|(option, name)| Some(format!("{option}={}", name.as_ref()?))));
         let path = std::env::var_os("PATH").unwrap_or(OsString::from(PATH));
         command.env_clear().env("PATH", path).current_dir("/");
         // In a group of its own: what a terminal sends to the server is for that alone.
@@ -52,10 +51,11 @@ impl Spawner {
         drop(command); // and with it our copy of its end
         socket.set_read_timeout(Some(READY_WITHIN))?;
         let mut ready = [0];
-        let got = socket.read_exact(&mut ready);
-        got.and_then(|()| if ready == [READY] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }).map_err(
-            |error| io::Error::other(format!("the process that starts scripts did not get ready: {error}")),
-        )?;
+        let not_ready = |why| io::Error::other(format!("the process that starts scripts did not get ready: {why}"));
+        socket.read_exact(&mut ready).map_err(not_ready)?;
+        if ready != [READY] {
+            return Err(not_ready(io::ErrorKind::InvalidData.into()));
+        }
         socket.set_read_timeout(None)?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket, process })

@@ -20,8 +20,8 @@ impl ScriptRunner {
     /// # Errors
     /// There is nobody who could start it.
     pub(in crate::probe) fn new(check: &Check, script: &Script, scripts: Option<&Scripts>) -> Result<Self, Unfit> {
-        let unready = || Unfit::Unready("no scripts are started, since there were none at the start: restart needed".to_owned());
-        let scripts = scripts.cloned().ok_or_else(unready)?;
+        let unready = "no script can be started, since there was none at the start: restart needed";
+        let scripts = scripts.cloned().ok_or_else(|| Unfit::Unready(unready.to_owned()))?;
         let environment = [
             ("MERIDIAN_ENDPOINT", check.endpoint.to_string()),
             ("MERIDIAN_TARGET", check.target.to_string()),
