@@ -16,7 +16,7 @@ use super::arguments;
 use super::report::{self, StartError};
 use crate::admin;
 use crate::answer::{self, Asker, Batches};
-use crate::config::{Config, ProbeKind, Sandboxing, Server, Transports};
+use crate::config::{Config, ProbeKind, Process, Sandboxing, Server, Transports};
 use crate::control::{Control, First, Options, Shared};
 use crate::probe::Report;
 use crate::sandbox;
@@ -58,16 +58,13 @@ impl Prepared {
     /// Loads, compiles and binds.
     ///
     /// # Errors
-    /// The problems of the files, or the socket or process that cannot be had.
+    /// The problems of the files, or the socket that cannot be had.
     pub fn new(options: Options) -> Result<Self, StartError> {
         // Each probe in flight and each TCP connection takes a file descriptor.
         if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
             warn!(%error, "the limit on open files could not be raised");
         }
-        let mut first = First::read(options).map_err(StartError::Problems)?;
-        if first.config().wants_scripts() {
-            first.start_spawner(&std::env::current_exe()?)?;
-        }
+        let first = First::read(options).map_err(StartError::Problems)?;
         let bound = bind(first.config(), first.certificates())?;
         let admin = admin::Admin::bind(&first.config().admin)?;
         Ok(Self { first, bound, admin })
@@ -80,6 +77,7 @@ impl Prepared {
     /// The user cannot be had, or what is required is lacking.
     pub fn enter_sandbox(&mut self) -> Result<(), StartError> {
         let wanted = self.first.config().process.clone();
+        self.start_spawner(&wanted)?;
         let mut paths = self.first.paths();
         let files = self.first.config().probes.iter().filter_map(|probe| match &probe.kind {
             ProbeKind::File(file) => Some(file.folder().to_owned()),
@@ -100,6 +98,14 @@ impl Prepared {
         if let Some((file, error, files)) = self.first.unreadable() {
             let file = file.display();
             warn!(%file, %error, files, "what was read at the start cannot be read any more: edits will be refused");
+        }
+        Ok(())
+    }
+
+    /// Scripts are started by another process, which is not held as this one.
+    fn start_spawner(&mut self, wanted: &Process) -> io::Result<()> {
+        if self.first.config().wants_scripts() {
+            self.first.start_spawner(&std::env::current_exe()?, wanted)?;
         }
         Ok(())
     }
@@ -149,7 +155,9 @@ impl Running {
     /// # Errors
     /// As [`Prepared::new`] and [`Prepared::start`].
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        Prepared::new(options)?.start()
+        let mut prepared = Prepared::new(options)?;
+        prepared.start_spawner(&Process { sandbox: Sandboxing::Off, ..Process::default() })?;
+        prepared.start()
     }
 
     /// The DNS addresses bound.

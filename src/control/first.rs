@@ -14,7 +14,7 @@ use super::files::{DiskFiles, folder_of};
 use super::run::Options;
 use super::settling::Settling;
 use super::shared::Reload;
-use crate::config::Config;
+use crate::config::{Config, Process};
 use crate::model::{Endpoint, Problem, State};
 use crate::probe::Spawner;
 use crate::sandbox::{Paths, Sandbox};
@@ -88,13 +88,13 @@ impl First {
         Paths { read, write, state: config.server.state.clone() }
     }
 
-    /// Starts the process that starts scripts, where the configuration wants it: `program`, which is this one. To be
-    /// called before the process is held.
+    /// Starts the process that starts scripts: `program`, which is this one, as the user that is wanted. To be called
+    /// before this process is held.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start_spawner(&mut self, program: &Path) -> io::Result<()> {
-        let spawner = Spawner::start(program, &self.config().process)?;
+    pub fn start_spawner(&mut self, program: &Path, wanted: &Process) -> io::Result<()> {
+        let spawner = Spawner::start(program, wanted)?;
         info!(process = spawner.id(), "scripts are started by a process of their own");
         self.spawner = Some(spawner);
         Ok(())
