@@ -23,7 +23,8 @@ impl Trust {
     /// # Errors
     /// Why there is none.
     pub fn client(&self, url: &Url, tls: Option<&Tls>, private: bool) -> Result<reqwest::Client, String> {
-        let tls = self.client_config(tls, &["http/1.1"]).map_err(|_| "what it needs for TLS is not loaded".to_owned())?;
+        let tls =
+            self.client_config(tls, &["http/1.1"]).map_err(|_| "what it needs for TLS is not loaded".to_owned())?;
         web_client(url, tls, private)
     }
 }

@@ -83,7 +83,10 @@ async fn what_a_program_knows() {
     let names = "echo $(env | cut -d= -f1 | grep -v -e '^PWD$' -e '^OLDPWD$' -e '^SHLVL$' -e '^_$' | sort); exit 1";
     let expected = "MERIDIAN_CLOUD MERIDIAN_ENDPOINT MERIDIAN_REGION MERIDIAN_TARGET PATH";
     assert_eq!(degraded(found(shell(names), &scripts).await), expected);
-    assert_eq!(degraded(found(shell("read line || echo nothing is asked; exit 1"), &scripts).await), "nothing is asked");
+    assert_eq!(
+        degraded(found(shell("read line || echo nothing is asked; exit 1"), &scripts).await),
+        "nothing is asked"
+    );
 }
 
 #[tokio::test]
