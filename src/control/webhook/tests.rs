@@ -147,7 +147,7 @@ async fn the_oldest_make_room() {
     assert_eq!(bench.ids().await, [(1, 1)]);
     for _ in 0..3 {
         bench.record(500);
-        tokio::time::sleep(SECOND).await; // they are heard: virtual time passes when nothing else is to be done
+        sleep(SECOND).await; // they are heard: virtual time passes when nothing else is to be done
     }
     script.go.notify_one();
     assert_eq!(bench.ids().await, [(502, 601), (602, 701)]);
@@ -162,9 +162,9 @@ async fn an_edit_redirects_what_waits_and_none_forgets_it() {
     bench.redirect([Reply::Hangs]);
     assert_eq!(bench.ids().await, [(1, 1)], "nobody has said that it was taken");
     bench.hook.send_replace(None);
-    tokio::time::sleep(SECOND).await;
+    sleep(SECOND).await;
     bench.record(2);
-    tokio::time::sleep(SECOND).await;
+    sleep(SECOND).await;
     bench.redirect([]);
     bench.record(1);
     assert_eq!(bench.ids().await, [(6, 6)]);
