@@ -147,7 +147,7 @@ async fn scripts_that_an_edit_brings_wait_for_a_restart() {
     let script = "type = \"script\"\ncommand = [\"/bin/true\"]";
     let edit = || shop.edit("type = \"http\"\npath = \"/healthz\"", script);
     assert_eq!(server.reading("a script", edit).await, "ok");
-    assert_eq!(server.status().await["restart_pending"], true);
+    assert_eq!(server.status().await["reload"]["restart_pending"], true);
     let reason = server.until_verdict("aws-sydney", "unknown").await;
     assert!(reason.contains("restart needed"), "{reason}");
     server.stop().await;
