@@ -119,7 +119,9 @@ fn probes() {
         ("host = \"https://shop\"", "bad-value", "\"https://shop\""),
         ("method = \"HEAD\"\nbody = \"ok\"", "bad-value", "\"ok\""),
         ("ca = \"ca.pem\"", "unknown-key", "ca"),
-        ("\"slow\" = 1", "not-built-yet", "\"slow\""),
+        ("slow = 1", "wrong-type", "1"),
+        ("slow = { over = 1.0 }", "bad-value", "1.0"),
+        ("slow = { sample = 5 }", "unknown-key", "sample"),
     ] {
         check(&[(PROBE_AT, &probe(line), code, words)]);
     }

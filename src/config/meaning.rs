@@ -335,6 +335,8 @@ pub struct Probe {
     pub fast_interval: Duration,
     /// Unanswered for so long, a probe raises doubt; none: four times the median of its answers, 100 ms at least.
     pub slow_after: Option<Duration>,
+    /// Who is slow beside others counts as degraded; none: nobody is.
+    pub slow: Option<Slow>,
     /// Failures that make an address down.
     pub down_after: u32,
     /// Successes in a row that make it up again, and that clear failures while it is up.
@@ -343,6 +345,17 @@ pub struct Probe {
     pub damping: Option<Damping>,
     /// Loopback, private and link-local targets are meant.
     pub allow_private: bool,
+}
+
+/// From when on an endpoint is slow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slow {
+    /// Over so many times its own baseline, and over twice its peers',
+    pub over: f64,
+    /// by so much each time.
+    pub at_least: Duration,
+    /// Answers that are looked at.
+    pub samples: usize,
 }
 
 /// How flaps are damped, in flips: each adds one to a penalty that decays.

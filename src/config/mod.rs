@@ -46,7 +46,7 @@ pub use kinds::{
 };
 pub use meaning::{
     Access, Admin, CertificateFiles, Config, Cookies, Damping, Ecs, Identity, Probe, Process, RateLimit, Resolver,
-    Sandboxing, Server, Transports, Zone, is_private,
+    Sandboxing, Server, Slow, Transports, Zone, is_private,
 };
 pub use words::{closest, glob};
 

@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::events::Events;
 use super::run::{Control, MAX_BATCH};
-use crate::health::Verdict;
+use crate::health::{StateChange, Verdict};
 use crate::model::State;
 use crate::probe::Report;
 
@@ -30,6 +30,8 @@ pub(super) struct Seen {
     found: Option<(Arc<str>, &'static str, Option<Duration>)>,
     /// With the endpoint's name.
     verdict: Option<(Arc<str>, Verdict)>,
+    /// Nothing changes by it, but operators should know.
+    notice: bool,
 }
 
 impl Control {
@@ -58,10 +60,16 @@ impl Control {
             let found = Some((probe, report.outcome.kind(), report.outcome.rtt()));
             let verdict = board.observe(report.check, report.at, report.outcome);
             let verdict = verdict.map(|verdict| (board.endpoint(verdict.endpoint).name.clone(), verdict));
-            Some(Seen { found, verdict })
+            Some(Seen { found, verdict, notice: false })
         };
-        let seen = reports.into_iter().filter_map(seen).collect();
+        let mut seen: Vec<_> = reports.into_iter().filter_map(seen).collect();
         self.hurry(board.take_paces());
+        for (endpoint, reason) in board.take_notices() {
+            let health = board.endpoint(endpoint);
+            let change = StateChange { from: health.state, to: health.state };
+            let verdict = Verdict { endpoint, change, addresses: Vec::new(), doubt: false, reason };
+            seen.push(Seen { found: None, verdict: Some((health.name.clone(), verdict)), notice: true });
+        }
         seen
     }
 
@@ -70,7 +78,7 @@ impl Control {
         let mut board = self.shared.board();
         let verdicts = board.tick(Timestamp::now()).into_iter();
         let named = verdicts.map(|verdict| (board.endpoint(verdict.endpoint).name.clone(), verdict));
-        let seen: Vec<_> = named.map(|verdict| Seen { found: None, verdict: Some(verdict) }).collect();
+        let seen: Vec<_> = named.map(|verdict| Seen { found: None, verdict: Some(verdict), notice: false }).collect();
         drop(board);
         self.conclude(&seen);
     }
@@ -116,6 +124,10 @@ impl Seen {
             match self.found {
                 Some((_, "limited", _)) => {
                     warn!(endpoint = %name, reason, "it limits our probes");
+                    events.record(name, verdict, generation);
+                }
+                _ if self.notice => {
+                    warn!(endpoint = %name, reason, "no verdict");
                     events.record(name, verdict, generation);
                 }
                 _ => debug!(endpoint = %name, reason, "doubt"),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::slow::{Outliers, Pace};
 use super::state::Memory;
 use super::summary::{Bare, Entry, Vote};
 use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Rules};
@@ -32,6 +33,9 @@ pub struct Board {
     held: BTreeSet<CheckId>,
     /// Endpoints that may turn soon.
     in_doubt: usize,
+    outliers: Outliers,
+    /// What operators should know and changes nothing, since it was taken.
+    notices: Vec<(EndpointId, String)>,
 }
 
 /// One outcome changed what answers may hold.
@@ -113,6 +117,7 @@ impl Board {
         self.held =
             self.slots.iter().filter(|(_, slot)| slot.health.next_tick().is_some()).map(|(&id, _)| id).collect();
         self.in_doubt = self.entries.iter().filter(|entry| entry.may_turn).count();
+        self.outliers.reconfigure(self.slots.iter().map(|(&id, slot)| (id, &*slot.check)));
         self.first_round_complete |= self.pending == 0;
     }
 
@@ -124,7 +129,11 @@ impl Board {
         if outcome != Outcome::Silent {
             self.entries[index].health.last = Some(Last { at: now, outcome: outcome.clone() });
         }
+        let rtt = outcome.rtt();
         let change = slot.health.observe(now, outcome);
+        let pace = rtt.map(|rtt| self.outliers.observe(id, &slot.check, rtt, now));
+        let slowed = pace.and_then(|pace| slot.take_pace(pace, now, &mut self.notices));
+        let change = slowed.or(change);
         let moved = abstained != slot.abstains();
         if was_pending && !slot.is_pending() {
             self.pending -= 1;
@@ -153,6 +162,11 @@ impl Board {
     /// The checks that shall be probed fast (true) or no more (false) since this was asked.
     pub fn take_paces(&mut self) -> Vec<(CheckId, bool)> {
         std::mem::take(&mut self.paces)
+    }
+
+    /// Of whom operators should know what, though nothing changes by it, since this was asked.
+    pub fn take_notices(&mut self) -> Vec<(EndpointId, String)> {
+        std::mem::take(&mut self.notices)
     }
 
     /// Endpoints that may turn soon. Who limits our probes is in doubt for as long as that lasts, and not among them.
@@ -331,6 +345,19 @@ impl Board {
 impl Slot {
     fn key(&self) -> Key {
         (self.check.endpoint.clone(), self.check.probe.name.clone(), self.address)
+    }
+
+    /// Takes in how fast it answers.
+    fn take_pace(&mut self, pace: Pace, now: Timestamp, notices: &mut Vec<(EndpointId, String)>) -> Option<Change> {
+        let why = match pace {
+            Pace::Usual => None,
+            Pace::Slow(why) => Some(why),
+            Pace::Crowd(why) => {
+                notices.push((EndpointId::at(self.endpoint), format!("probe {}: {why}", self.check.probe.name)));
+                None
+            }
+        };
+        self.health.take_slow(now, why)
     }
 
     /// Has it no outcome yet?

@@ -12,6 +12,7 @@ mod board;
 mod check;
 mod damping;
 mod outcome;
+mod slow;
 mod state;
 mod summary;
 

@@ -105,6 +105,7 @@ pub(crate) fn probe(kind: ProbeKind) -> Probe {
         up_after: 2,
         fast_interval: Duration::from_millis(250),
         slow_after: None,
+        slow: None,
         damping: None,
         allow_private: true,
     }

@@ -15,6 +15,7 @@ fn probe() -> Probe {
         timeout: SECOND,
         fast_interval: SECOND / 4,
         slow_after: None,
+        slow: None,
         down_after: 3,
         up_after: 2,
         damping: None,
