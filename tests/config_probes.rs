@@ -61,7 +61,8 @@ fn other_probes() {
     let ProbeKind::File(file) = kind("type = \"file\"\npath = \"h/{endpoint}\"") else { panic!() };
     assert_eq!(file.folder(), Path::new("etc/h"));
     assert_eq!(kind("type = \"icmp\""), ProbeKind::Icmp);
-    let slow = |lines: &str| read_text(&edited(at, &format!("type = \"icmp\"\n{lines}"))).unwrap().config.probes[0].slow;
+    let slow =
+        |lines: &str| read_text(&edited(at, &format!("type = \"icmp\"\n{lines}"))).unwrap().config.probes[0].slow;
     let default = Slow { over: 2.0, at_least: Duration::from_millis(100), samples: 30 };
     assert_eq!((slow(""), slow("slow = \"off\""), slow("slow = {}")), (None, None, Some(default)));
     assert_eq!(slow("slow = { samples = 5 }"), Some(Slow { samples: 5, ..default }));

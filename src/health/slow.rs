@@ -106,9 +106,9 @@ impl Group {
         let was_crowded = std::mem::replace(&mut self.crowded, crowded);
         match (outlier, crowded) {
             (true, false) => Pace::Slow(why),
-            (true, true) if !was_crowded => {
-                Pace::Crowd(format!("{slow} of {all} are slow: it is load or the way there, and counts for nobody; {why}"))
-            }
+            (true, true) if !was_crowded => Pace::Crowd(format!(
+                "{slow} of {all} are slow: it is load or the way there, and counts for nobody; {why}"
+            )),
             _ => Pace::Usual,
         }
     }
@@ -207,7 +207,8 @@ mod tests {
                 Check { endpoint, cloud: cloud.clone(), region, probe: probe.clone(), target }
             };
             let checks = (0..endpoints).map(check).collect();
-            let mut bench = Self { outliers: Outliers::default(), checks, now: Timestamp::UNIX_EPOCH, said: Vec::new() };
+            let mut bench =
+                Self { outliers: Outliers::default(), checks, now: Timestamp::UNIX_EPOCH, said: Vec::new() };
             bench.reconfigure();
             bench
         }
