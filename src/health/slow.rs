@@ -18,7 +18,7 @@ use super::{Check, CheckId};
 use crate::config::Slow;
 
 /// Of a probe's endpoints, at most this share is slow at a time.
-pub const MAX_SOFT_DOWN: f64 = 0.34;
+const MAX_SOFT_DOWN: f64 = 0.34;
 /// What peers are, by endpoints.
 const FEWEST: usize = 3;
 /// Notes that a baseline is made of.
