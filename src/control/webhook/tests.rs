@@ -5,14 +5,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config;
+use crate::config::{self, Tls};
 use crate::health::{StateChange, Verdict};
 use crate::model::{EndpointId, State};
 use crate::probe::Trust;
@@ -190,10 +193,17 @@ async fn server(reply: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<Str
 }
 
 fn hook(address: SocketAddr, timeout: Duration) -> Hook {
-    let mut files = BTreeMap::from([(PathBuf::from("key"), Arc::<[u8]>::from(&b"0123456789abcdef"[..]))]);
-    let url = format!("http://{address}/hooks?of=meridian");
-    let settings = config::Webhook { url, secret: "key".into(), tls: None, timeout, allow_private: true };
-    let trust = Trust::load(&[], &mut files).unwrap();
+    hook_at(format!("http://{address}/hooks?of=meridian"), timeout, None)
+}
+
+/// With the only authority that is trusted, as PEM.
+fn hook_at(url: String, timeout: Duration, authority: Option<&str>) -> Hook {
+    let octets = |text: &str| Arc::<[u8]>::from(text.as_bytes());
+    let key = (PathBuf::from("key"), octets("0123456789abcdef"));
+    let mut files = BTreeMap::from([key, ("ca.pem".into(), octets(authority.unwrap_or_default()))]);
+    let tls = authority.map(|_| Tls { ca: Some("ca.pem".into()), ..Tls::default() });
+    let settings = config::Webhook { url, secret: "key".into(), tls, timeout, allow_private: true };
+    let trust = Trust::of(&settings.tls, &mut files).unwrap();
     Hook::read(&settings, &trust, &mut files, Path::new("config.toml")).unwrap()
 }
 
@@ -240,6 +250,42 @@ async fn nobody_there_and_nobody_who_answers() {
     let (address, _heads) = server("").await;
     let refusal = hook(address, SECOND / 10).post(&body()).await.err().unwrap();
     assert_eq!((&*refusal.why, refusal.for_good), ("no answer within 100ms", false));
+}
+
+/// An authority, and a server at loopback with a certificate of it.
+fn authority() -> (String, TlsAcceptor) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    (issuer.pem(), Arc::new(config).into())
+}
+
+#[tokio::test]
+async fn its_certificate_is_held_against_the_authorities_named() {
+    let ((pem, acceptor), (other, _)) = (authority(), authority());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut request = String::new();
+            while !request.ends_with("[]") {
+                request.push(stream.read_u8().await.unwrap().into());
+            }
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        }
+    });
+    let hook = |pem: &str| hook_at(format!("https://{address}/"), 30 * SECOND, Some(pem));
+    let refusal = hook(&other).post(&body()).await.err().unwrap();
+    assert!(refusal.why.starts_with("TLS: ") && !refusal.for_good, "{}", refusal.why);
+    assert!(hook(&pem).post(&body()).await.is_ok());
+    assert!(!hook(&pem).is_same(&hook(&other)));
 }
 
 #[test]

@@ -151,3 +151,48 @@ async fn pass_on(socket: UnixStream, mut queue: mpsc::Receiver<Asked>) -> io::Re
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn sixteen_run_at_once_and_who_stops_waiting_gives_no_turn_back() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (sender, queue) = mpsc::channel(AT_ONCE);
+        let passing = tokio::spawn(pass_on(ours, queue));
+        let scripts = Scripts { queue: sender, turns: Arc::new(Semaphore::new(AT_ONCE)) };
+        let mut runs = JoinSet::new();
+        let mut ask = || {
+            let scripts = scripts.clone();
+            let limit = Duration::from_secs(1);
+            runs.spawn(async move { scripts.run(&["/x".to_owned()], &BTreeMap::new(), limit).await })
+        };
+        let first: Vec<_> = (0..AT_ONCE).map(|_| ask()).collect();
+        let (read, mut write) = theirs.into_split();
+        let mut asked = BufReader::new(read).lines();
+        for id in 1..=AT_ONCE as u64 {
+            let request: Request = serde_json::from_str(&asked.next_line().await.unwrap().unwrap()).unwrap();
+            assert_eq!((request.id, &*request.command), (id, &["/x".to_owned()][..]));
+            assert!((1..=1000).contains(&request.limit_ms), "what was waited for a turn is no more there");
+        }
+        first.iter().for_each(|run| run.abort());
+        let last = ask();
+        for _ in 0..AT_ONCE {
+            assert!(runs.join_next().await.unwrap().unwrap_err().is_cancelled());
+        }
+        assert_eq!((scripts.turns.available_permits(), last.is_finished()), (0, false));
+        write.write_all(&line(&Answer { id: 7, ended: Ended::Late }).unwrap()).await.unwrap();
+        let request: Request = serde_json::from_str(&asked.next_line().await.unwrap().unwrap()).unwrap();
+        assert_eq!(request.id, AT_ONCE as u64 + 1, "it is its turn");
+        drop((asked, write));
+        assert!(passing.await.unwrap().is_err());
+        let mut ended = Vec::new();
+        while let Some(run) = runs.join_next().await {
+            ended.extend(run.ok());
+        }
+        assert_eq!(ended, [None], "the process is gone");
+    }
+}
