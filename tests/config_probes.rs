@@ -5,8 +5,9 @@
 mod rules;
 
 use std::path::Path;
+use std::time::Duration;
 
-use meridian::config::{Aim, Calculated, ProbeKind};
+use meridian::config::{Aim, Calculated, ProbeKind, Slow};
 use rules::{check, edited, read_text};
 
 #[test]
@@ -48,6 +49,11 @@ fn other_probes() {
         ("type = \"file\"\npath = \"{endpoint}/x\"", "bad-value", "\"{endpoint}/x\""),
         ("type = \"file\"\npath = \"x\"\nmax_age = \"0s\"", "bad-value", "\"0s\""),
         ("type = \"icmp\"\nport = 1", "unknown-key", "port"),
+        ("type = \"file\"\npath = \"x\"\nslow = {}", "unknown-key", "slow"),
+        ("type = \"script\"\ncommand = \"/bin/true\"", "wrong-type", "\"/bin/true\""),
+        ("type = \"script\"\ncommand = []", "bad-value", "[]"),
+        ("type = \"script\"\ncommand = [\"true\"]", "bad-value", "[\"true\"]"),
+        ("type = \"script\"\ncommand = [\"/a\\u0000\"]", "bad-value", "[\"/a\\u0000\"]"),
     ] {
         check(&[(at, lines, code, words)]);
     }
@@ -55,6 +61,16 @@ fn other_probes() {
     let ProbeKind::File(file) = kind("type = \"file\"\npath = \"h/{endpoint}\"") else { panic!() };
     assert_eq!(file.folder(), Path::new("etc/h"));
     assert_eq!(kind("type = \"icmp\""), ProbeKind::Icmp);
+    let slow =
+        |lines: &str| read_text(&edited(at, &format!("type = \"icmp\"\n{lines}"))).unwrap().config.probes[0].slow;
+    let default = Slow { over: 2.0, at_least: Duration::from_millis(100), samples: 30 };
+    assert_eq!((slow(""), slow("slow = \"off\""), slow("slow = {}")), (None, None, Some(default)));
+    assert_eq!(slow("slow = { samples = 5 }"), Some(Slow { samples: 5, ..default }));
+    let text = edited(at, "type = \"script\"\ncommand = [\"/bin/true\", \"--fast\"]");
+    let config = read_text(&text).unwrap().config;
+    let ProbeKind::Script(script) = &config.probes[0].kind else { panic!() };
+    assert_eq!((&*script.command, config.probes[0].port), (&["/bin/true".into(), "--fast".into()][..], 443));
+    assert!(config.wants_scripts() && !read_text(&edited(at, "type = \"icmp\"")).unwrap().config.wants_scripts());
 }
 
 #[test]

@@ -119,7 +119,9 @@ fn probes() {
         ("host = \"https://shop\"", "bad-value", "\"https://shop\""),
         ("method = \"HEAD\"\nbody = \"ok\"", "bad-value", "\"ok\""),
         ("ca = \"ca.pem\"", "unknown-key", "ca"),
-        ("\"slow\" = 1", "not-built-yet", "\"slow\""),
+        ("slow = 1", "wrong-type", "1"),
+        ("slow = { over = 1.0 }", "bad-value", "1.0"),
+        ("slow = { sample = 5 }", "unknown-key", "sample"),
     ] {
         check(&[(PROBE_AT, &probe(line), code, words)]);
     }
@@ -127,7 +129,7 @@ fn probes() {
         (PROBE_AT, "timeout = \"21s\"", "bad-value", "\"21s\""),
         (PROBE_AT, "timeout = \"2m\"", "bad-value", "\"2m\""),
         ("path = \"/healthz\"", "path = \"healthz\"", "bad-value", "\"healthz\""),
-        ("type = \"http\"", "type = \"script\"", "not-built-yet", "\"script\""),
+        ("type = \"http\"\npath = \"/healthz\"", "type = \"script\"", "missing-key", "[probes.shop]"),
         (
             "type = \"http\"\npath = \"/healthz\"",
             "type = \"metric\"\nsample = \"a\"\ndown_over = 1",

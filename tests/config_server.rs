@@ -30,6 +30,28 @@ fn the_process() {
 }
 
 #[test]
+fn the_webhook() {
+    let events = |lines: &str| format!("[events]\n{lines}\n[geoip]");
+    let good = "webhook = \"https://h.example/\"\nwebhook_secret = \"key\"";
+    let plain = good.replace("https", "http");
+    for (lines, code, words) in [
+        ("webhook = \"https://h.example/\"", "missing-key", "[events]"),
+        ("webhook_secret = \"key\"", "missing-key", "[events]"),
+        (&*good.replace("https", "ftp"), "bad-value", "\"ftp://h.example/\""),
+        (&format!("{good}\nwebhook_timeout = \"2m\""), "bad-value", "\"2m\""),
+        (&format!("{good}\nwebhook_ca = \"ca.pem\""), "missing-file", "\"ca.pem\""),
+        (&format!("{plain}\nwebhook_ca = \"ca.pem\""), "unknown-key", "webhook_ca"),
+    ] {
+        check(&[("[geoip]", &events(lines), code, words)]);
+    }
+    let read = |lines: &str| read_text(&edited("[geoip]", &events(lines))).unwrap().config.webhook.unwrap();
+    let webhook = read(good);
+    assert_eq!((&*webhook.url, webhook.secret.to_str()), ("https://h.example/", Some("etc/key")));
+    assert_eq!((webhook.timeout, webhook.allow_private), (Duration::from_secs(5), false));
+    assert!(webhook.tls.is_some() && read(&plain).tls.is_none());
+}
+
+#[test]
 fn encrypted_transports() {
     let tls = |lines: &str| format!("[tls]\n{lines}\n[geoip]");
     let pair = "certificate = \"chain.pem\"\nkey = \"key.pem\"";

@@ -154,6 +154,69 @@ async fn root_becomes_the_user_and_keeps_one_capability() {
     assert_eq!(program.ended().await.0, Some(0));
 }
 
+/// A shop whose endpoint is probed by a script. It says who has started it, as whom it runs, what it may do and whether it
+/// can come by more.
+fn scripted() -> Shop {
+    let shop = shop();
+    let text = "echo $PPID $(id -u) $(grep -e CapEff -e NoNewPrivs /proc/self/status | cut -f2); exit 1";
+    let script = format!("type = \"script\"\ncommand = [\"/bin/sh\", \"-c\", \"{text}\"]");
+    shop.edit("type = \"http\"\npath = \"/healthz\"", &script);
+    shop.edit("interval = \"100ms\"\ntimeout = \"500ms\"", "interval = \"1s\"\ntimeout = \"10s\"");
+    shop.edit("name = \"a\"", "name = \"a\"\nprobe = \"shop\"");
+    shop
+}
+
+/// What the script has said: process, user, capabilities, and whether new ones are out of reach.
+async fn script_says(admin: SocketAddr) -> (u32, u32, u64, u32) {
+    let reason = eventually("degraded", async || {
+        let endpoint = status(admin).await["endpoints"][0].clone();
+        (endpoint["verdict"] == "degraded").then(|| endpoint["reason"].as_str().unwrap().to_owned())
+    });
+    let reason = reason.await;
+    let words: Vec<&str> = reason.rsplit(": ").next().unwrap().split(' ').collect();
+    let [process, user, capabilities, held] = words[..] else { panic!("{reason}") };
+    let capabilities = u64::from_str_radix(capabilities, 16).unwrap();
+    (process.parse().unwrap(), user.parse().unwrap(), capabilities, held.parse().unwrap())
+}
+
+/// Is it there, and more than a number that nobody has asked for yet?
+fn is_alive(process: u32) -> bool {
+    fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_are_started_from_within_the_sandbox_and_end_with_the_server() {
+    let shop = scripted();
+    let mut program = Program::start(shop.folder(), &["serve"]);
+    let [_, admin] = program.addresses().await;
+    let (process, user, capabilities, held) = script_says(admin).await;
+    assert_eq!((user, held), (fs::metadata("/proc/self").unwrap().uid(), 1));
+    assert_eq!(capabilities & !(1 << 10), 0, "CAP_NET_BIND_SERVICE at most");
+    assert!(process != program.id() && is_alive(process), "another process has started it");
+    program.signal("KILL").await;
+    eventually("ended", async || (!is_alive(process)).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_run_as_the_user() {
+    if !is_root() {
+        println!("skipped: only root can become another");
+        return;
+    }
+    let shop = scripted();
+    open(shop.folder());
+    shop.append(&format!("[process]\nuser = \"{NOBODY}\"\n"));
+    let mut program = Program::start(shop.folder(), &["serve"]);
+    let [_, admin] = program.addresses().await;
+    let (process, user, capabilities, held) = script_says(admin).await;
+    let nobody = fs::metadata(shop.path("state")).unwrap().uid();
+    assert_eq!((user, capabilities, held), (nobody, 0, 1));
+    assert_eq!(fs::metadata(format!("/proc/{process}")).unwrap().uid(), nobody, "nor is who starts it root");
+    program.signal("TERM").await;
+    assert_eq!(program.ended().await.0, Some(0));
+    eventually("ended", async || (!is_alive(process)).then_some(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_user_cannot_read_is_told_at_the_start() {
     if !is_root() {

@@ -21,7 +21,8 @@ const LISTENERS: usize = 100;
 /// `lost` the number of those that a slow listener missed.
 pub(super) async fn events(State(context): State<Arc<Context>>, headers: HeaderMap) -> Response {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<u32>().ok()).map(u64::from);
-    if context.shared.events.listeners() >= LISTENERS {
+    // The webhook's task listens too.
+    if context.shared.events.listeners() > LISTENERS {
         let text = format!("{LISTENERS} listen already\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }

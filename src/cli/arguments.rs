@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::Sandboxing;
 use crate::model::{Family, Name};
 
 const EXIT_CODES: &str = "Exit codes: 0 good, 1 found wrong, 2 used wrong.";
@@ -56,6 +57,9 @@ pub enum Command {
     /// Serve with stand-in storefronts on loopback that can be broken and healed on command
     #[command(after_help = "Example: meridian lab, and when it is up: kill gcp-singapore")]
     Lab(Lab),
+    /// Start scripts for a server, which starts this by itself
+    #[command(hide = true, after_help = "Example: meridian scripts --user=nobody, with a socket as standard input")]
+    Scripts(Scripts),
 }
 
 /// `meridian serve`
@@ -163,6 +167,24 @@ pub struct Lab {
     pub listen: SocketAddr,
 }
 
+/// `meridian scripts`
+#[derive(Debug, PartialEq, Args)]
+pub struct Scripts {
+    /// Become this user
+    #[arg(long)]
+    pub user: Option<String>,
+    /// In this group
+    #[arg(long)]
+    pub group: Option<String>,
+    /// Give up capabilities, as [process] sandbox has it
+    #[arg(
+        long,
+        default_value = "on",
+        value_parser = PossibleValuesParser::new(["on", "off", "require"]).map(|word| sandboxing(&word))
+    )]
+    pub sandbox: Sandboxing,
+}
+
 /// `--config`, which every command has.
 #[derive(Debug, PartialEq, Args)]
 pub struct ConfigFile {
@@ -181,6 +203,11 @@ fn client(text: &str) -> Result<IpAddr, String> {
 
 fn family(name: &str) -> Family {
     if name.eq_ignore_ascii_case("AAAA") { Family::V6 } else { Family::V4 }
+}
+
+fn sandboxing(word: &str) -> Sandboxing {
+    let others = [Sandboxing::Off, Sandboxing::Require];
+    others.into_iter().find(|known| known.as_str() == word).unwrap_or_default()
 }
 
 fn url(text: &str) -> Result<String, String> {
@@ -245,6 +272,9 @@ mod tests {
         assert_eq!(parse(line).unwrap(), check(true, parents.into()));
         let listen = "127.0.0.1:8054".parse().unwrap();
         assert_eq!(parse("lab").unwrap(), Command::Lab(Lab { config: config("config.toml"), listen }));
+        let (user, sandbox) = (Some("nobody".to_owned()), Sandboxing::Require);
+        let scripts = Command::Scripts(Scripts { user, group: None, sandbox });
+        assert_eq!(parse("scripts --user=nobody --sandbox require").unwrap(), scripts);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::arguments;
 use super::report::{self, StartError};
-use crate::control::{DiskFiles, Loaded, check_pair, trial};
+use crate::control::{DiskFiles, Loaded, check_secrets, trial};
 use crate::delegation::{self, Ours};
 use crate::model::{Problem, Severity};
 
@@ -14,7 +14,7 @@ use crate::model::{Problem, Severity};
 pub fn run(arguments: &arguments::Check) -> ExitCode {
     let mut files = DiskFiles::default();
     let checked = trial(&mut files, &arguments.config.path).and_then(|(mut loaded, _)| {
-        loaded.warnings.extend(check_pair(&mut files, &loaded.parts.config)?);
+        loaded.warnings.extend(check_secrets(&mut files, &loaded)?);
         Ok(loaded)
     });
     let loaded = match checked {

@@ -7,6 +7,7 @@ pub mod lab;
 pub mod orders;
 mod render;
 mod report;
+pub mod scripts;
 pub mod serve;
 mod server;
 
@@ -33,5 +34,6 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::Hold(order) => orders::run(Verb::Hold, order),
         Command::Release(order) => orders::run(Verb::Release, order),
         Command::Lab(arguments) => lab::run(arguments),
+        Command::Scripts(arguments) => scripts::run(arguments),
     }
 }

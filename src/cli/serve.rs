@@ -16,7 +16,7 @@ use super::arguments;
 use super::report::{self, StartError};
 use crate::admin;
 use crate::answer::{self, Asker, Batches};
-use crate::config::{Config, ProbeKind, Sandboxing, Server, Transports};
+use crate::config::{Config, ProbeKind, Process, Sandboxing, Server, Transports};
 use crate::control::{Control, First, Options, Shared};
 use crate::probe::Report;
 use crate::sandbox;
@@ -77,6 +77,7 @@ impl Prepared {
     /// The user cannot be had, or what is required is lacking.
     pub fn enter_sandbox(&mut self) -> Result<(), StartError> {
         let wanted = self.first.config().process.clone();
+        self.start_spawner(&wanted)?;
         let mut paths = self.first.paths();
         let files = self.first.config().probes.iter().filter_map(|probe| match &probe.kind {
             ProbeKind::File(file) => Some(file.folder().to_owned()),
@@ -97,6 +98,14 @@ impl Prepared {
         if let Some((file, error, files)) = self.first.unreadable() {
             let file = file.display();
             warn!(%file, %error, files, "what was read at the start cannot be read any more: edits will be refused");
+        }
+        Ok(())
+    }
+
+    /// Scripts are started by another process, which is not held as this one.
+    fn start_spawner(&mut self, wanted: &Process) -> io::Result<()> {
+        if self.first.config().wants_scripts() {
+            self.first.start_spawner(&std::env::current_exe()?, wanted)?;
         }
         Ok(())
     }
@@ -146,7 +155,9 @@ impl Running {
     /// # Errors
     /// As [`Prepared::new`] and [`Prepared::start`].
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        Prepared::new(options)?.start()
+        let mut prepared = Prepared::new(options)?;
+        prepared.start_spawner(&Process { sandbox: Sandboxing::Off, ..Process::default() })?;
+        prepared.start()
     }
 
     /// The DNS addresses bound.

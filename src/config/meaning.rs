@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::events::Webhook;
 use super::kinds::ProbeKind;
 use crate::model::{CookieSecrets, Endpoint, FenceMask, Name, PlaceSet, Plan, Prefixes, Service};
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[process]`
     pub process: Process,
+    /// `[events]`: where changes of verdicts are posted.
+    pub webhook: Option<Webhook>,
     /// `[geoip] databases`, resolved against the configuration's folder; of several the
     /// first that has a field wins. May be empty: then every client is unlocated.
     pub databases: Vec<PathBuf>,
@@ -267,6 +270,8 @@ pub struct Process {
     pub group: Option<Box<str>>,
     /// What holds it from then on.
     pub sandbox: Sandboxing,
+    /// Edits may bring `script` probes: what starts them is there, even where no probe needs it at the start.
+    pub scripts: bool,
 }
 
 /// `[process] sandbox`
@@ -279,6 +284,18 @@ pub enum Sandboxing {
     On,
     /// All of it; without that no start.
     Require,
+}
+
+impl Sandboxing {
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Require => "require",
+        }
+    }
 }
 
 /// `[resolver]`
@@ -349,6 +366,8 @@ pub struct Probe {
     pub fast_interval: Duration,
     /// Unanswered for so long, a probe raises doubt; none: four times the median of its answers, 100 ms at least.
     pub slow_after: Option<Duration>,
+    /// Who is slow beside others counts as degraded; none: nobody is.
+    pub slow: Option<Slow>,
     /// Failures that make an address down.
     pub down_after: u32,
     /// Successes in a row that make it up again, and that clear failures while it is up.
@@ -357,6 +376,17 @@ pub struct Probe {
     pub damping: Option<Damping>,
     /// Loopback, private and link-local targets are meant.
     pub allow_private: bool,
+}
+
+/// From when on an endpoint is slow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slow {
+    /// Over so many times its own baseline, and over twice its peers',
+    pub over: f64,
+    /// by so much each time.
+    pub at_least: Duration,
+    /// Answers that are looked at.
+    pub samples: usize,
 }
 
 /// How flaps are damped, in flips: each adds one to a penalty that decays.
@@ -377,6 +407,12 @@ impl Config {
     #[must_use]
     pub fn probe(&self, name: &str) -> Option<&Probe> {
         self.probes.iter().find(|probe| &*probe.name == name)
+    }
+
+    /// Are there scripts to start, or may an edit bring some?
+    #[must_use]
+    pub fn wants_scripts(&self) -> bool {
+        self.process.scripts || self.probes.iter().any(|probe| matches!(probe.kind, ProbeKind::Script(_)))
     }
 }
 

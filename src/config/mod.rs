@@ -13,6 +13,7 @@ mod blocks;
 mod checks;
 mod combinations;
 mod endpoints;
+mod events;
 mod health;
 mod kinds;
 mod limits;
@@ -40,12 +41,13 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use toml::de::DeTable;
 
+pub use events::Webhook;
 pub use kinds::{
-    Aim, Calculated, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, Sample, StateFile, Tls,
+    Aim, Calculated, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, Sample, Script, StateFile, Tls,
 };
 pub use meaning::{
     Access, Admin, CertificateFiles, Config, Cookies, Damping, Ecs, Health, Identity, Probe, Process, RateLimit,
-    Resolver, Sandboxing, Server, Transports, Zone, is_private,
+    Resolver, Sandboxing, Server, Slow, Transports, Zone, is_private,
 };
 pub use scalar::duration;
 pub use words::{closest, glob};
@@ -157,6 +159,7 @@ fn parse<'r>(text: &'r str, files: &mut dyn Files, path: &'r Path) -> Parsed<'r>
 struct Typed<'a> {
     settings: settings::Settings,
     process: Process,
+    events: events::EventsSpec,
     probes: Vec<probes::ProbeSpec>,
     sets: places::SetSpecs<'a>,
     regions: Vec<sites::RegionSpec<'a>>,
@@ -172,6 +175,7 @@ impl<'a> Typed<'a> {
         let typed = Self {
             settings: settings::Settings::read(&mut root, folder),
             process: process::read(&mut root),
+            events: events::read(&mut root, folder),
             probes: probes::read(&mut root, folder),
             sets: places::read(&mut root),
             regions: sites::read(&mut root),
@@ -241,7 +245,7 @@ fn resolve(
 ) -> Result<Option<(Config, Spots)>, Miscut> {
     let (sets, regions) = (places::Sets::new(&typed.sets, report), sites::Regions::new(&typed.regions, report));
     let zones = zones::Zones::new(&typed.zones, files, report);
-    for certificate in typed.probes.iter().flat_map(|spec| &spec.certificates) {
+    for certificate in typed.probes.iter().flat_map(|spec| &spec.certificates).chain(&typed.events.ca) {
         check_readable(certificate, "certificate file", files, report);
     }
     health::check_window(&typed.settings.health, &typed.probes, report);
@@ -308,6 +312,7 @@ impl Resolved {
             tls: typed.settings.tls,
             admin: typed.settings.admin,
             process: typed.process,
+            webhook: typed.events.webhook,
             databases: self.databases.into_iter().map(|(file, _)| file).collect(),
             geo_memory: typed.settings.geo_memory,
             settle: typed.settings.settle,

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::kinds::{KINDS, Kind, Port, ProbeKind, Reader};
-use super::meaning::{Damping, Probe};
+use super::meaning::{Damping, Probe, Slow};
 use super::report::{At, one_of, quoted};
-use super::table::{Table, Value, not_built_yet};
+use super::table::{Table, Value};
 use super::words::did_you_mean;
-
-const LATER: &[&str] = &["slow"];
 
 /// More than so many probes of one target are never under way at once.
 const MOST_OVERLAP: u32 = 10;
@@ -57,13 +55,8 @@ pub(super) fn read(root: &mut Table<'_>, folder: &Path) -> Vec<ProbeSpec> {
 fn read_one(name: At<&str>, value: &Value<'_>, folder: &Path) -> ProbeSpec {
     let name = At { value: name.value.into(), span: name.span };
     let mut spec = ProbeSpec { name, probe: None, certificates: Vec::new(), counted: Vec::new() };
-    let Some(mut table) = value.table(format!("[probes.{}]", spec.name.value), LATER) else { return spec };
+    let Some(mut table) = value.table(format!("[probes.{}]", spec.name.value), &[]) else { return spec };
     let Some(kind) = table.required("type", "\"https\"", |value| value.choice(&KINDS)) else { return spec };
-    if kind.value == Kind::Later {
-        // Its keys are later words too; this says it once.
-        not_built_yet(table.report, "type", &kind.span);
-        return spec;
-    }
     let mut reader = Reader { folder, certificates: &mut spec.certificates, counted: &mut spec.counted };
     let meaning = reader.read(&mut table, kind.value);
     if kind.value == Kind::Calculated {
@@ -96,6 +89,8 @@ fn read_timing(table: &mut Table<'_>, name: &Arc<str>, port: Port, kind: Option<
         "auto" => Some(None),
         _ => value.duration(ms(1)..=ms(60_000)).map(Some),
     });
+    // Whoever else tells, or runs, takes a time of its own.
+    let tells_of_target = kind.as_ref().is_none_or(ProbeKind::goes_to_target);
     let mut probe = Probe {
         name: name.clone(),
         kind: ProbeKind::Tcp,
@@ -107,6 +102,7 @@ fn read_timing(table: &mut Table<'_>, name: &Arc<str>, port: Port, kind: Option<
         up_after: table.or("up_after", 2, |value| value.integer(1..=100)),
         fast_interval: fast.min(interval),
         slow_after,
+        slow: if tells_of_target { table.or("slow", None, slow) } else { None },
         damping: table.or("damping", Some(DAMPING), damping),
         allow_private: table.or("allow_private", false, Value::flag),
     };
@@ -127,11 +123,28 @@ fn calculated(name: &Arc<str>, kind: ProbeKind) -> Probe {
         timeout: never,
         fast_interval: never,
         slow_after: None,
+        slow: None,
         down_after: 1,
         up_after: 1,
         damping: None,
         allow_private: false,
     }
+}
+
+/// A table, each word of which has a default; or `"off"`.
+fn slow(value: &Value<'_>) -> Option<Option<Slow>> {
+    if value.is_text() {
+        return value.choice(&[("off", None)]);
+    }
+    let mut table = value.table("`slow`", &[])?;
+    let ms = Duration::from_millis;
+    let slow = Slow {
+        over: table.or("over", 2.0, |value| value.number(1.1..=100.0)),
+        at_least: table.or("at_least", ms(100), |value| value.duration(ms(1)..=ms(60_000))),
+        samples: table.or("samples", 30, |value| value.integer(5..=1000)) as usize,
+    };
+    table.finish();
+    Some(Some(slow))
 }
 
 /// A table, each word of which has a default; or `"off"`.

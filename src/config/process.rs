@@ -20,6 +20,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Process {
             }
             process.group = group.value;
         }
+        process.scripts = table.or("scripts", false, Value::flag);
         process.sandbox = table.or("sandbox", process.sandbox, |value| value.choice(&SANDBOXING));
     });
     process

@@ -13,6 +13,7 @@ use super::last_good::LastGood;
 use super::load::{Loaded, load};
 use super::secrets;
 use super::shared::Shared;
+use super::webhook::Hook;
 use crate::answer::with_hot;
 use crate::config::{self, Config};
 use crate::model::{Endpoint, EndpointId, Files, Problem, State};
@@ -35,14 +36,25 @@ pub(super) struct Compiled {
     pub(super) counters: Counters,
     /// What encrypted listeners show; none: the configuration names none.
     pub(super) pair: Option<Pair>,
+    /// Where events are posted; none: the configuration names no webhook.
+    pub(super) hook: Option<Arc<Hook>>,
 }
 
 impl Compiled {
-    /// With the certificate and key that it names. They are always those on disk, since no kept set holds a key.
-    pub(super) fn with_pair(mut self, files: &mut DiskFiles) -> Result<Self, Vec<Problem>> {
-        self.pair = read_pair(files, &self.loaded.parts.config)?;
+    /// With the certificate and keys that it names. They are always those on disk, since no kept set holds a key.
+    pub(super) fn with_secrets(mut self, files: &mut DiskFiles) -> Result<Self, Vec<Problem>> {
+        (self.pair, self.hook) = read_secrets(files, &self.loaded)?;
         self.loaded.warnings.extend(self.pair.as_ref().and_then(|pair| pair.warning(Timestamp::now())));
         Ok(self)
+    }
+}
+
+type Secrets = (Option<Pair>, Option<Arc<Hook>>);
+
+fn read_secrets(files: &mut DiskFiles, loaded: &Loaded) -> Result<Secrets, Vec<Problem>> {
+    match (read_pair(files, &loaded.parts.config), read_hook(files, loaded)) {
+        (Ok(pair), Ok(hook)) => Ok((pair, hook)),
+        (pair, hook) => Err([pair.err(), hook.err()].into_iter().flatten().flatten().collect()),
     }
 }
 
@@ -51,13 +63,20 @@ fn read_pair(files: &mut DiskFiles, config: &Config) -> Result<Option<Pair>, Vec
     named.map(|named| Pair::read(named, |path| files.secret(path).map(Option::unwrap_or_default))).transpose()
 }
 
-/// Reads the certificate and key that the configuration names, as `check` does. What the operator should know of
+fn read_hook(files: &mut DiskFiles, loaded: &Loaded) -> Result<Option<Arc<Hook>>, Vec<Problem>> {
+    let named = loaded.parts.config.webhook.as_ref();
+    let read = |named| Hook::read(named, &loaded.trust, files, &loaded.parts.file).map(Arc::new);
+    named.map(read).transpose()
+}
+
+/// Reads the certificate and keys that the configuration names, as `check` does. What the operator should know of
 /// them all the same.
 ///
 /// # Errors
 /// Every problem found.
-pub fn check_pair(files: &mut DiskFiles, config: &Config) -> Result<Option<Problem>, Vec<Problem>> {
-    Ok(read_pair(files, config)?.and_then(|pair| pair.warning(Timestamp::now())))
+pub fn check_secrets(files: &mut DiskFiles, loaded: &Loaded) -> Result<Option<Problem>, Vec<Problem>> {
+    let (pair, _) = read_secrets(files, loaded)?;
+    Ok(pair.and_then(|pair| pair.warning(Timestamp::now())))
 }
 
 impl Attempt {
@@ -75,7 +94,7 @@ impl Attempt {
         };
         let serving = Before { snapshot: &served, count: &|counter| shared.count(counter) };
         let result = compile(&mut files, path, Some((before, serving)), &counters, &standing);
-        let result = result.and_then(|compiled| compiled.with_pair(&mut files));
+        let result = result.and_then(|compiled| compiled.with_secrets(&mut files));
         Self { still_same: files.still_same(), files, result }
     }
 }
@@ -115,7 +134,7 @@ pub(super) fn compile(
     let before = before.map(|(_, serving)| serving);
     let snapshot =
         with_hot(Snapshot::compile(loaded.parts.clone(), standings, &mut counters, before, Timestamp::now())?);
-    Ok(Compiled { loaded, snapshot, counters, pair: None })
+    Ok(Compiled { loaded, snapshot, counters, pair: None, hook: None })
 }
 
 /// A kept set. What it has no copy of, since nobody keeps secrets, is as it is on disk; where that is bad, there is none.
@@ -155,6 +174,10 @@ pub(super) fn from_last_good(path: &Path, files: &mut DiskFiles) -> Option<(Comp
     match read_pair(files, &compiled.loaded.parts.config) {
         Ok(pair) => compiled.pair = pair,
         Err(problems) => problems.iter().for_each(|problem| error!(%problem, "no encrypted query can be answered")),
+    }
+    match read_hook(files, &compiled.loaded) {
+        Ok(hook) => compiled.hook = hook,
+        Err(problems) => problems.iter().for_each(|problem| error!(%problem, "no event is posted")),
     }
     Some((compiled, at))
 }

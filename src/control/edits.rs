@@ -161,11 +161,12 @@ impl Control {
     }
 
     fn accept(&mut self, compiled: Compiled, decision_hash: Digest) {
-        let Compiled { loaded, snapshot, counters, pair } = compiled;
+        let Compiled { loaded, snapshot, counters, pair, hook } = compiled;
         let restart_pending = waits_for_restart(&self.started, &loaded.parts.config);
         if let Some(pair) = pair {
             self.shared.certificates.replace(pair);
         }
+        self.deliveries.redirect(hook);
         let counters = std::mem::replace(&mut *self.shared.counters(), Arc::new(counters));
         self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
         let loaded = std::mem::replace(&mut self.loaded, Arc::new(loaded));
@@ -216,7 +217,11 @@ fn panicked(config: &Path, why: &str) -> Problem {
 /// Sockets and folders are taken at start; an edit to them is good but waits, and the operator is told.
 fn waits_for_restart(before: &Config, after: &Config) -> bool {
     let server = before.server.needs_restart(&after.server) || before.tls.needs_restart(&after.tls);
-    let waits = server || before.admin != after.admin || before.process != after.process;
+    let scripts = after.wants_scripts() && !before.wants_scripts();
+    if scripts {
+        warn!("there were no script probes at the start: those that are new tell nothing until a restart");
+    }
+    let waits = server || scripts || before.admin != after.admin || before.process != after.process;
     if waits {
         warn!(
             "changes of [server], but proxy_from, identity, version and cookies, of [tls], but its certificate, of [admin] and of \

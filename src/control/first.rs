@@ -7,15 +7,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tracing::error;
+use tracing::{error, info};
 
 use super::attempt::{Compiled, compile, from_last_good};
 use super::files::{DiskFiles, folder_of};
 use super::run::Options;
 use super::settling::Settling;
 use super::shared::Reload;
-use crate::config::Config;
+use crate::config::{Config, Process};
 use crate::model::{Endpoint, Problem, State};
+use crate::probe::Spawner;
 use crate::sandbox::{Paths, Sandbox};
 use crate::serve::Certificates;
 use crate::table::{Counters, Standing};
@@ -29,6 +30,7 @@ pub struct First {
     pub(super) settling: Settling,
     pub(super) sandbox: Option<Arc<Sandbox>>,
     pub(super) certificates: Arc<Certificates>,
+    pub(super) spawner: Option<Spawner>,
 }
 
 impl First {
@@ -41,7 +43,7 @@ impl First {
         let mut files = DiskFiles::default();
         let unknown = |endpoint: &Endpoint| Standing::all(endpoint, State::Unknown);
         let first = compile(&mut files, &options.config, None, &Counters::default(), &unknown);
-        let first = first.and_then(|compiled| compiled.with_pair(&mut files));
+        let first = first.and_then(|compiled| compiled.with_secrets(&mut files));
         let settling = Settling::new(files.sight());
         let (mut compiled, reload) = match first {
             Ok(compiled) => (compiled, Reload::ok()),
@@ -59,7 +61,7 @@ impl First {
         if let Some(pair) = compiled.pair.take() {
             certificates.replace(pair);
         }
-        Ok(Self { options, compiled, reload, files, settling, sandbox: None, certificates })
+        Ok(Self { options, compiled, reload, files, settling, sandbox: None, certificates, spawner: None })
     }
 
     /// The configuration that serves first.
@@ -84,6 +86,18 @@ impl First {
         let read = on_disk.chain(served).collect();
         let write: BTreeSet<PathBuf> = config.databases.iter().map(|file| folder_of(file).to_owned()).collect();
         Paths { read, write, state: config.server.state.clone() }
+    }
+
+    /// Starts the process that starts scripts: `program`, which is this one, as the user that is wanted. To be called
+    /// before this process is held.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_spawner(&mut self, program: &Path, wanted: &Process) -> io::Result<()> {
+        let spawner = Spawner::start(program, wanted)?;
+        info!(process = spawner.id(), "scripts are started by a process of their own");
+        self.spawner = Some(spawner);
+        Ok(())
     }
 
     /// The process is held by this from now on.

@@ -18,7 +18,7 @@ use crate::zone::{self, Steered, ZoneTree, Zones};
 pub struct Loaded {
     /// What a snapshot is compiled from.
     pub parts: Parts,
-    /// Whom `https` probes trust.
+    /// Whom probes and the webhook trust.
     pub trust: Arc<Trust>,
     /// What the operator should know all the same.
     pub warnings: Vec<Problem>,
@@ -93,7 +93,9 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     let mut warnings = read.warnings;
     let zones = zones(&mut files, path, &read.config, &read.spots, before);
     let geo = geo(&mut files, &read.config, before);
-    let trust = Trust::load(&read.config.probes, &mut files);
+    let webhook = read.config.webhook.as_ref().and_then(|webhook| webhook.tls.as_ref());
+    let probes = read.config.probes.iter().filter_map(|probe| probe.kind.tls());
+    let trust = Trust::of(probes.chain(webhook), &mut files);
     let zones = keep(zones, &mut problems);
     let geo = keep(geo, &mut problems);
     let trust = keep(trust, &mut problems);

@@ -33,8 +33,9 @@ mod shared;
 mod tests;
 mod verdicts;
 mod watch;
+mod webhook;
 
-pub use attempt::{check_pair, reload, trial};
+pub use attempt::{check_secrets, reload, trial};
 pub use digests::Digests;
 pub use events::{AddressEvent, Event, Events};
 pub use explain::{Answered, Choice, Contender, DatabaseSays, Explanation, Placed, explain};

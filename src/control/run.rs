@@ -23,10 +23,11 @@ use super::remembered;
 use super::settling::Settling;
 use super::shared::{Journal, Shared};
 use super::watch::Watch;
+use super::webhook::Deliveries;
 use crate::config::Config;
 use crate::health::{Board, CheckId};
 use crate::model::{Digest, EndpointId, Problem, State};
-use crate::probe::{Prober, Report, Resolved, Resolver};
+use crate::probe::{Prober, Report, Resolved, Resolver, Scripts};
 use crate::table::{PlanTable, Published, Snapshot, Standing};
 
 /// Outcomes and addresses that may wait for the control task; when full, probes wait.
@@ -81,6 +82,8 @@ pub struct Control {
     pub(super) keeping_orders: Option<JoinHandle<()>>,
     /// Over the files that decisions come from.
     pub(super) files_hash: Digest,
+    /// Posts events to the webhook.
+    pub(super) deliveries: Deliveries,
 }
 
 impl Control {
@@ -103,8 +106,8 @@ impl Control {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(first: First) -> Result<Self, Vec<Problem>> {
-        let First { options, compiled, reload, files, settling, sandbox, certificates } = first;
-        let Compiled { loaded, snapshot, counters, .. } = compiled;
+        let First { options, compiled, reload, files, settling, sandbox, certificates, spawner } = first;
+        let Compiled { loaded, snapshot, counters, hook, .. } = compiled;
         let config = loaded.parts.config.clone();
         let (reporter, reports) = mpsc::channel(CHANNEL);
         let (resolve, resolved) = mpsc::channel(CHANNEL);
@@ -114,8 +117,9 @@ impl Control {
         let published = Published::new(snapshot);
         let shared = Shared::new(published, Board::new(), journal, counters, certificates, sandbox, order);
         let mut control = Self {
+            deliveries: Deliveries::start(&shared.events, hook),
             shared: Arc::new(shared),
-            prober: Prober::new(config.first_round, reporter.clone()),
+            prober: Prober::new(config.first_round, reporter.clone()).with_scripts(spawner.map(Scripts::from)),
             resolver: Resolver::new(&config.resolver, resolve),
             ttl_doubt: Board::new().ttl_doubt(&config),
             loaded: Arc::new(loaded),

@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::events::Events;
 use super::run::{Control, MAX_BATCH};
-use crate::health::{Board, Notice, Outcome, Subject, Verdict};
+use crate::health::{Board, Notice, Outcome, StateChange, Subject, Verdict};
 use crate::model::State;
 use crate::probe::Report;
 
@@ -30,6 +30,8 @@ pub(super) struct Seen {
     found: Option<(Arc<str>, &'static str, Option<Duration>)>,
     /// With the endpoint's name.
     verdict: Option<(Arc<str>, Verdict)>,
+    /// Nothing changes by it, but operators should know.
+    notice: bool,
 }
 
 impl Control {
@@ -59,12 +61,18 @@ impl Control {
             let found = (report.outcome != Outcome::Late).then_some(found);
             let verdict = board.observe(report.check, report.at, report.outcome);
             let verdict = verdict.map(|verdict| (board.endpoint(verdict.endpoint).name.clone(), verdict));
-            Some(Seen { found, verdict })
+            Some(Seen { found, verdict, notice: false })
         };
         let mut seen: Vec<_> = reports.into_iter().filter_map(seen).collect();
         let verdicts = board.correlate(Timestamp::now());
         seen.extend(by_themselves(&board, verdicts));
         self.hurry(board.take_paces());
+        for (endpoint, reason) in board.take_remarks() {
+            let health = board.endpoint(endpoint);
+            let change = StateChange { from: health.state, to: health.state };
+            let verdict = Verdict { endpoint, change, addresses: Vec::new(), doubt: false, reason };
+            seen.push(Seen { found: None, verdict: Some((health.name.clone(), verdict)), notice: true });
+        }
         seen
     }
 
@@ -117,7 +125,7 @@ impl Control {
 fn by_themselves(board: &Board, verdicts: Vec<Verdict>) -> impl Iterator<Item = Seen> {
     verdicts.into_iter().map(|verdict| {
         let name = board.endpoint(verdict.endpoint).name.clone();
-        Seen { found: None, verdict: Some((name, verdict)) }
+        Seen { found: None, verdict: Some((name, verdict)), notice: false }
     })
 }
 
@@ -147,6 +155,10 @@ impl Seen {
             match self.found {
                 Some((_, "limited", _)) => {
                     warn!(endpoint = %name, reason, "it limits our probes");
+                    events.record(name, verdict, generation);
+                }
+                _ if self.notice => {
+                    warn!(endpoint = %name, reason, "no verdict");
                     events.record(name, verdict, generation);
                 }
                 _ => debug!(endpoint = %name, reason, "doubt"),

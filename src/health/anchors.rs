@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Check, CheckId, HealthState, Outcome, Rules};
 use crate::config::{Health, Probe, ProbeKind};
-use crate::model::State;
+use crate::model::{Cloud, State};
 
 /// Fewer tell nothing. (The configuration has none, or so many.)
 const LEAST: usize = 3;
@@ -105,10 +105,11 @@ fn check(target: SocketAddr, allow_private: bool) -> Check {
         timeout: Duration::from_secs(1),
         fast_interval: Duration::from_millis(250),
         slow_after: None,
+        slow: None,
         down_after: 2,
         up_after: 2,
         damping: None,
         allow_private,
     };
-    Check { endpoint: "anchor".into(), probe: Arc::new(probe), target }
+    Check { endpoint: "anchor".into(), cloud: Cloud::new(""), region: "".into(), probe: Arc::new(probe), target }
 }

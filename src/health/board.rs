@@ -11,11 +11,12 @@ use super::anchors::Anchors;
 use super::correlation::{Correlation, Group, Notice};
 use super::own_fault::{Fault, OwnFault};
 use super::slot::{Key, Slot};
+use super::slow::Outliers;
 use super::state::Memory;
 use super::summary::{Bare, Entry, Vote};
 use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Rules};
 use crate::config::{Calculated, Config, Probe, ProbeKind};
-use crate::model::{Addresses, Endpoint, EndpointId, State};
+use crate::model::{Addresses, Endpoint, EndpointId, Site, State};
 
 /// The addresses of hostname endpoints, by endpoint name. Absent: not asked yet; empty: it does not
 /// resolve.
@@ -41,6 +42,9 @@ pub struct Board {
     own_fault: OwnFault,
     /// What is to be said of many at once.
     notices: Vec<Notice>,
+    outliers: Outliers,
+    /// What operators should know of endpoints and changes nothing, since it was taken.
+    remarks: Vec<(EndpointId, String)>,
 }
 
 /// Something changed what answers may hold.
@@ -109,6 +113,7 @@ impl Board {
         self.correlation.recount(self.entries.iter().map(Entry::is_down));
         (0..self.entries.len()).for_each(|index| self.heed(index));
         self.in_doubt = self.entries.iter().filter(|entry| entry.may_turn).count();
+        self.outliers.reconfigure(self.slots.iter().map(|(&id, slot)| (id, &*slot.check)));
         self.first_round_complete |= self.pending == 0;
     }
 
@@ -126,7 +131,11 @@ impl Board {
         if !matches!(outcome, Outcome::Silent | Outcome::Late) {
             self.entries[index].health.last = Some(Last { at: now, outcome: outcome.clone() });
         }
+        let rtt = outcome.rtt();
         let change = slot.health.observe(now, outcome);
+        let pace = rtt.map(|rtt| self.outliers.observe(id, &slot.check, rtt, now));
+        let slowed = pace.and_then(|pace| slot.take_pace(pace, now, &mut self.remarks));
+        let change = slowed.or(change);
         let moved = abstained != slot.abstains();
         if was_pending && !slot.is_pending() {
             self.pending -= 1;
@@ -178,6 +187,11 @@ impl Board {
     /// What is to be said of sites, clouds and ourselves since this was asked.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
+    }
+
+    /// Of whom operators should know what, though nothing changes by it, since this was asked.
+    pub fn take_remarks(&mut self) -> Vec<(EndpointId, String)> {
+        std::mem::take(&mut self.remarks)
     }
 
     /// Endpoints that may turn soon by their own probes. Who limits these is in doubt for as long as that lasts, and not
@@ -358,7 +372,9 @@ impl Board {
             let mut check = |name: &Arc<str>| {
                 let probe = probes.get(&**name)?;
                 let mut make = || {
-                    let check = Check { endpoint: endpoint.name.clone(), probe: probe.clone(), target: target(probe) };
+                    let Site { cloud, region, .. } = &endpoint.site;
+                    let (name, cloud, region) = (endpoint.name.clone(), cloud.clone(), region.clone());
+                    let check = Check { endpoint: name, cloud, region, probe: probe.clone(), target: target(probe) };
                     self.add_check(index, address, check, old, now)
                 };
                 Some(*made.entry(name.clone()).or_insert_with(&mut make))

@@ -4,12 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Probe;
+use crate::model::Cloud;
 
 /// One probe at one target of one endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     /// The endpoint's name.
     pub endpoint: Arc<str>,
+    /// Where that stands: its cloud,
+    pub cloud: Cloud,
+    /// and its region there.
+    pub region: Arc<str>,
     /// What is done.
     pub probe: Arc<Probe>,
     /// Where.

@@ -19,6 +19,7 @@ mod damping;
 mod outcome;
 mod own_fault;
 mod slot;
+mod slow;
 mod state;
 mod summary;
 

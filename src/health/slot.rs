@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Check, HealthState, Outcome};
-use crate::model::State;
+use jiff::Timestamp;
+
+use super::slow::Pace;
+use super::{Change, Check, HealthState, Outcome};
+use crate::model::{EndpointId, State};
 
 /// What a check is of; its successor after an edit has the same. No address: `probe_target`, which
 /// stands for all.
@@ -35,6 +38,24 @@ impl Slot {
 
     pub(super) fn key(&self) -> Key {
         (self.check.endpoint.clone(), self.check.probe.name.clone(), self.address)
+    }
+
+    /// Takes in how fast it answers.
+    pub(super) fn take_pace(
+        &mut self,
+        pace: Pace,
+        now: Timestamp,
+        remarks: &mut Vec<(EndpointId, String)>,
+    ) -> Option<Change> {
+        let why = match pace {
+            Pace::Usual => None,
+            Pace::Slow(why) => Some(why),
+            Pace::Crowd(why) => {
+                remarks.push((EndpointId::at(self.endpoint), format!("probe {}: {why}", self.check.probe.name)));
+                None
+            }
+        };
+        self.health.take_slow(now, why)
     }
 
     /// Has it no outcome yet?

@@ -8,7 +8,8 @@
 //!        │  ───── worse ──────▶   ▲                      │
 //!        ├──────────── down_after failures ─────────────▶│
 //!        ◀───────── up_after successes in a row ─────────┤
-//!        └─▶ damped: up or degraded by its outcomes, but it has flapped; time frees it
+//!        ├─▶ damped: up or degraded by its outcomes, but it has flapped; time frees it
+//!        └─▶ degraded: up by its outcomes, but slow beside others
 //! ```
 //!
 //! The first outcome decides (BEHAVIOUR rule 11). Outcomes that are worse than the state add up, `down_after` of them
@@ -62,6 +63,8 @@ pub struct HealthState {
     evidence: Evidence,
     suspicion: Option<Suspicion>,
     penalty: Penalty,
+    /// It is up, but slow: why.
+    slow: Option<String>,
 }
 
 /// What is no outcome, and raises doubt all the same.
@@ -153,13 +156,14 @@ impl HealthState {
             evidence: Evidence::NONE,
             suspicion: None,
             penalty: Penalty::default(),
+            slow: None,
         }
     }
 
     /// The same state under edited settings, until their first outcome decides.
     #[must_use]
     pub fn carried(self, rules: Rules) -> Self {
-        Self { rules, last: None, undecided: true, evidence: Evidence::NONE, suspicion: None, ..self }
+        Self { rules, last: None, undecided: true, evidence: Evidence::NONE, suspicion: None, slow: None, ..self }
     }
 
     /// What outlives a restart; none: it knows nothing.
@@ -214,11 +218,21 @@ impl HealthState {
         self.tick(now)
     }
 
+    /// Takes in whether its answers are slow, and why: a soft signal, by which who is up counts as degraded. Says so if the
+    /// state changed by it.
+    pub fn take_slow(&mut self, now: Timestamp, why: Option<String>) -> Option<Change> {
+        let was_slow = std::mem::replace(&mut self.slow, why).is_some();
+        let change = self.tick(now)?;
+        let ended = was_slow && self.slow.is_none();
+        Some(if ended { Change { reason: "it is slow no more".to_owned(), ..change } } else { change })
+    }
+
     /// Lets time pass: says so if the state changed by it, or by what came before.
     pub fn tick(&mut self, now: Timestamp) -> Option<Change> {
         let held = self.held_until(now).is_some();
         let to = match self.found {
             State::Up | State::Degraded if held => State::Damped,
+            State::Up if self.slow.is_some() => State::Degraded,
             found => found,
         };
         if to == self.state {
@@ -296,7 +310,7 @@ impl HealthState {
                 let until = until.round(Unit::Second).unwrap_or(until);
                 format!("{}; it has flapped: held back until {until}", self.reason)
             }
-            _ => self.reason.clone(),
+            _ => self.slow.as_ref().filter(|_| self.found == State::Up).unwrap_or(&self.reason).clone(),
         }
     }
 

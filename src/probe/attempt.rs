@@ -13,6 +13,7 @@ use super::grpc::GrpcClient;
 use super::http::HttpClient;
 use super::icmp::Pinger;
 use super::metric::MetricClient;
+use super::scripts::{ScriptRunner, Scripts};
 use super::state_file::FileReader;
 use super::tls::TlsClient;
 use super::trust::{Trust, Unready};
@@ -74,17 +75,18 @@ pub(super) enum Client {
     Dns(DnsClient),
     Grpc(GrpcClient),
     File(FileReader),
+    Script(ScriptRunner),
     Icmp(Pinger),
     /// The check cannot be run; always the same is found.
     Fixed(Result<Found, Failed>),
 }
 
 impl Client {
-    pub(super) fn new(check: &Check, trust: &Trust) -> Self {
+    pub(super) fn new(check: &Check, trust: &Trust, scripts: Option<&Scripts>) -> Self {
         if check.probe.kind.goes_to_target() && !check.probe.allow_private && is_private(check.target.ip()) {
             return Self::Fixed(Err(Failed::There(Cause::Private)));
         }
-        Self::of(check, trust).unwrap_or_else(|unfit| {
+        Self::of(check, trust, scripts).unwrap_or_else(|unfit| {
             Self::Fixed(match unfit {
                 Unfit::Settings(why) => Err(Failed::There(Cause::Protocol(why))),
                 Unfit::Unready(why) => Ok(Found::Missing(why)),
@@ -92,7 +94,7 @@ impl Client {
         })
     }
 
-    fn of(check: &Check, trust: &Trust) -> Result<Self, Unfit> {
+    fn of(check: &Check, trust: &Trust, scripts: Option<&Scripts>) -> Result<Self, Unfit> {
         Ok(match &check.probe.kind {
             ProbeKind::Tcp => Self::Tcp(check.target),
             ProbeKind::Exchange(exchange) => Self::Talk(Talk { target: check.target, exchange: exchange.clone() }),
@@ -105,6 +107,7 @@ impl Client {
             ProbeKind::Calculated(_) => {
                 return Err(Unfit::Settings("it is calculated, and does nothing itself".to_owned()));
             }
+            ProbeKind::Script(script) => Self::Script(ScriptRunner::new(check, script, scripts)?),
             ProbeKind::Icmp => Self::Icmp(Pinger::new(check.target.ip())),
         })
     }
@@ -123,9 +126,19 @@ impl Attempt for Client {
             Self::Dns(client) => client.attempt().await,
             Self::Grpc(client) => client.attempt().await,
             Self::File(reader) => reader.attempt().await,
+            Self::Script(runner) => runner.attempt().await,
             Self::Icmp(pinger) => pinger.attempt().await,
             Self::Fixed(found) => found.clone(),
         }
+    }
+}
+
+/// What went wrong beneath the layers that reported it, in words.
+#[must_use]
+pub fn innermost(error: &(dyn Error + 'static)) -> String {
+    match classify(error) {
+        Failed::There(cause) => cause.to_string(),
+        Failed::Here(why) => why,
     }
 }
 

@@ -1,29 +1,22 @@
 //! `metric` probes: a figure that somebody else measures, asked for at a URL. Whoever measures is not the
 //! target, so no answer says nothing of the target.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Response, Url};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::attempt::{Attempt, Failed, Found, Unfit, classify};
 use super::expiry::Expiry;
 use super::figures::{TextSearch, in_json};
-use super::http::client;
+use super::lookup::web_client;
 use super::trust::Trust;
-use crate::config::{Aim, Limits, Metric, Sample, is_private};
+use crate::config::{Aim, Limits, Metric, Sample};
 use crate::health::{Cause, Check};
 
 /// So much of a body is read at most.
 const MAX_BODY: usize = 4 * 1024 * 1024;
-/// Looks up at once by the system: it takes a thread each, which cannot be stopped.
-static LOOKUPS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(16)));
 
 /// Asks for a figure and judges it.
 pub(super) struct MetricClient {
@@ -48,13 +41,8 @@ impl MetricClient {
         let plain = |text: &str| fill(text, &address.to_string());
         let url = fill(&metric.url, &in_url);
         let url = Url::parse(&url).map_err(|error| Unfit::Unready(format!("{url:?} is no URL: {error}")))?;
-        let host = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
-        let private = check.probe.allow_private;
-        if let Some(host) = host.filter(|&host| !private && is_private(host)) {
-            return Err(Unfit::Unready(refusal(host)));
-        }
         let tls = trust.client_config(metric.tls.as_ref(), &["http/1.1"])?;
-        let client = client(tls).dns_resolver(System { private }).tls_info(true).pool_max_idle_per_host(0).build();
+        let client = web_client(&url, tls, check.probe.allow_private).map_err(Unfit::Unready)?;
         let aim = match &metric.aim {
             Aim::Sample(Sample { name, labels }) => {
                 let labels = labels.iter().map(|(label, value)| (label.clone(), plain(value))).collect();
@@ -63,7 +51,7 @@ impl MetricClient {
             Aim::Pointer(path) => Aim::Pointer(path.iter().map(|part| plain(part)).collect()),
         };
         Ok(Self {
-            client: client.map_err(|error| Unfit::Unready(format!("no client: {error}")))?,
+            client,
             url,
             aim,
             limits: metric.limits,
@@ -168,33 +156,4 @@ async fn read(
         }
     }
     Ok(Ok(()))
-}
-
-fn refusal(address: IpAddr) -> String {
-    format!("{address} is a private address and the probe lacks allow_private = true")
-}
-
-/// Asks the system for addresses.
-#[derive(Clone, Copy)]
-struct System {
-    /// Private ones are meant.
-    private: bool,
-}
-
-impl Resolve for System {
-    fn resolve(&self, name: Name) -> Resolving {
-        let private = self.private;
-        Box::pin(async move {
-            let permit = Arc::clone(&LOOKUPS).acquire_owned().await?;
-            let found = tokio::task::spawn_blocking(move || {
-                let _permit = permit;
-                (name.as_str(), 0).to_socket_addrs().map(|found| found.take(16).collect::<Vec<SocketAddr>>())
-            });
-            let found = found.await??;
-            match found.iter().find(|found| !private && is_private(found.ip())) {
-                Some(refused) => Err(io::Error::other(refusal(refused.ip())).into()),
-                None => Ok(Box::new(found.into_iter()) as Addrs),
-            }
-        })
-    }
 }

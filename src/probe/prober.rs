@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::attempt::{Attempt, Client, Failed, Found};
 use super::schedule::{Random, Schedule, SlowAfter};
+use super::scripts::Scripts;
 use super::trust::Trust;
 use crate::config::Probe;
 use crate::health::{Cause, Check, CheckId, Outcome};
@@ -47,6 +48,8 @@ pub struct Discarded {
 /// Runs checks and sends a [`Report`] for each run, also for those that a late timer made worthless. Dropping it stops them all.
 pub struct Prober {
     first_round: Duration,
+    /// None: no script can be started.
+    scripts: Option<Scripts>,
     tasks: BTreeMap<CheckId, Running>,
     shared: Arc<Shared>,
 }
@@ -94,7 +97,13 @@ impl Prober {
     pub fn new(first_round: Duration, reports: mpsc::Sender<Report>) -> Self {
         let in_flight = Semaphore::new(MAX_IN_FLIGHT);
         let shared = Shared { reports, in_flight, late: AtomicU64::new(0), exhausted: AtomicU64::new(0) };
-        Self { first_round, tasks: BTreeMap::new(), shared: Arc::new(shared) }
+        Self { first_round, scripts: None, tasks: BTreeMap::new(), shared: Arc::new(shared) }
+    }
+
+    /// With what starts scripts, for checks to come.
+    #[must_use]
+    pub fn with_scripts(self, scripts: Option<Scripts>) -> Self {
+        Self { scripts, ..self }
     }
 
     /// Runs exactly these checks from now on: those that ran before, with the same id and
@@ -111,8 +120,8 @@ impl Prober {
             let before = old.remove(&id);
             let is_fast = before.as_ref().is_some_and(|running| running.pace.is_fast.load(Ordering::Relaxed));
             let running = before.filter(|running| running.pem == pem).unwrap_or_else(|| {
-                let (check, trust) = (check.clone(), trust.clone());
-                self.start(id, &check.probe.clone(), pem, move || Client::new(&check, &trust))
+                let (check, trust, scripts) = (check.clone(), trust.clone(), self.scripts.clone());
+                self.start(id, &check.probe.clone(), pem, move || Client::new(&check, &trust, scripts.as_ref()))
             });
             running.hurry(is_fast);
             self.tasks.insert(id, running);

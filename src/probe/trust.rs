@@ -1,5 +1,5 @@
-//! What probes with TLS trust and show, made once per configuration and shared by all of them: reading the
-//! system's authorities takes milliseconds and a copy of them takes memory.
+//! What probes with TLS, and the webhook, trust and show, made once per configuration and shared by all of them: reading
+//! the system's authorities takes milliseconds and a copy of them takes memory.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -17,10 +17,10 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{Probe, Tls};
 use crate::model::{Files, Problem};
 
-/// The certificate authorities of all probes of a configuration, and what the probes show of their own.
+/// The certificate authorities of a configuration, and what its probes show of their own.
 #[derive(Debug)]
 pub struct Trust {
-    /// Trusts nobody: for probes without TLS.
+    /// Trusts nobody: for those without TLS.
     nobody: ClientConfig,
     sides: BTreeMap<Key, Side>,
 }
@@ -45,10 +45,18 @@ impl Trust {
     /// One problem for each file that cannot be read, or does not hold what it should; one if the
     /// system's authorities are needed and there are none.
     pub fn load(probes: &[Probe], files: &mut dyn Files) -> Result<Self, Vec<Problem>> {
+        Self::of(probes.iter().filter_map(|probe| probe.kind.tls()), files)
+    }
+
+    /// The same of these settings, whose ever they are.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
+    pub fn of<'t>(settings: impl IntoIterator<Item = &'t Tls>, files: &mut dyn Files) -> Result<Self, Vec<Problem>> {
         let nobody = builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
         let mut trust = Self { nobody: finish(nobody), sides: BTreeMap::new() };
         let mut problems = Vec::new();
-        for tls in probes.iter().filter_map(|probe| probe.kind.tls()) {
+        for tls in settings {
             let key = key_of(tls);
             if trust.sides.contains_key(&key) {
                 continue;
@@ -78,7 +86,13 @@ impl Trust {
 
     /// The content of the files that the probe's TLS is made of; of the key a digest.
     pub(super) fn pem(&self, probe: &Probe) -> Option<&Arc<[u8]>> {
-        self.sides.get(&key_of(probe.kind.tls()?)).map(|side| &side.pem)
+        self.pem_of(probe.kind.tls()?)
+    }
+
+    /// The same of these settings.
+    #[must_use]
+    pub fn pem_of(&self, tls: &Tls) -> Option<&Arc<[u8]>> {
+        self.sides.get(&key_of(tls)).map(|side| &side.pem)
     }
 }
 
@@ -153,9 +167,9 @@ fn bad_ca(file: &Path, code: &'static str, text: String) -> Box<Problem> {
 
 fn of_system() -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Box<Problem>> {
     builder().with_platform_verifier().map_err(|error| {
-        let text = format!("a probe with TLS needs it: {error}");
+        let text = format!("a probe or webhook with TLS needs it: {error}");
         let problem = Problem::error("ca-system", Path::new("the system's certificate store"), text);
-        Box::new(problem.help("install the package ca-certificates, or give the probe a ca file"))
+        Box::new(problem.help("install the package ca-certificates, or name a ca file"))
     })
 }
 

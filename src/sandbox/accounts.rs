@@ -125,11 +125,10 @@ pub(super) fn drop_capabilities() -> Result<(), CapsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Sandboxing;
 
     fn find(user: &str, group: Option<&str>) -> Result<Option<Account>, String> {
         let (user, group) = (Some(user.into()), group.map(Into::into));
-        Account::find(&Process { user, group, sandbox: Sandboxing::On }).map_err(|error| error.to_string())
+        Account::find(&Process { user, group, ..Process::default() }).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::sys::prctl;
 use tikv_jemalloc_ctl::background_thread;
 
 use crate::config::{Process, Sandboxing};
@@ -77,12 +78,39 @@ pub fn enter(wanted: &Process, paths: &Paths) -> io::Result<Sandbox> {
     if let Err(error) = make_state(&paths.state, account.as_ref()) {
         tracing::warn!(folder = %paths.state.display(), %error, "the state folder cannot be made");
     }
+    alone(|| enter_alone(wanted, paths, account))
+}
+
+/// Gives up what starts scripts for the server: it becomes the same user, and neither it nor what it starts has more than
+/// the one capability, or comes by more. Which files they reach and what they do is the user's matter. To be called once,
+/// while no other thread runs.
+///
+/// # Errors
+/// As of [`enter`].
+pub fn enter_for_scripts(wanted: &Process) -> io::Result<()> {
+    let account = Account::find(wanted)?;
+    alone(|| {
+        if wanted.sandbox == Sandboxing::Off {
+            return account.map_or(Ok(()), |account| account.take(false));
+        }
+        let mut lacking = Vec::new();
+        lacks(&mut lacking, "the bounding set of capabilities", accounts::bound_capabilities());
+        account.map_or(Ok(()), |account| account.take(true))?;
+        lacks(&mut lacking, "capabilities", accounts::drop_capabilities());
+        lacks(&mut lacking, "no_new_privs", prctl::set_no_new_privs());
+        lacking.iter().for_each(|lacking| tracing::warn!(lacking, "scripts are not held as they should be"));
+        require(wanted, &lacking)
+    })
+}
+
+/// Does it while the allocator has no thread of its own.
+fn alone<T>(act: impl FnOnce() -> T) -> T {
     let background = background_thread::read().unwrap_or(false) && background_thread::write(false).is_ok();
-    let entered = enter_alone(wanted, paths, account);
+    let done = act();
     if background && let Err(error) = background_thread::write(true) {
         tracing::warn!(%error, "the allocator's thread cannot be started: serving threads return memory themselves");
     }
-    entered
+    done
 }
 
 fn enter_alone(wanted: &Process, paths: &Paths, account: Option<Account>) -> io::Result<Sandbox> {
@@ -119,11 +147,17 @@ fn enter_alone(wanted: &Process, paths: &Paths, account: Option<Account>) -> io:
         }
         sandbox.seccomp = lacks(&mut sandbox.lacking, "seccomp", calls::restrict()).is_some();
     }
-    if wanted.sandbox == Sandboxing::Require && !sandbox.lacking.is_empty() {
-        let lacking = sandbox.lacking.join("; ");
-        return Err(io::Error::other(format!("[process] sandbox = \"require\", and this is lacking: {lacking}")));
-    }
+    require(wanted, &sandbox.lacking)?;
     Ok(sandbox)
+}
+
+/// Nothing may be lacking where all is required.
+fn require(wanted: &Process, lacking: &[String]) -> io::Result<()> {
+    if wanted.sandbox != Sandboxing::Require || lacking.is_empty() {
+        return Ok(());
+    }
+    let lacking = lacking.join("; ");
+    Err(io::Error::other(format!("[process] sandbox = \"require\", and this is lacking: {lacking}")))
 }
 
 /// The value; where there is none, what is lacking and why.

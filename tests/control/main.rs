@@ -17,6 +17,7 @@ mod restart;
 mod server;
 #[path = "../support/tls.rs"]
 mod tls;
+mod webhook;
 
 use jiff::Timestamp;
 use serde_json::Value;

@@ -140,6 +140,19 @@ async fn tcp_probes_ask_for_an_open_door_and_no_more() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_that_an_edit_brings_wait_for_a_restart() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    let script = "type = \"script\"\ncommand = [\"/bin/true\"]";
+    let edit = || shop.edit("type = \"http\"\npath = \"/healthz\"", script);
+    assert_eq!(server.reading("a script", edit).await, "ok");
+    assert_eq!(server.status().await["reload"]["restart_pending"], true);
+    let reason = server.until_verdict("aws-sydney", "unknown").await;
+    assert!(reason.contains("restart needed"), "{reason}");
+    server.stop().await;
+}
+
 /// Listens at one port of several loopback addresses.
 pub(crate) async fn one_port(addresses: [&str; 2]) -> ([tokio::net::TcpListener; 2], u16) {
     for _ in 0..100 {

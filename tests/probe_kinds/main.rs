@@ -8,5 +8,6 @@ mod dns;
 mod grpc;
 mod local;
 mod metric;
+mod script;
 mod tcp;
 mod web;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use meridian::config::{Http, HttpMethod, Probe, ProbeKind, Tls};
 use meridian::health::{Cause, Check, CheckId, Outcome};
+use meridian::model::Cloud;
 use meridian::probe::{Prober, Report, Trust};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -104,6 +105,7 @@ pub(crate) fn probe(kind: ProbeKind) -> Probe {
         up_after: 2,
         fast_interval: Duration::from_millis(250),
         slow_after: None,
+        slow: None,
         damping: None,
         allow_private: true,
     }
@@ -126,13 +128,19 @@ pub(crate) fn body(text: &str) -> Http {
     Http { body: Some(text.to_owned()), ..http() }
 }
 
+/// Of `e`, a region of a cloud.
+pub(crate) fn check(probe: Probe, target: SocketAddr) -> Check {
+    let (cloud, region) = (Cloud::new("aws"), "eu-west-1".into());
+    Check { endpoint: "e".into(), cloud, region, probe: Arc::new(probe), target }
+}
+
 /// Runs one check; its reports.
 pub(crate) fn run(probe: Probe, target: SocketAddr, files: &[(&str, &str)]) -> (Prober, mpsc::Receiver<Report>) {
     let (sender, reports) = mpsc::channel(1);
     let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
         files.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().into())).collect();
     let trust = Arc::new(Trust::load(std::slice::from_ref(&probe), &mut files).unwrap());
-    let check = Arc::new(Check { endpoint: "e".into(), probe: Arc::new(probe), target });
+    let check = Arc::new(check(probe, target));
     let mut prober = Prober::new(Duration::from_millis(40), sender);
     prober.reconfigure([(CheckId(7), &check)], &trust);
     (prober, reports)

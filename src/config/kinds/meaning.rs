@@ -29,6 +29,8 @@ pub enum ProbeKind {
     Grpc(Grpc),
     /// Reads what another program wrote.
     File(StateFile),
+    /// Starts a program.
+    Script(Script),
     /// Sends an echo request.
     Icmp,
     /// Does nothing itself: what others come to.
@@ -39,7 +41,7 @@ impl ProbeKind {
     /// Does it go to the target itself?
     #[must_use]
     pub fn goes_to_target(&self) -> bool {
-        !matches!(self, Self::Metric(_) | Self::File(_))
+        !matches!(self, Self::Metric(_) | Self::File(_) | Self::Script(_))
     }
 
     /// Its settings of TLS, if it has any.
@@ -50,7 +52,13 @@ impl ProbeKind {
             Self::Http(http) => http.tls.as_ref(),
             Self::Metric(metric) => metric.tls.as_ref(),
             Self::Grpc(grpc) => grpc.tls.as_ref(),
-            Self::Tcp | Self::Exchange(_) | Self::Dns(_) | Self::File(_) | Self::Icmp | Self::Calculated(_) => None,
+            Self::Tcp
+            | Self::Exchange(_)
+            | Self::Dns(_)
+            | Self::File(_)
+            | Self::Script(_)
+            | Self::Icmp
+            | Self::Calculated(_) => None,
         }
     }
 }
@@ -172,6 +180,13 @@ pub struct Grpc {
     pub service: String,
     /// None: in plain text.
     pub tls: Option<Tls>,
+}
+
+/// A program whose exit code says how a target fares, and its first line why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Script {
+    /// Its absolute path, then its arguments.
+    pub command: Vec<String>,
 }
 
 /// A file that begins with `up`, `degraded` or `down`, and why.

@@ -10,7 +10,8 @@ const MOST: f64 = 1e15;
 impl Reader<'_> {
     /// None: it has errors, reported already.
     pub(super) fn metric(&mut self, table: &mut Table<'_>) -> Option<Metric> {
-        let url = table.required("url", "\"http://prometheus.shop.example/metrics\"", url);
+        let example = "\"http://prometheus.shop.example:9090/metrics\"";
+        let url = table.required("url", example, |value| url(value, example));
         let tls = url.as_ref().is_some_and(|url| url.value.starts_with("https://")).then(|| self.tls(table, false));
         let sample = table.optional("sample", sample);
         let pointer = table.optional("pointer", pointer);
@@ -64,13 +65,13 @@ fn read_limits(table: &mut Table<'_>) -> Option<Limits> {
     Some(limits)
 }
 
-fn url(value: &Value<'_>) -> Option<String> {
+/// A URL of http or https; `example` shows one.
+pub(in crate::config) fn url(value: &Value<'_>, example: &str) -> Option<String> {
     let text = value.word()?;
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let good = |rest: &str| !rest.starts_with(['/', ':', '?']) && !rest.is_empty();
     if !rest.is_some_and(good) || !text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'#') {
-        let help = "as in \"http://prometheus.shop.example:9090/metrics\"";
-        return value.bad(format!("{} is no URL of http or https", quoted(text)), help.to_owned());
+        return value.bad(format!("{} is no URL of http or https", quoted(text)), format!("as in {example}"));
     }
     Some(text.to_owned())
 }

@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use meaning::{Aim, Calculated, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, StateFile, Tls};
+pub use meaning::{
+    Aim, Calculated, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, Script, StateFile, Tls,
+};
+pub(super) use metric::url;
 pub use sample::Sample;
 
 use super::meaning::CertificateFiles;
@@ -36,9 +39,8 @@ pub(super) enum Kind {
     Grpc,
     File,
     Icmp,
+    Script,
     Calculated,
-    /// Not built yet.
-    Later,
 }
 
 pub(super) const KINDS: [(&str, Kind); 11] = [
@@ -51,7 +53,7 @@ pub(super) const KINDS: [(&str, Kind); 11] = [
     ("grpc", Kind::Grpc),
     ("file", Kind::File),
     ("icmp", Kind::Icmp),
-    ("script", Kind::Later),
+    ("script", Kind::Script),
     ("calculated", Kind::Calculated),
 ];
 
@@ -68,9 +70,9 @@ impl Kind {
     pub(super) fn port(self) -> Port {
         match self {
             Self::Http => Port::Default(80),
-            Self::Https | Self::Tls => Port::Default(443),
+            Self::Https | Self::Tls | Self::Script => Port::Default(443),
             Self::Dns => Port::Default(53),
-            Self::Tcp | Self::Grpc | Self::Later => Port::Said,
+            Self::Tcp | Self::Grpc => Port::Said,
             Self::Metric | Self::File | Self::Icmp | Self::Calculated => Port::None,
         }
     }
@@ -101,9 +103,9 @@ impl Reader<'_> {
             Kind::Dns => ProbeKind::Dns(others::dns(table)?),
             Kind::Grpc => ProbeKind::Grpc(self.grpc(table)),
             Kind::File => ProbeKind::File(self.file(table)?),
+            Kind::Script => ProbeKind::Script(others::script(table)?),
             Kind::Icmp => ProbeKind::Icmp,
             Kind::Calculated => ProbeKind::Calculated(calculated::read(table, self.counted)?),
-            Kind::Later => return None,
         })
     }
 

@@ -1,10 +1,10 @@
-//! `dns`, `grpc` and `file`
+//! `dns`, `script`, `grpc` and `file`
 
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 
-use super::{Dns, Grpc, Reader, StateFile};
+use super::{Dns, Grpc, MAX_TEXT, Reader, Script, StateFile};
 use crate::config::report::quoted;
 use crate::config::settings::path;
 use crate::config::table::{Table, Value};
@@ -34,6 +34,25 @@ fn record_type(value: &Value<'_>) -> Option<RecordType> {
             value.bad(format!("{} is no type of a record", quoted(text)), help.to_owned())
         }
     }
+}
+
+/// None: it has errors, reported already.
+pub(super) fn script(table: &mut Table<'_>) -> Option<Script> {
+    let example = "[\"/usr/local/bin/check-stock\", \"--fast\"]";
+    let command = table.required("command", example, |value| {
+        let words = value.filled_list(|item| item.text().map(str::to_owned))?;
+        let command: Vec<String> = words.into_iter().map(|at| at.value).collect();
+        let octets: usize = command.iter().map(|word| word.len() + 1).sum();
+        if octets > MAX_TEXT || command.iter().any(|word| word.contains('\0')) {
+            return value.bad(format!("a command has at most {MAX_TEXT} octets, and none that is zero"), None);
+        }
+        if !command.first()?.starts_with('/') {
+            let help = format!("as in {example}; no shell looks for it");
+            return value.bad("the first word of a command is the program's absolute path", help);
+        }
+        Some(command)
+    });
+    Some(Script { command: command?.value })
 }
 
 impl Reader<'_> {

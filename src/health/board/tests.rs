@@ -41,6 +41,41 @@ fn who_flaps_is_held_back_until_its_time_comes() {
     assert_eq!((verdicts.len(), board.next_tick()), (1, None));
 }
 
+#[test]
+fn who_is_slow_beside_others_is_degraded_for_as_long() {
+    let slow = crate::config::Slow { over: 2.0, at_least: Duration::from_millis(100), samples: 5 };
+    let slow = Probe { slow: Some(slow), ..probe("p") };
+    let addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"];
+    let mut board = board(&[slow], &addresses.map(|address| endpoint(address, fixed(&[address]), &["p"])));
+    let checks = addresses.map(|address| id(&board, "p", &format!("{address}:443")));
+    let mut second = 0;
+    let mut rounds = |board: &mut Board, count: i64, times: [u64; 5]| {
+        let mut verdicts = Vec::new();
+        for _ in 0..count {
+            second += 2;
+            for (check, ms) in checks.into_iter().zip(times) {
+                let rtt = Duration::from_millis(ms);
+                verdicts.extend(board.observe(check, at(second), Outcome::Success { rtt }));
+            }
+        }
+        verdicts.into_iter().map(|verdict| (verdict.endpoint.0, verdict.change.to, verdict.reason)).collect::<Vec<_>>()
+    };
+    rounds(&mut board, 20, [20, 30, 40, 50, 60]);
+    let why = "probe p at 192.0.2.2:443: slow: its answers take 300ms, before 30ms, its peers' 50ms".to_owned();
+    assert_eq!(rounds(&mut board, 5, [20, 300, 40, 50, 60]), [(1, State::Degraded, why)]);
+    let health = board.endpoint(EndpointId(1));
+    assert_eq!((health.state, health.in_doubt, health.reason.contains("slow")), (State::Degraded, false, true));
+    // What two of five show is no fault of theirs.
+    let why = "probe p at 192.0.2.2:443: it is slow no more".to_owned();
+    assert_eq!(rounds(&mut board, 5, [300, 300, 40, 50, 60]), [(1, State::Up, why)]);
+    let notices = board.take_remarks();
+    assert!(matches!(&notices[..], [(EndpointId(0), why)] if why.contains("2 of 5 are slow")), "{notices:?}");
+    rounds(&mut board, 5, [20, 300, 40, 50, 60]);
+    assert_eq!(state(&board, 1), State::Degraded);
+    rounds(&mut board, 5, [20, 30, 40, 50, 60]);
+    assert_eq!((state(&board, 1), board.take_remarks()), (State::Up, Vec::new()));
+}
+
 fn probe(name: &str) -> Probe {
     Probe {
         name: name.into(),
@@ -51,6 +86,7 @@ fn probe(name: &str) -> Probe {
         timeout: Duration::from_secs(1),
         fast_interval: Duration::from_millis(250),
         slow_after: None,
+        slow: None,
         down_after: 2,
         up_after: 2,
         damping: None,
@@ -100,6 +136,7 @@ fn config(probes: &[Probe], endpoints: &[Endpoint]) -> Config {
         ecs: Ecs::default(),
         tls: Transports::default(),
         process: Process::default(),
+        webhook: None,
         admin: Admin { listen: None, allow: Vec::new(), operators: Vec::new() },
         databases: Vec::new(),
         geo_memory: 0,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::ProbeKind;
 use crate::health::{HealthState, Rules};
-use crate::model::State;
+use crate::model::{Cloud, State};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -15,6 +15,7 @@ fn probe() -> Probe {
         timeout: SECOND,
         fast_interval: SECOND / 4,
         slow_after: None,
+        slow: None,
         down_after: 3,
         up_after: 2,
         damping: None,
@@ -248,7 +249,8 @@ async fn an_edit_leaves_unchanged_checks_running_and_dropping_stops_all() {
     let check = |probe: &Probe| {
         // Private and not allowed: nothing is sent.
         let target = "127.0.0.1:9".parse().unwrap();
-        Arc::new(Check { endpoint: "e".into(), probe: Arc::new(probe.clone()), target })
+        let (cloud, region) = (Cloud::new("aws"), "eu-west-1".into());
+        Arc::new(Check { endpoint: "e".into(), cloud, region, probe: Arc::new(probe.clone()), target })
     };
     let trust = || {
         let pem = rcgen::generate_simple_self_signed(vec!["x.example".to_owned()]).unwrap().cert.pem();

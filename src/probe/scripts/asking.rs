@@ -1,0 +1,198 @@
+//! The server's end: who asks for programs to be started.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as Socket;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::error;
+
+use super::{AT_ONCE, Answer, Ended, READY, Request, line};
+use crate::config::Process;
+
+/// `meridian scripts` is ready by then, or never.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// Where the server has no `PATH` itself.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The process that starts scripts, not asked yet. It ends when this, or what was made of it, is dropped.
+#[derive(Debug)]
+pub struct Spawner {
+    socket: Socket,
+    process: Child,
+}
+
+impl Spawner {
+    /// Starts `program`, which is this one, with `scripts`. Waits until it has become the user that it is to be.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not get ready; it says why on standard error.
+    pub fn start(program: &Path, wanted: &Process) -> io::Result<Self> {
+        let (mut socket, theirs) = Socket::pair()?;
+        let mut command = Command::new(program);
+        command.args(["scripts", "--sandbox", wanted.sandbox.as_str()]);
+        let names = [("--user", &wanted.user), ("--group", &wanted.group)];
+        command.args(names.into_iter().filter_map(|(option, name)| Some(format!("{option}={}", name.as_ref()?))));
+        let path = std::env::var_os("PATH").unwrap_or(OsString::from(PATH));
+        command.env_clear().env("PATH", path).current_dir("/");
+        // In a group of its own: what a terminal sends to the server is for that alone.
+        command.process_group(0).stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
+        let process = command.spawn()?;
+        drop(command); // and with it our copy of its end
+        socket.set_read_timeout(Some(READY_WITHIN))?;
+        let mut ready = [0];
+        let not_ready = |why| io::Error::other(format!("the process that starts scripts did not get ready: {why}"));
+        socket.read_exact(&mut ready).map_err(not_ready)?;
+        if ready != [READY] {
+            return Err(not_ready(io::ErrorKind::InvalidData.into()));
+        }
+        socket.set_read_timeout(None)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, process })
+    }
+
+    /// The process's number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+/// The way to the process that starts scripts.
+#[derive(Clone, Debug)]
+pub struct Scripts {
+    queue: mpsc::Sender<Asked>,
+    turns: Arc<Semaphore>,
+}
+
+/// A program that is waited for.
+#[derive(Debug)]
+struct Asked {
+    command: Vec<String>,
+    environment: BTreeMap<String, String>,
+    limit: Duration,
+    answer: oneshot::Sender<Ended>,
+    /// Given back when it has ended, whoever has stopped waiting.
+    turn: OwnedSemaphorePermit,
+}
+
+impl From<Spawner> for Scripts {
+    /// In a tokio runtime.
+    fn from(spawner: Spawner) -> Self {
+        let (sender, queue) = mpsc::channel(AT_ONCE);
+        tokio::spawn(attend(spawner, queue));
+        Self { queue: sender, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl Scripts {
+    /// Runs a program, once it is its turn; `limit` counts from now. None: the process that starts them is gone.
+    pub(super) async fn run(
+        &self,
+        command: &[String],
+        environment: &BTreeMap<String, String>,
+        limit: Duration,
+    ) -> Option<Ended> {
+        let start = Instant::now();
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+        let limit = limit.saturating_sub(start.elapsed());
+        let (command, environment) = (command.to_vec(), environment.clone());
+        let (answer, ended) = oneshot::channel();
+        self.queue.send(Asked { command, environment, limit, answer, turn }).await.ok()?;
+        ended.await.ok()
+    }
+}
+
+/// Until nobody asks any more, or the process is gone. Who waits then hears of it by its channel's end.
+async fn attend(spawner: Spawner, queue: mpsc::Receiver<Asked>) {
+    let Spawner { socket, mut process } = spawner;
+    let ended = match UnixStream::from_std(socket) {
+        Ok(socket) => pass_on(socket, queue).await,
+        Err(error) => Err(error),
+    };
+    let Err(why) = ended else { return };
+    // Its end of the socket is closed, so it ends.
+    let status = tokio::task::spawn_blocking(move || process.wait()).await;
+    let status = status.ok().and_then(Result::ok).map_or("unknown".to_owned(), |status| status.to_string());
+    error!(%why, status, "the process that starts scripts is gone: script probes tell nothing until a restart");
+}
+
+/// # Errors
+/// Why the process can be asked no more.
+async fn pass_on(socket: UnixStream, mut queue: mpsc::Receiver<Asked>) -> io::Result<()> {
+    let (read, mut write) = socket.into_split();
+    let (mut lines, mut waiting, mut id) = (BufReader::new(read).lines(), HashMap::new(), 0);
+    loop {
+        tokio::select! {
+            asked = queue.recv() => {
+                let Some(Asked { command, environment, limit, answer, turn }) = asked else { return Ok(()) };
+                id += 1;
+                let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                write.write_all(&line(&Request { id, command, environment, limit_ms })?).await?;
+                waiting.insert(id, (answer, turn));
+            }
+            line = lines.next_line() => {
+                let line = line?.ok_or(io::ErrorKind::UnexpectedEof)?;
+                let Answer { id, ended } = serde_json::from_str(&line)?;
+                if let Some((answer, _turn)) = waiting.remove(&id) {
+                    let _ = answer.send(ended); // its probe may have run out of time
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn sixteen_run_at_once_and_who_stops_waiting_gives_no_turn_back() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (sender, queue) = mpsc::channel(AT_ONCE);
+        let passing = tokio::spawn(pass_on(ours, queue));
+        let scripts = Scripts { queue: sender, turns: Arc::new(Semaphore::new(AT_ONCE)) };
+        let mut runs = JoinSet::new();
+        let mut ask = || {
+            let scripts = scripts.clone();
+            let limit = Duration::from_secs(1);
+            runs.spawn(async move { scripts.run(&["/x".to_owned()], &BTreeMap::new(), limit).await })
+        };
+        let first: Vec<_> = (0..AT_ONCE).map(|_| ask()).collect();
+        let (read, mut write) = theirs.into_split();
+        let mut asked = BufReader::new(read).lines();
+        for id in 1..=AT_ONCE as u64 {
+            let request: Request = serde_json::from_str(&asked.next_line().await.unwrap().unwrap()).unwrap();
+            assert_eq!((request.id, &*request.command), (id, &["/x".to_owned()][..]));
+            assert!((1..=1000).contains(&request.limit_ms), "what was waited for a turn is no more there");
+        }
+        first.iter().for_each(|run| run.abort());
+        let last = ask();
+        for _ in 0..AT_ONCE {
+            assert!(runs.join_next().await.unwrap().unwrap_err().is_cancelled());
+        }
+        assert_eq!((scripts.turns.available_permits(), last.is_finished()), (0, false));
+        write.write_all(&line(&Answer { id: 7, ended: Ended::Late }).unwrap()).await.unwrap();
+        let request: Request = serde_json::from_str(&asked.next_line().await.unwrap().unwrap()).unwrap();
+        assert_eq!(request.id, AT_ONCE as u64 + 1, "it is its turn");
+        drop((asked, write));
+        assert!(passing.await.unwrap().is_err());
+        let mut ended = Vec::new();
+        while let Some(run) = runs.join_next().await {
+            ended.extend(run.ok());
+        }
+        assert_eq!(ended, [None], "the process is gone");
+    }
+}
