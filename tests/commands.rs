@@ -182,7 +182,7 @@ async fn sighup_reads_the_files_again() {
     shop.edit("ttl = \"30s\"", "ttl = \"30\"");
     serve.signal("HUP").await;
     let line = serve.line("configuration refused").await;
-    assert!(line.contains("config.toml:27:7: error: "), "{line}");
+    assert!(line.contains("config.toml:30:7: error: "), "{line}");
     serve.line("nothing has changed").await;
     assert_eq!(www(dns).await.1, 30);
     assert_eq!(get(admin, "/readyz").await.0, 200);
