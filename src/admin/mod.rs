@@ -52,6 +52,8 @@ struct Context {
     shared: Arc<Shared>,
     allow: Vec<IpNet>,
     operators: Vec<IpNet>,
+    /// Orders are weighed and put in force one at a time.
+    ordering: tokio::sync::Mutex<()>,
     metrics: Metrics,
     /// Explaining reads whole databases into memory: one request at a time.
     explaining: Arc<Semaphore>,
@@ -77,7 +79,14 @@ impl Admin {
         let listener = TcpListener::from_std(listener)?;
         let explaining = Arc::new(Semaphore::new(1));
         let (allow, operators) = (settings.allow.clone(), settings.operators.clone());
-        let context = Context { shared, allow, operators, metrics: Metrics::install(), explaining };
+        let context = Context {
+            shared,
+            allow,
+            operators,
+            ordering: tokio::sync::Mutex::default(),
+            metrics: Metrics::install(),
+            explaining,
+        };
         Ok(Self { listener, address, context: Arc::new(context) })
     }
 
@@ -276,8 +285,8 @@ mod tests {
         let shared = Control::open(Options { config, strict: true }).unwrap().shared();
         let allow = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         let explaining = Arc::new(Semaphore::new(1));
-        let operators = Vec::new();
-        let context = Arc::new(Context { shared, allow, operators, metrics: Metrics::install(), explaining });
+        let (operators, ordering) = (Vec::new(), tokio::sync::Mutex::default());
+        let context = Arc::new(Context { shared, allow, operators, ordering, metrics: Metrics::install(), explaining });
         for (peer, status) in [
             ("127.0.0.1:1", "HTTP/1.1 200 OK"),
             ("127.9.9.9:1", "HTTP/1.1 200 OK"),

@@ -56,6 +56,8 @@ pub(super) async fn order(
         Ok(request) => request,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("the body is no order: {error}")),
     };
+    // One after the other: what is weighed is what there is when it is done.
+    let _turn = context.ordering.lock().await;
     let impact = match weigh(&context, &request).await {
         Ok(impact) => impact,
         Err((status, why)) => return refuse(status, why),

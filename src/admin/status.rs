@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::config::MAX_RAMP;
 use crate::control::{Event, Override, ReloadResult, Shared, Talker};
 use crate::health::{Board, EndpointHealth, Group, Subject};
 use crate::model::{ALL_PARTS, Endpoint, EndpointId, Problem, Severity, State};
@@ -245,15 +246,15 @@ impl Status {
         let config = &snapshot.parts.config;
         let endpoints = (0..).map(EndpointId).zip(config.endpoints.iter().zip(board.endpoints()));
         let overrides = shared.overrides().clone();
-        let endpoints = endpoints.map(|(id, (endpoint, health))| EndpointStatus {
-            r#override: overrides.describe(endpoint),
-            ramp: RampStatus::of(&snapshot, id),
-            ..EndpointStatus::of(endpoint, health, board.reason(id))
-        });
-        let endpoints = endpoints.collect();
+        let endpoints =
+            endpoints.map(|(id, (endpoint, health))| EndpointStatus::of(endpoint, health, board.reason(id)));
+        let mut endpoints: Vec<EndpointStatus> = endpoints.collect();
         let failing = board.groups().iter().filter_map(FailingStatus::of).collect();
         let own_fault = OwnFaultStatus::of(&board);
         drop(board);
+        for ((id, endpoint), status) in (0..).map(EndpointId).zip(&config.endpoints).zip(&mut endpoints) {
+            (status.r#override, status.ramp) = (overrides.describe(endpoint), RampStatus::of(&snapshot, id));
+        }
         let named = |entry: &&ServiceEntry| service.is_none_or(|name| *snapshot.service(entry).label == *name);
         let services = snapshot.services.iter().filter(named).take(limit).map(|entry| ServiceStatus {
             name: snapshot.service(entry).label.to_string(),
@@ -393,12 +394,19 @@ impl RampStatus {
     fn of(snapshot: &Snapshot, endpoint: EndpointId) -> Option<Self> {
         let standing = snapshot.standing(endpoint);
         let (now, plans) = (Timestamp::now(), &snapshot.parts.config.plans);
+        let begun = match standing.hand {
+            Hand::Drained { since, .. } => since,
+            _ => standing.warming?,
+        };
+        if age(begun, now) > MAX_RAMP {
+            return None; // without a look at all plans
+        }
         let policies = || plans.iter().filter(|plan| plan.members.contains(&endpoint)).map(|plan| &plan.policy);
         let (phase, since, longest) = match (standing.hand, standing.warming) {
             (Hand::Drained { since, over }, _) => {
                 ("draining", since, over.or_else(|| policies().map(|policy| policy.drain).max())?)
             }
-            (Hand::Off, Some(since)) => ("warming", since, policies().map(|policy| policy.warmup).max()?),
+            (Hand::Off | Hand::Up, Some(since)) => ("warming", since, policies().map(|policy| policy.warmup).max()?),
             _ => return None,
         };
         let ends = since.checked_add(longest).ok().filter(|ends| *ends > now)?;

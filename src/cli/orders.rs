@@ -12,7 +12,7 @@ use super::server;
 use crate::admin::Ordered;
 use crate::control::{PlanImpact, Request, Verb};
 
-/// Services and countries without an endpoint that are named.
+/// Services and countries without an endpoint that are named, and moves that are told.
 const NAMED: usize = 12;
 
 /// Gives the order, and prints what it came to.
@@ -71,6 +71,12 @@ fn in_words(ordered: &Ordered) -> String {
     for order in &done.put {
         let _ = writeln!(text, "{}: {order}", order.scope);
     }
+    if let Some(at) = done.drained_at {
+        let _ = writeln!(
+            text,
+            "its clients leave by steps; the last step is at {at:.0}. /status shows how far it is (`ramp`)"
+        );
+    }
     for order in &done.removed {
         let _ = writeln!(text, "{}: no longer {}", order.scope, order.action.as_str());
     }
@@ -89,13 +95,14 @@ fn plan_in_words(text: &mut String, plan: &PlanImpact) {
         let _ =
             writeln!(text, "  TOO LITTLE: {:.0} % of a fence's capacity is left, less than panic_below", left * 100.0);
     }
-    for moved in &plan.moves {
+    for moved in plan.moves.iter().take(NAMED) {
         let (from, to) =
             (format!("{} {:.0} ms", moved.from, moved.from_ms), format!("{} {:.0} ms", moved.to, moved.to_ms));
         let _ = writeln!(text, "  {}  {from} -> {to}", moved.country);
     }
-    if plan.more > 0 {
-        let _ = writeln!(text, "  and {} more countries, which move less far", plan.more);
+    let more = plan.more + plan.moves.len().saturating_sub(NAMED);
+    if more > 0 {
+        let _ = writeln!(text, "  and {more} more countries, which move less far");
     }
 }
 

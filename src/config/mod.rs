@@ -50,6 +50,7 @@ pub use meaning::{
     Resolver, Sandboxing, Server, Slow, Transports, Zone, is_private,
 };
 pub use scalar::duration;
+pub use services::MAX_RAMP;
 pub use words::{closest, glob};
 
 use crate::model::{

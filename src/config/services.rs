@@ -17,7 +17,7 @@ const MAX_RULES: usize = 64;
 const TTL_DOUBT: Duration = Duration::from_secs(5);
 
 /// The longest ramp, and the longest that panic holds on.
-const MAX_RAMP: Duration = Duration::from_secs(86_400);
+pub const MAX_RAMP: Duration = Duration::from_secs(86_400);
 
 /// `[defaults]`
 pub(super) struct Defaults<'a> {

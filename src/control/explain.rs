@@ -221,7 +221,7 @@ fn choose(snapshot: &Snapshot, service: &ServiceEntry, location: LocationId, fam
             why: match snapshot.standing(plan.members[candidate.member.index()]).hand {
                 _ if !offered => "nobody gets this type".to_owned(),
                 Hand::Down => "forced down by hand: never answered".to_owned(),
-                Hand::Off | Hand::Drained { .. } => why(plan, &decision, candidate),
+                Hand::Off | Hand::Up | Hand::Drained { .. } => why(plan, &decision, candidate),
             },
         }
     };

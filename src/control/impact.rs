@@ -13,6 +13,8 @@ use crate::table::{Hand, PlanTable, Snapshot, Standing};
 
 /// The most countries told of one plan.
 const COUNTRIES: usize = 30;
+/// Of a fence's capacity, as much must be left where `panic_below` does not say.
+const LEAST: f64 = 0.5;
 /// The most services named of one plan.
 const SERVICES: usize = 10;
 
@@ -104,10 +106,12 @@ impl PlanImpact {
             for (index, location) in snapshot.parts.geo.locations().iter().enumerate() {
                 let order = before.order(family, crate::model::LocationId::at(index));
                 let country = location.country.map_or("??".to_owned(), |country| country.to_string());
-                if then.is_exhausted(order) && !now.is_exhausted(order) {
+                let is_lost = then.is_exhausted(order) && !now.is_exhausted(order);
+                let is_silent = then.members(order).is_empty() && !now.members(order).is_empty();
+                if is_lost || is_silent {
                     without.insert(country, ());
-                } else if let (Some(from), Some(to)) = (now.first(order), then.first(order))
-                    && from != to
+                } else if let Some(from) = now.leaving(order, &then)
+                    && let Some(&to) = then.members(order).first()
                 {
                     let moved = moved(&before.plan, endpoints, location, country, (from, to));
                     let worse = moved.to_ms - moved.from_ms;
@@ -118,10 +122,14 @@ impl PlanImpact {
                 }
             }
         }
-        impact.scarce = after.least_left(endpoints).filter(|left| *left < f64::from(after.plan.policy.panic_below));
-        if before.least_left(endpoints).is_some_and(|left| Some(left) == impact.scarce) {
-            impact.scarce = None; // as it is by now
-        }
+        // Where panic is off, half of it is as little as ever.
+        let least = match after.plan.policy.panic_below {
+            below if below > 0.0 => f64::from(below),
+            _ => LEAST,
+        };
+        let left = before.left(endpoints).into_iter().zip(after.left(endpoints));
+        let scarcer = left.filter(|(before, after)| after < before && *after < least).map(|(_, after)| after);
+        impact.scarce = scarcer.min_by(f64::total_cmp);
         impact.without = without.into_keys().collect();
         let mut moves: Vec<_> = moves.into_values().collect();
         moves.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -146,32 +154,42 @@ fn moved(
 
 /// Who answers, by order.
 struct Answers {
-    /// The member with the largest part, and whether none lives.
-    by_order: Vec<(Option<Member>, bool)>,
+    /// The members, that with the largest part first, and whether none lives.
+    by_order: Vec<(Vec<Member>, bool)>,
 }
 
 impl Answers {
     fn of(table: &PlanTable, endpoints: &[Endpoint], family: Family) -> Self {
         let usages: &[Option<Usage>] = table.usages(family);
         let settler = Settler::new(&table.plan, endpoints, usages.iter().copied());
+        let answers = |member: &Member| usages[member.index()].is_some();
         let orders = table.orders(family).map(|(order, id)| {
             let outcome = settler.settle(order, table.down_kept(family, id));
-            let first = match outcome.choice {
-                Choice::One(member) => Some(member),
-                Choice::Several(few) => few.members().next(),
-                Choice::Parts(parts) => parts.shares().max_by_key(|(_, parts)| *parts).map(|(member, _)| member),
-                Choice::Nodata | Choice::Servfail => None,
+            let members = match outcome.choice {
+                Choice::One(member) => vec![member],
+                Choice::Several(few) => few.members().collect(),
+                Choice::Parts(parts) => {
+                    let mut shares: Vec<_> = parts.shares().collect();
+                    shares.sort_by_key(|(_, parts)| std::cmp::Reverse(*parts));
+                    shares.into_iter().map(|(member, _)| member).collect()
+                }
+                Choice::Nodata | Choice::Servfail => Vec::new(),
             };
-            (first, outcome.exhausted)
+            (members.into_iter().filter(answers).collect(), outcome.exhausted)
         });
         Self { by_order: orders.collect() }
     }
 
-    fn first(&self, order: OrderId) -> Option<Member> {
-        self.by_order[order.index()].0
+    fn members(&self, order: OrderId) -> &[Member] {
+        &self.by_order[order.index()].0
     }
 
     fn is_exhausted(&self, order: OrderId) -> bool {
         self.by_order[order.index()].1
+    }
+
+    /// The first member that answers, and `then` does no more.
+    fn leaving(&self, order: OrderId, then: &Self) -> Option<Member> {
+        self.members(order).iter().find(|member| !then.members(order).contains(member)).copied()
     }
 }

@@ -3,9 +3,9 @@
 //! Who asks gets the reply when the order is in force and kept on disk. Where the disk fails it is in force all the same,
 //! and the reply says that a restart would lose it.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,13 +13,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use super::idle;
-use super::overrides::{Action, Override, Overrides, Scope};
+use super::overrides::{Action, Held, Ordered, Override, Overrides, Scope, Unread};
 use super::run::Control;
 use crate::config::{self, Config};
 use crate::model::{Digest, EndpointId, Family, PlanId, Service, State};
 use crate::steer::age;
-use crate::table::Held;
+use crate::table::{Hand, Held as HeldPlan, HeldMember, Snapshot, Standing};
 
 /// The longest reason and the longest author, in octets.
 const LONGEST_REASON: usize = 500;
@@ -104,6 +103,8 @@ pub struct Done {
     pub put: Vec<Override>,
     /// Those that it took back.
     pub removed: Vec<Override>,
+    /// Of a drain: when the last step is taken, by the slowest of the services.
+    pub drained_at: Option<Timestamp>,
     /// Why they are not on disk, so that a restart would lose them; none: they are.
     pub not_kept: Option<String>,
 }
@@ -148,13 +149,14 @@ impl Overrides {
                 let word = if *verb == Verb::Undrain { "drained" } else { "forced or held" };
                 return Err(format!("{scope} is not {word} by an order of its own"));
             }
-            return Ok(Done { put: Vec::new(), removed, not_kept: None });
+            return Ok(Done { put: Vec::new(), removed, drained_at: None, not_kept: None });
         };
         if *verb == Verb::Hold && lasting.is_none() {
             return Err("a hold needs an end: say for how long, as in 30m".to_owned());
         }
         let until = lasting.map(|lasting| now.checked_add(lasting)).transpose().map_err(|error| error.to_string())?;
         let over_s = over.map(|over| over.as_secs());
+        let drained_at = (action == Action::Drain).then(|| now.checked_add(over.unwrap_or(longest_drain(config))).ok());
         let order = Override { scope, action, over_s, reason: reason.clone(), author: author.clone(), at: now, until };
         // Forced up and forced down replace each other.
         let removed = match action {
@@ -163,7 +165,7 @@ impl Overrides {
             Action::Drain | Action::Hold => Vec::new(),
         };
         self.put(order.clone())?;
-        Ok(Done { put: vec![order], removed, not_kept: None })
+        Ok(Done { put: vec![order], removed, drained_at: drained_at.flatten(), not_kept: None })
     }
 
     /// The digest of what serves, with these.
@@ -178,6 +180,22 @@ impl Overrides {
     }
 }
 
+/// The members of a plan, as they are served.
+fn as_served(snapshot: &Snapshot, plan: PlanId) -> BTreeMap<Arc<str>, HeldMember> {
+    let table = snapshot.plan_table(plan);
+    let member = |(at, &id): (usize, &EndpointId)| {
+        let states = Family::ALL.map(|family| table.usages(family)[at].map(|usage| usage.state));
+        let name = snapshot.parts.config.endpoints[id.index()].name.clone();
+        (name, HeldMember { states, warming: snapshot.standing(id).warming })
+    };
+    table.plan.members.iter().enumerate().map(member).collect()
+}
+
+/// By any service.
+fn longest_drain(config: &Config) -> Duration {
+    config.plans.iter().map(|plan| plan.policy.drain).max().unwrap_or_default()
+}
+
 fn span(what: &str, text: Option<&str>) -> Result<Option<Duration>, String> {
     let Some(text) = text else { return Ok(None) };
     match config::duration(text) {
@@ -186,41 +204,46 @@ fn span(what: &str, text: Option<&str>) -> Result<Option<Duration>, String> {
     }
 }
 
-/// States by endpoint's name and family; none: it has no such address.
-type ByEndpoint = HashMap<Arc<str>, [Option<State>; 2]>;
-
 /// What orders come to for the endpoints, and what they need to know of the past.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    /// The states of addresses when their endpoints were held.
-    held: HashMap<Arc<str>, Vec<(IpAddr, State)>>,
-    /// The same of all endpoints of a service, by family.
-    held_services: HashMap<Arc<str>, ByEndpoint>,
+    /// How what is held was when that began.
+    held: Held,
     /// When endpoints were given back to their clients.
     given_back: HashMap<Arc<str>, Timestamp>,
+    /// What is in force is not on disk.
+    unkept: Arc<AtomicBool>,
 }
 
 impl Orders {
-    pub(super) fn given_back(&self, endpoint: &str) -> Option<Timestamp> {
-        self.given_back.get(endpoint).copied()
+    /// What the operator's hand makes of how an endpoint stands by health.
+    pub(super) fn apply(&self, ordered: Ordered, name: &str, standing: Standing) -> Standing {
+        let mut standing = Standing { hand: ordered.hand, ..standing };
+        if let Some((states, warming)) = self.held.endpoints.get(name).filter(|_| ordered.held) {
+            standing.warming = *warming;
+            for (address, state) in &mut standing.addresses {
+                let held = states.iter().find(|(known, _)| known == address);
+                *state = held.map_or(*state, |(_, held)| *held);
+            }
+        }
+        if ordered.hand == Hand::Up {
+            standing.warming = None;
+            standing.addresses.iter_mut().for_each(|(_, state)| *state = State::Up);
+        }
+        Standing { warming: standing.warming.max(self.given_back.get(name).copied()), ..standing }
     }
 
-    /// The state that an address has while its endpoint is held.
-    pub(super) fn held(&self, endpoint: &str, address: IpAddr) -> Option<State> {
-        let states = self.held.get(endpoint)?;
-        states.iter().find(|(known, _)| *known == address).map(|(_, state)| *state)
-    }
-}
-
-impl Orders {
-    /// The plans of services that are held, and the states in which these hold them.
-    pub(super) fn holds(&self, config: &Config) -> Vec<(PlanId, Held)> {
+    /// The plans of services that are held, and how these hold them.
+    pub(super) fn holds(&self, config: &Config) -> Vec<(PlanId, HeldPlan)> {
+        if self.held.services.is_empty() {
+            return Vec::new();
+        }
         let services =
-            config.services.iter().filter_map(|service| Some((service, self.held_services.get(&service.label)?)));
-        let hold = |(service, states): (&Service, &ByEndpoint)| {
+            config.services.iter().filter_map(|service| Some((service, self.held.services.get(&service.label)?)));
+        let hold = |(service, members): (&Service, &BTreeMap<Arc<str>, HeldMember>)| {
             let name = |id: &EndpointId| &config.endpoints[id.index()].name;
-            let members = config.plans[service.plan.index()].members.iter();
-            (service.plan, members.map(|id| states.get(name(id)).copied().unwrap_or_default()).collect())
+            let ids = config.plans[service.plan.index()].members.iter();
+            (service.plan, ids.map(|id| members.get(name(id)).copied().unwrap_or_default()).collect())
         };
         services.map(hold).collect()
     }
@@ -231,17 +254,24 @@ impl Control {
     pub(super) fn restore_orders(&mut self) {
         let path = Overrides::file_below(&self.config().server.state);
         match Overrides::read(&path) {
-            Ok(mut kept) => {
-                kept.expire(Timestamp::now());
+            Ok((mut kept, held)) => {
+                let gone = kept.expire(Timestamp::now());
                 kept.list()
                     .iter()
                     .for_each(|order| info!(target = %order.scope, %order, "in force by hand, as before"));
                 *self.shared.overrides() = kept;
+                self.orders.held = held;
+                if !gone.is_empty() {
+                    self.keep_orders(None);
+                }
             }
-            Err(error) => {
-                let aside = path.with_extension("damaged");
+            Err(Unread::Damaged(why)) => {
+                let aside = path.with_extension(format!("damaged-{}", Timestamp::now().as_second()));
                 let moved = std::fs::rename(&path, &aside).is_ok();
-                error!(file = %path.display(), %error, moved_to = %aside.display(), moved, "orders of an earlier run are damaged: NONE is in force");
+                error!(file = %path.display(), why, moved_to = %aside.display(), moved, "orders of an earlier run are damaged: NONE is in force");
+            }
+            Err(Unread::Unreadable(error)) => {
+                error!(file = %path.display(), %error, "orders of an earlier run cannot be read: NONE is in force; the next order writes the file anew");
             }
         }
         self.tell_decision_hash();
@@ -280,13 +310,14 @@ impl Control {
     /// Publishes what the orders in force come to.
     fn put_in_force(&mut self, removed: &[Override], now: Timestamp) {
         let config = self.config();
-        let longest = config.plans.iter().map(|plan| plan.policy.drain).max().unwrap_or_default();
         for order in removed.iter().filter(|order| matches!(order.action, Action::Drain | Action::Down)) {
-            // Clients that have not left yet need no ramp to come back.
-            let over = order.over_s.map_or(longest, Duration::from_secs);
-            if order.action == Action::Down || age(order.at, now) >= over {
-                let endpoints = config.endpoints.iter().filter(|endpoint| order.scope.holds(endpoint));
-                self.orders.given_back.extend(endpoints.map(|endpoint| (endpoint.name.clone(), now)));
+            for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
+                // Clients that have not left yet need no ramp to come back.
+                let its = config.plans.iter().filter(|plan| plan.members.contains(&id)).map(|plan| plan.policy.drain);
+                let over = || order.over_s.map(Duration::from_secs).or(its.min()).unwrap_or_default();
+                if order.scope.holds(endpoint) && (order.action == Action::Down || age(order.at, now) >= over()) {
+                    self.orders.given_back.insert(endpoint.name.clone(), now);
+                }
             }
         }
         self.tell_decision_hash();
@@ -296,45 +327,50 @@ impl Control {
         self.publish(snapshot.with_standings(changed, now));
     }
 
-    /// What is held stays as it is served now; what is held no more is forgotten.
+    /// What is held stays as it is served now, and what was held before stays as it was; what is held no more is forgotten.
     pub(super) fn hold_as_served(&mut self) {
-        let (config, shared) = (self.config(), self.shared.clone());
-        let (snapshot, overrides) = (shared.published.load_full(), shared.overrides());
-        let mut held = std::mem::take(&mut self.orders.held);
+        let (shared, snapshot) = (self.shared.clone(), self.shared.published.load_full());
+        let (config, overrides) = (&snapshot.parts.config, shared.overrides());
+        let mut before = std::mem::take(&mut self.orders.held);
         for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
-            if overrides.of(endpoint).held && snapshot.steering {
-                let served = || snapshot.standing(id).addresses.clone();
-                let states = held.remove(&endpoint.name).unwrap_or_else(served);
-                self.orders.held.insert(endpoint.name.clone(), states);
+            if overrides.of(endpoint).held {
+                let known = before.endpoints.remove(&endpoint.name);
+                let standing = snapshot.standing(id);
+                let served = || snapshot.steering.then(|| (standing.addresses.clone(), standing.warming));
+                if let Some(held) = known.or_else(served) {
+                    self.orders.held.endpoints.insert(endpoint.name.clone(), held);
+                }
             }
         }
-        let mut services = std::mem::take(&mut self.orders.held_services);
-        for name in overrides.held_services().filter(|_| snapshot.steering) {
+        for name in overrides.held_services() {
             let Some(service) = config.services.iter().find(|service| service.label == *name) else { continue };
-            let table = snapshot.plan_table(service.plan);
-            let state = |family: Family, at: usize| table.usages(family)[at].map(|usage| usage.state);
-            let served = || {
-                let members = table.plan.members.iter().enumerate();
-                let states = members.map(|(at, id)| {
-                    (config.endpoints[id.index()].name.clone(), Family::ALL.map(|family| state(family, at)))
-                });
-                states.collect()
-            };
-            let states = services.remove(name).unwrap_or_else(served);
-            self.orders.held_services.insert(name.clone(), states);
+            let served = || snapshot.steering.then(|| as_served(&snapshot, service.plan));
+            if let Some(held) = before.services.remove(name).or_else(served) {
+                self.orders.held.services.insert(name.clone(), held);
+            }
         }
     }
 
-    /// Writes them, then replies.
+    /// Writes what could not be written before.
+    pub(super) fn keep_unkept(&mut self) {
+        if self.orders.unkept.load(Ordering::Relaxed) {
+            self.keep_orders(None);
+        }
+    }
+
+    /// Writes them, after what is being written, then replies.
     fn keep_orders(&mut self, waiting: Option<(Done, oneshot::Sender<Result<Done, String>>)>) {
         let (path, overrides) = (Overrides::file_below(&self.started.server.state), self.shared.overrides().clone());
+        let (held, unkept) = (self.orders.held.clone(), self.orders.unkept.clone());
         let before = self.keeping_orders.take();
         self.keeping_orders = Some(tokio::spawn(async move {
             if let Some(before) = before {
                 let _ = before.await;
             }
-            let write = move || overrides.write(&path).map_err(|error| format!("{}: {error}", path.display()));
-            let not_kept = idle::run_soon(write).await.flatten().err();
+            let write = move || overrides.write(&held, &path).map_err(|error| format!("{}: {error}", path.display()));
+            let written = tokio::task::spawn_blocking(write).await.map_err(|error| error.to_string());
+            let not_kept = written.flatten().err();
+            unkept.store(not_kept.is_some(), Ordering::Relaxed);
             if let Some(error) = &not_kept {
                 error!(error, "orders could not be kept; a restart would lose them");
             }

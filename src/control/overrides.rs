@@ -3,9 +3,11 @@
 //! `state/overrides.json` is written whole with each order, beside its place, synced and renamed in, and read at the
 //! start. A damaged one is set aside with an error and not trusted.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::last_good::write_whole;
 use crate::config::Config;
-use crate::model::Endpoint;
-use crate::table::Hand;
+use crate::model::{Endpoint, State};
+use crate::table::{Hand, HeldMember};
 
 /// The most orders at a time.
 pub(super) const MAX_OVERRIDES: usize = 1000;
@@ -158,10 +160,8 @@ pub struct Overrides {
 /// What all orders together come to for an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ordered {
-    /// It is drained or forced down.
+    /// It is drained, or forced up or down.
     pub hand: Hand,
-    /// It counts as up.
-    pub up: bool,
     /// Verdicts do not move it.
     pub held: bool,
 }
@@ -180,11 +180,17 @@ impl Overrides {
         for order in self.list.iter().filter(|order| order.scope.holds(endpoint)) {
             match order.action {
                 Action::Down => ordered.hand = Hand::Down,
-                Action::Drain if ordered.hand == Hand::Off => {
-                    ordered.hand = Hand::Drained { since: order.at, over: order.over_s.map(Duration::from_secs) };
+                Action::Drain => {
+                    let over = order.over_s.map(Duration::from_secs);
+                    ordered.hand = match ordered.hand {
+                        Hand::Off | Hand::Up => Hand::Drained { since: order.at, over },
+                        // The one that has gone on for longest.
+                        Hand::Drained { since, .. } if order.at < since => Hand::Drained { since: order.at, over },
+                        stronger => stronger,
+                    };
                 }
-                Action::Drain => {}
-                Action::Up => ordered.up = true,
+                Action::Up if ordered.hand == Hand::Off => ordered.hand = Hand::Up,
+                Action::Up => {}
                 Action::Hold => ordered.held = true,
             }
         }
@@ -211,7 +217,13 @@ impl Overrides {
     ///
     /// # Errors
     /// There are too many.
-    pub fn put(&mut self, order: Override) -> Result<(), String> {
+    pub fn put(&mut self, mut order: Override) -> Result<(), String> {
+        // A drain that is given anew goes on: nobody comes back by it.
+        let before = self.list.iter().find(|old| (old.action, &old.scope) == (order.action, &order.scope));
+        if let Some(drain) = before.filter(|_| order.action == Action::Drain) {
+            order.at = drain.at;
+            order.over_s = order.over_s.or(drain.over_s);
+        }
         self.list.retain(|old| (old.action, &old.scope) != (order.action, &order.scope));
         if self.list.len() >= MAX_OVERRIDES {
             return Err(format!("{MAX_OVERRIDES} orders are in force; take some back first"));
@@ -248,20 +260,20 @@ impl Overrides {
         state.join("overrides.json")
     }
 
-    /// Those kept at `path`; none where there is no file.
+    /// Those kept at `path`, and what was held by them; none where there is no file.
     ///
     /// # Errors
     /// The file cannot be read or is damaged: why.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub fn read(path: &Path) -> Result<(Self, Held), Unread> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
+            Err(error) => return Err(Unread::Unreadable(error)),
         };
-        let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| Unread::Damaged(error.to_string()))?;
         match kept.version {
-            VERSION => Ok(Self { list: kept.overrides }),
-            other => Err(format!("it has version {other}; this program reads {VERSION}")),
+            VERSION => Ok((Self { list: kept.overrides }, kept.held)),
+            other => Err(Unread::Damaged(format!("it has version {other}; this program reads {VERSION}"))),
         }
     }
 
@@ -269,11 +281,12 @@ impl Overrides {
     ///
     /// # Errors
     /// As of writing files.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
+    pub fn write(&self, held: &Held, path: &Path) -> io::Result<()> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let mut text = serde_json::to_vec_pretty(&Kept { version: VERSION, overrides: self.list.clone() })?;
+        let mut text =
+            serde_json::to_vec_pretty(&Kept { version: VERSION, overrides: self.list.clone(), held: held.clone() })?;
         text.push(b'\n');
         write_whole(path, |file| file.write_all(&text))
     }
@@ -284,6 +297,30 @@ impl Overrides {
 struct Kept {
     version: u32,
     overrides: Vec<Override>,
+    #[serde(default)]
+    held: Held,
+}
+
+/// How what is held was when that began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// By endpoint.
+    pub(super) endpoints: BTreeMap<Arc<str>, HeldEndpoint>,
+    /// By service and endpoint.
+    pub(super) services: BTreeMap<Arc<str>, BTreeMap<Arc<str>, HeldMember>>,
+}
+
+/// The states of its addresses, and since when it has its clients by steps.
+pub(super) type HeldEndpoint = (Vec<(IpAddr, State)>, Option<Timestamp>);
+
+/// Why there are no orders of an earlier run.
+#[derive(Debug)]
+pub enum Unread {
+    /// The file is no good.
+    Damaged(String),
+    /// It may be good, but cannot be read now.
+    Unreadable(io::Error),
 }
 
 impl fmt::Display for Override {
@@ -335,12 +372,12 @@ mod tests {
         overrides.put(order(Action::Up, Scope::Endpoint("a".into()))).unwrap();
         overrides.put(order(Action::Drain, Scope::Site("aws/eu-west-1".into()))).unwrap();
         let drained = Hand::Drained { since: at(0), over: None };
-        assert_eq!(overrides.of(&ours), Ordered { hand: drained, up: true, held: false });
+        assert_eq!(overrides.of(&ours), Ordered { hand: drained, held: false });
         assert_eq!(overrides.of(&other), Ordered::default());
         overrides.put(order(Action::Down, Scope::Cloud("aws".into()))).unwrap();
         overrides.put(order(Action::Hold, Scope::All)).unwrap();
-        assert_eq!(overrides.of(&ours), Ordered { hand: Hand::Down, up: true, held: true });
-        assert_eq!(overrides.of(&other), Ordered { hand: Hand::Down, up: false, held: true });
+        assert_eq!(overrides.of(&ours), Ordered { hand: Hand::Down, held: true });
+        assert_eq!(overrides.of(&other), Ordered { hand: Hand::Down, held: true });
         let words = overrides.describe(&other).unwrap();
         assert_eq!(
             words,
@@ -358,6 +395,10 @@ mod tests {
         overrides.put(Override { until: Some(at(5)), ..order(Action::Drain, scope()) }).unwrap();
         overrides.put(order(Action::Up, scope())).unwrap();
         assert_eq!((overrides.list().len(), overrides.next_expiry()), (2, Some(at(5))));
+        let again = Override { at: at(3), until: Some(at(5)), ..order(Action::Drain, scope()) };
+        overrides.put(again).unwrap();
+        let drain = overrides.list().iter().find(|order| order.action == Action::Drain).unwrap();
+        assert_eq!(drain.at, at(0), "nobody comes back by it");
         assert_eq!(overrides.expire(at(4)), []);
         assert_eq!(overrides.expire(at(5))[0].action, Action::Drain);
         assert_eq!((overrides.list().len(), overrides.next_expiry()), (1, None));
@@ -372,17 +413,24 @@ mod tests {
     fn what_is_kept_is_read_again_and_what_is_damaged_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = Overrides::file_below(folder.path());
-        assert_eq!(Overrides::read(&path), Ok(Overrides::default()));
+        assert_eq!(Overrides::read(&path).unwrap(), Default::default());
         let mut overrides = Overrides::default();
         for scope in [Scope::All, Scope::Cloud("aws".into()), Scope::Site("aws/eu-west-1".into())] {
             overrides.put(Override { over_s: Some(60), until: Some(at(7)), ..order(Action::Drain, scope) }).unwrap();
         }
-        overrides.write(&path).unwrap();
-        assert_eq!(Overrides::read(&path), Ok(overrides));
+        let mut held = Held::default();
+        let addresses = vec![("192.0.2.1".parse().unwrap(), State::Up)];
+        held.endpoints.insert("a".into(), (addresses, Some(at(5))));
+        let member = HeldMember { states: [Some(State::Degraded), None], warming: None };
+        held.services.insert("www".into(), BTreeMap::from([("a".into(), member)]));
+        overrides.write(&held, &path).unwrap();
+        assert_eq!(Overrides::read(&path).unwrap(), (overrides, held));
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, &text[..text.len() / 2]).unwrap();
-        assert!(Overrides::read(&path).is_err());
+        assert!(matches!(Overrides::read(&path), Err(Unread::Damaged(_))));
         fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
-        assert_eq!(Overrides::read(&path).unwrap_err(), "it has version 2; this program reads 1");
+        let Err(Unread::Damaged(why)) = Overrides::read(&path) else { panic!() };
+        assert_eq!(why, "it has version 2; this program reads 1");
+        assert!(matches!(Overrides::read(folder.path()), Err(Unread::Unreadable(_))));
     }
 }

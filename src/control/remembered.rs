@@ -57,6 +57,7 @@ impl Control {
     /// Writes what is known, after what is being written. While the fault is ours, what was known before stays.
     pub(super) fn remember(&mut self) {
         self.remember_at = Instant::now() + EVERY;
+        self.keep_unkept();
         let is_written = self.remembering.as_ref().is_some_and(|task| !task.is_finished());
         if is_written || self.shared.board().own_fault().is_some() {
             return;

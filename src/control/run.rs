@@ -296,12 +296,8 @@ impl Control {
         let of = &config.endpoints[endpoint.index()];
         let ordered = self.shared.overrides().of(of);
         let ttl_doubt = self.ttl_doubt.filter(|_| !ordered.held);
-        let mut standing = Standing::of_health(board.endpoint(endpoint), self.hosts.ttl(of), ttl_doubt);
-        for (address, state) in &mut standing.addresses {
-            let held = || self.orders.held(&of.name, *address);
-            *state = if ordered.up { State::Up } else { held().unwrap_or(*state) };
-        }
-        Standing { warming: standing.warming.max(self.orders.given_back(&of.name)), hand: ordered.hand, ..standing }
+        let standing = Standing::of_health(board.endpoint(endpoint), self.hosts.ttl(of), ttl_doubt);
+        self.orders.apply(ordered, &of.name, standing)
     }
 
     pub(super) fn publish(&mut self, mut next: Snapshot) {
@@ -342,6 +338,7 @@ impl Control {
     /// Board and snapshot change under one lock, so that who reads both (`/status`) sees no mix.
     pub(super) fn swap_in(&mut self, snapshot: &Snapshot) {
         let shared = self.shared.clone();
+        self.hold_as_served();
         let mut board = shared.board();
         self.reconfigure_board(&mut board);
         let mut next = self.with_board(&board, snapshot);

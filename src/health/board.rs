@@ -134,6 +134,9 @@ impl Board {
         let rtt = outcome.rtt();
         let change = slot.health.observe(now, outcome);
         let pace = rtt.map(|rtt| self.outliers.observe(id, &slot.check, rtt, now));
+        if change.as_ref().is_some_and(|change| change.to == State::Down) {
+            self.outliers.forget(id, &slot.check);
+        }
         let slowed = pace.and_then(|pace| slot.take_pace(pace, now, &mut self.remarks));
         let change = slowed.or(change);
         let moved = abstained != slot.abstains();
@@ -398,7 +401,8 @@ impl Board {
             }
         };
         let health = EndpointHealth::after(old.endpoints.remove(&endpoint.name), &endpoint.name, &addresses, now);
-        let mut entry = Entry { votes, bare, may_turn: false, is_alert: false, health };
+        let is_away = health.state == State::Down;
+        let mut entry = Entry { votes, bare, may_turn: false, is_alert: false, is_away, health };
         entry.sum_up(&self.slots, self.own_fault.held_from(), now);
         self.entries.push(entry);
     }

@@ -62,6 +62,14 @@ impl Outliers {
         }
     }
 
+    /// Who is down is no outlier any more.
+    pub(super) fn forget(&mut self, id: CheckId, check: &Check) {
+        let Some(group) = self.probes.get_mut(&check.probe.name) else { return };
+        if group.members.get_mut(&id).is_some_and(|times| std::mem::take(&mut times.outlier)) {
+            group.count(&check.endpoint, false);
+        }
+    }
+
     /// Takes in how long an answer took.
     pub(super) fn observe(&mut self, id: CheckId, check: &Check, rtt: Duration, now: Timestamp) -> Pace {
         let Some(rules) = &check.probe.slow else { return Pace::Usual };

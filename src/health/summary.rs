@@ -59,6 +59,8 @@ pub(super) struct Entry {
     pub(super) may_turn: bool,
     /// It lives, and is looked at closely since its site or cloud fails.
     pub(super) is_alert: bool,
+    /// It has been down, and is not up or degraded again.
+    pub(super) is_away: bool,
     pub(super) health: EndpointHealth,
 }
 
@@ -142,12 +144,15 @@ impl Entry {
         if state != self.health.state {
             let held = self.health.addresses.iter().filter(|address| address.state == state && address.is_held());
             let since = held.map(|address| address.since).min();
-            self.health.recovered = match (self.health.state, state) {
-                (_, State::Down | State::Unknown) => None,
-                // What is taken back never was away.
-                (State::Down, _) => since.is_none().then_some(now),
-                _ => self.health.recovered,
-            };
+            // What is taken back never was away.
+            self.is_away &= since.is_none();
+            match state {
+                State::Down => (self.is_away, self.health.recovered) = (true, None),
+                // Neither is of use before all others: the ramp begins behind it.
+                State::Unknown | State::Damped => self.health.recovered = None,
+                State::Up | State::Degraded if std::mem::take(&mut self.is_away) => self.health.recovered = Some(now),
+                State::Up | State::Degraded => {}
+            }
             (self.health.state, self.health.since) = (state, since.unwrap_or(now));
         }
         self.health.reason = reason;

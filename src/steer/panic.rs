@@ -8,10 +8,13 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::usage::Step;
-use crate::model::{ALL_PARTS as ALL, Policy};
+use crate::model::{ALL_PARTS as ALL, Policy, Spread};
+
+/// A time so far ahead shows that a clock was set back; less may come from two clocks.
+const SET_BACK: SignedDuration = SignedDuration::from_secs(-1);
 
 /// It ends so far above the threshold.
 const MARGIN: f32 = 0.1;
@@ -21,7 +24,7 @@ const MARGIN: f32 = 0.1;
 pub struct Panic {
     /// What members that are down keep of their clients, in 1/256; 0: no panic.
     pub kept: u16,
-    /// What they kept when it was at its worst since it began.
+    /// What they kept when there was too little last.
     peak: u16,
     /// Since when there has been enough.
     calm_since: Option<Timestamp>,
@@ -31,7 +34,10 @@ impl Panic {
     /// What becomes of it where `living` of the capacity (0..=1) is not down.
     #[must_use]
     pub fn after(self, living: f32, policy: &Policy, now: Timestamp) -> Self {
-        let below = policy.panic_below;
+        let below = match policy.spread {
+            Spread::Multivalue(_) => 0.0, // a set in one answer has no parts
+            Spread::Sticky | Spread::Random => policy.panic_below,
+        };
         if living <= 0.0 || below <= 0.0 {
             return Self::default();
         }
@@ -69,10 +75,12 @@ impl Panic {
     }
 }
 
-/// How long ago that was; clocks may be set back.
+/// How long ago that was. Where it has yet to come, a clock was set back: then it is long over, lest what has ended begin
+/// anew.
 #[must_use]
 pub fn age(since: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+    let age = now.duration_since(since);
+    if age < SET_BACK { Duration::MAX } else { Duration::try_from(age).unwrap_or_default() }
 }
 
 #[cfg(test)]
@@ -117,5 +125,6 @@ mod tests {
         assert_eq!(seen, [(80, 96), (125, 64), (170, 32), (215, 13), (260, 0)]);
         assert_eq!(panic, Panic::default());
         assert_eq!(calm.after(1.0 / 3.0, &policy, at(100)).kept, 128, "and worse again is worse at once");
+        assert_eq!(calm.after(2.0 / 3.0, &policy, at(-3600)), Panic::default(), "a clock set back does not prolong it");
     }
 }

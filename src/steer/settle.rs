@@ -215,8 +215,14 @@ impl<'a> Settler<'a> {
         let keeps = |member: u8| match self.levels[usize::from(member)] {
             level if level == best => ALL,
             Level::Down => down_kept,
+            // Who lives has no less than who does not.
+            level if level < Level::Drained => self.kept[usize::from(member)].max(down_kept),
             _ => self.kept[usize::from(member)],
         };
+        if order.ranks().iter().all(|&member| matches!(keeps(member), 0 | ALL)) {
+            let fastest = order.ranks().iter().position(|&member| keeps(member) == ALL).unwrap_or(0);
+            return self.choose(order, fastest, |member| keeps(member) == ALL);
+        }
         let mut marks = [false; ALL as usize + 1];
         order.ranks().iter().for_each(|&member| marks[usize::from(keeps(member))] = true);
         let (mut tally, mut from, mut widest) = (Tally::new(&self.weights), 0, (0, None));

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::model::{ALL_PARTS as ALL, Policy, State};
+use crate::model::{ALL_PARTS as ALL, Policy, Spread, State};
 
 /// The steps of a ramp: 10, 25, 50 and 75 % of the clients; then all.
 const STEPS: [u16; 4] = [26, 64, 128, 192];
@@ -84,7 +84,10 @@ impl Usage {
     /// That of a member in this state and phase.
     #[must_use]
     pub fn new(state: State, phase: Phase, policy: &Policy) -> Self {
-        let warming = phase.warming.map(|age| Step::rising(age, policy.warmup)).filter(|step| step.lasts.is_some());
+        // A set in one answer has no parts: who comes back is in it at once.
+        let by_parts = !matches!(policy.spread, Spread::Multivalue(_));
+        let warming = phase.warming.filter(|_| by_parts).map(|age| Step::rising(age, policy.warmup));
+        let warming = warming.filter(|step| step.lasts.is_some());
         let draining = phase.draining.map(|(age, over)| Step::falling(age, over.unwrap_or(policy.drain)));
         let (level, of_state) = match state {
             State::Up => (Level::Up, ALL),

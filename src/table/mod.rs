@@ -42,7 +42,7 @@ pub use counters::{Cells, CounterKey, Counters, LIMITED_ACTIONS, LIMITED_KINDS, 
 pub use hot::{FoldedName, HOT_ANSWER, HOT_BLOCK, HOT_NAME, Hot, HotAnswer, HotBuilder, HotLine, HotService, fold};
 pub use image::Image;
 pub use negative::{NEGATIVE, Negative};
-pub use plan::{Held, Placed, PlanTable};
+pub use plan::{Held, HeldMember, Placed, PlanTable};
 pub use publish::Published;
 pub use ready::{Ready, ReadyKind};
 pub use replies::{Replies, Reply};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::ranking::MemberSet;
+use super::ranking::{MemberSet, holds};
 use crate::model::{Endpoint, Plan, Policy, State};
 use crate::steer::{Panic, Usage};
 
@@ -62,7 +62,7 @@ impl Capacities {
     ) -> Option<f64> {
         let (mut good, mut all) = (0.0, 0.0);
         for (member, usage) in usages.iter().enumerate() {
-            if set[member / 64] & 1 << (member % 64) != 0 && counts(usage) {
+            if holds(set, member) && counts(usage) {
                 all += self.0[member];
                 good += if is_good(usage) { self.0[member] } else { 0.0 };
             }

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
 use super::panics::{self, Capacities, Panics};
-use super::ranking::Rankings;
+use super::ranking::{Rankings, holds};
 use super::replies::{Replies, Settling};
 use crate::geo::{Geo, Merged};
 use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan, State};
@@ -36,8 +37,18 @@ pub struct PlanTable {
     pub(super) due: Option<Timestamp>,
 }
 
-/// States of a plan's members, by member and family; none: it had no such address.
-pub type Held = Arc<[[Option<State>; 2]]>;
+/// A plan's members as they are held, by member.
+pub type Held = Arc<[HeldMember]>;
+
+/// How a member was when it was held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldMember {
+    /// By family; none: it had no such address.
+    pub states: [Option<State>; 2],
+    /// It has its clients by steps since then.
+    pub warming: Option<Timestamp>,
+}
 
 /// What a plan is settled under.
 #[derive(Clone, Copy)]
@@ -72,7 +83,7 @@ impl PlanTable {
         let entry = |member: Member| &entries[plan.members[member.index()].index()];
         let members = || (0..plan.members.len()).map(Member::at);
         let usages = Family::ALL.map(|family| {
-            let held = |member: Member| held.as_ref()?[member.index()][family as usize];
+            let held = |member: Member| held.as_ref().map(|held| held[member.index()]);
             let usage = |member| entry(member).standing.usage(family, &plan.policy, held(member), at);
             members().map(usage).collect::<Box<[_]>>()
         });
@@ -96,7 +107,8 @@ impl PlanTable {
         let replies = [Replies::new(&v4, Family::V4, stood.clone()), Replies::new(v6, Family::V6, stood)];
         let lasting = usages.iter().flatten().flatten().filter_map(|usage| at.checked_add(usage.lasts?).ok());
         let calming = panics.iter().flatten().filter_map(|panic| panic.next(&plan.policy, at));
-        let due = lasting.chain(calming).min();
+        // By the full second, so that what came back within one goes on in one publication.
+        let due = lasting.chain(calming).min().map(full_second);
         Self { tries, replies, rankings, plan, usages, panics, held, due }
     }
 
@@ -132,21 +144,33 @@ impl PlanTable {
         self.rankings[family as usize].orders().enumerate().map(|(id, (order, _))| (order, OrderId(id as u32)))
     }
 
-    /// The least share of the capacity that some fence leaves which lives and may be used; none: nobody has orders.
+    /// By what each fence leaves: the share of its capacity that lives and may be used.
     #[must_use]
-    pub fn least_left(&self, endpoints: &[Endpoint]) -> Option<f64> {
+    pub fn left(&self, endpoints: &[Endpoint]) -> Vec<f64> {
         let capacities = Capacities::of(&self.plan, endpoints);
         let of = |family: Family| {
             let usages = &self.usages[family as usize];
-            self.rankings[family as usize].sets().iter().filter_map(|set| capacities.left(set, usages))
+            self.rankings[family as usize]
+                .sets()
+                .iter()
+                .map(|set| capacities.left(set, usages).unwrap_or(1.0))
+                .collect::<Vec<_>>()
         };
-        Family::ALL.into_iter().flat_map(of).min_by(f64::total_cmp)
+        Family::ALL.into_iter().flat_map(of).collect()
     }
 
     /// Does panic send some clients to endpoints that are down?
     #[must_use]
     pub fn is_panicking(&self) -> bool {
-        self.panics.iter().flatten().any(|panic| panic.kept > 0)
+        let is_down = |family: usize, member: usize| {
+            self.usages[family][member].is_some_and(|usage| usage.state == State::Down && !usage.is_drained())
+        };
+        (0..2).any(|family| {
+            let sets = self.rankings[family].sets().iter().zip(&self.panics[family]);
+            let mut panicking = sets.filter(|(_, panic)| panic.kept > 0).map(|(set, _)| set);
+            panicking
+                .any(|set| (0..self.plan.members.len()).any(|member| holds(set, member) && is_down(family, member)))
+        })
     }
 
     /// Do some clients have no endpoint that is better than down, so that `when_none` acts for them?
@@ -222,6 +246,11 @@ impl PlanTable {
     pub(super) fn tries(&self) -> &[Option<Arc<Merged>>; 2] {
         &self.tries
     }
+}
+
+fn full_second(at: Timestamp) -> Timestamp {
+    let whole = at.as_second() + i64::from(at.subsec_nanosecond() > 0);
+    Timestamp::from_second(whole).unwrap_or(Timestamp::MAX)
 }
 
 /// The first address of a prefix.

@@ -27,6 +27,10 @@ pub(super) struct Ranking {
 /// A bit a member.
 pub(super) type MemberSet = [u64; 4];
 
+pub(super) fn holds(set: &MemberSet, member: usize) -> bool {
+    set[member / 64] & 1 << (member % 64) != 0
+}
+
 /// By family; one and the same where all endpoints have both.
 pub(super) type Rankings = [Arc<Ranking>; 2];
 

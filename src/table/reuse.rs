@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::fold::Fold;
 use super::ranking::Rankings;
-use crate::model::{Endpoint, Family, Plan, Policy};
+use crate::model::{Endpoint, Family, Plan, Policy, Spread};
 
 /// A plan in its configuration.
 #[derive(Clone, Copy)]
@@ -48,6 +48,7 @@ impl InConfig<'_> {
         }
         hash.word(self.plan.policy.fences.len() as u64);
         hash.word(self.plan.policy.tie_ms.to_bits().into());
+        hash.word(is_set(&self.plan.policy).into());
         hash.0
     }
 
@@ -67,7 +68,14 @@ impl InConfig<'_> {
             && *preferences == theirs.preferences
             && *cost_budget_ms == theirs.cost_budget_ms
             && *tie_ms == theirs.tie_ms
+            // What may be merged differs.
+            && is_set(ours) == is_set(theirs)
             && self.plan.members.len() == other.plan.members.len()
             && self.members().zip(other.members()).all(alike)
     }
+}
+
+/// Do several answer together?
+fn is_set(policy: &Policy) -> bool {
+    matches!(policy.spread, Spread::Multivalue(_))
 }

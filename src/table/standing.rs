@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::plan::HeldMember;
 use crate::health::EndpointHealth;
 use crate::model::{Addresses, Endpoint, Family, Policy, State};
 use crate::steer::{Phase, Usage, age};
@@ -35,6 +36,8 @@ pub enum Hand {
         /// As long as that takes; none: as long as each service says.
         over: Option<Duration>,
     },
+    /// It counts as up; held services heed that, too.
+    Up,
     /// It is never answered, in any mode.
     Down,
 }
@@ -72,19 +75,20 @@ impl Standing {
         self.in_family(family).map(|(_, state)| state).min()
     }
 
-    /// How it may be used now in a plan of that policy; as if it were in the state `held`, where it is.
+    /// How it may be used now in a plan of that policy; as it was when it was `held`, if it is.
     #[must_use]
-    pub fn usage(&self, family: Family, policy: &Policy, held: Option<State>, now: Timestamp) -> Option<Usage> {
+    pub fn usage(&self, family: Family, policy: &Policy, held: Option<HeldMember>, now: Timestamp) -> Option<Usage> {
         let draining = match self.hand {
             Hand::Drained { since, over } => Some((age(since, now), over)),
-            Hand::Off | Hand::Down => None,
+            Hand::Off | Hand::Up | Hand::Down => None,
         };
-        let warming = self.warming.filter(|_| held.is_none()).map(|since| age(since, now));
-        Some(Usage::new(
-            held.or(self.state(family)).filter(|_| self.state(family).is_some())?,
-            Phase { warming, draining },
-            policy,
-        ))
+        let state = self.state(family)?;
+        let (state, warming) = match held {
+            Some(held) if self.hand != Hand::Up => (held.states[family as usize].unwrap_or(state), held.warming),
+            _ => (state, self.warming),
+        };
+
+        Some(Usage::new(state, Phase { warming: warming.map(|since| age(since, now)), draining }, policy))
     }
 
     /// The addresses of `family` to answer with: those that are not down, or all where all are

@@ -178,3 +178,42 @@ async fn who_may_order_and_what() {
     assert_eq!(http(server.admin, "127.0.0.1", "POST", PATH, &long).await.0, 413);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_has_no_warm_up_and_is_held_over_a_restart() {
+    let (shop, lab) = Shop::with_lab().await;
+    shop.edit("warmup = \"0s\"", "warmup = \"1h\"");
+    let server = shop.start_ready().await;
+    done(&server, "hold", "all").await;
+    lab.obey("kill aws").await.unwrap();
+    server.until_verdict("aws-sydney", "down").await;
+    lab.obey("heal aws").await.unwrap();
+    server.until_verdict("aws-sydney", "up").await;
+    assert_eq!(of(&server.status().await, "aws-sydney")["ramp"], Value::Null);
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    lab.obey("kill aws").await.unwrap();
+    server.until_verdict("aws-sydney", "down").await;
+    server.stop().await;
+    let server = shop.start_ready().await;
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")], "as it was when it was held");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_although_all_are_down_is_not_taken_away_unasked() {
+    let (shop, lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    for cloud in ["aws", "gcp", "azure"] {
+        lab.obey(&format!("kill {cloud}")).await.unwrap();
+    }
+    for name in ["aws-sydney", "gcp-singapore", "azure-westeurope"] {
+        server.until_verdict(name, "down").await;
+    }
+    for target in ["aws", "gcp"] {
+        let body = json!({"action": "down", "target": target, "author": "anna", "accept_impact": true});
+        assert_eq!(order(&server, body).await.0, 200);
+    }
+    let (status, refused) = order(&server, json!({"action": "down", "target": "azure", "author": "anna"})).await;
+    assert_eq!((status, &refused["impact"]["plans"][0]["without"][1]), (409, &"AU".into()), "{refused:#}");
+    server.stop().await;
+}

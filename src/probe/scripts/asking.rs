@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::error;
 
 use super::{AT_ONCE, Answer, Ended, READY, Request, line};
@@ -86,6 +86,15 @@ struct Asked {
     turn: OwnedSemaphorePermit,
 }
 
+/// Why nothing is known of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotRun {
+    /// The process that starts them is gone.
+    Gone,
+    /// Others had all turns.
+    NoTurn,
+}
+
 impl From<Spawner> for Scripts {
     /// In a tokio runtime.
     fn from(spawner: Spawner) -> Self {
@@ -96,20 +105,22 @@ impl From<Spawner> for Scripts {
 }
 
 impl Scripts {
-    /// Runs a program, once it is its turn; `limit` counts from now. None: the process that starts them is gone.
+    /// Runs a program, once it is its turn; `limit` counts from now, and half of it may go by until then.
     pub(super) async fn run(
         &self,
         command: &[String],
         environment: &BTreeMap<String, String>,
         limit: Duration,
-    ) -> Option<Ended> {
+    ) -> Result<Ended, NotRun> {
         let start = Instant::now();
-        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+        let turn = timeout(limit / 2, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| NotRun::NoTurn)?.map_err(|_| NotRun::Gone)?;
         let limit = limit.saturating_sub(start.elapsed());
         let (command, environment) = (command.to_vec(), environment.clone());
         let (answer, ended) = oneshot::channel();
-        self.queue.send(Asked { command, environment, limit, answer, turn }).await.ok()?;
-        ended.await.ok()
+        let asked = self.queue.send(Asked { command, environment, limit, answer, turn }).await;
+        asked.map_err(|_| NotRun::Gone)?;
+        ended.await.map_err(|_| NotRun::Gone)
     }
 }
 
@@ -193,6 +204,6 @@ mod tests {
         while let Some(run) = runs.join_next().await {
             ended.extend(run.ok());
         }
-        assert_eq!(ended, [None], "the process is gone");
+        assert_eq!(ended, [Err(NotRun::Gone)], "the process is gone");
     }
 }

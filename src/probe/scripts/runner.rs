@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Ended, Scripts};
+use super::asking::NotRun;
+use super::{AT_ONCE, Ended, Scripts};
 use crate::config::Script;
 use crate::health::{Cause, Check};
 use crate::probe::attempt::{Attempt, Failed, Found, Unfit};
@@ -36,8 +37,12 @@ impl ScriptRunner {
 impl Attempt for ScriptRunner {
     async fn attempt(&self) -> Result<Found, Failed> {
         match self.scripts.run(&self.command, &self.environment, self.timeout).await {
-            Some(ended) => judge(ended, &self.command[0], self.timeout),
-            None => Ok(Found::Missing("the process that starts scripts is gone: restart needed".to_owned())),
+            Ok(ended) => judge(ended, &self.command[0], self.timeout),
+            Err(NotRun::Gone) => {
+                Ok(Found::Missing("the process that starts scripts is gone: restart needed".to_owned()))
+            }
+            // Says nothing of the target.
+            Err(NotRun::NoTurn) => Err(Failed::Here(format!("{AT_ONCE} scripts run already"))),
         }
     }
 }
