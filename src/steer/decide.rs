@@ -442,7 +442,7 @@ mod tests {
                 let answering = answering(&decision.settled);
                 prop_assert!(!answering.is_empty());
                 let keeps = |member: Member| usages[member.index()].is_some_and(|usage| usage.kept > 0);
-                let may = |member: Member| level(member) == best || keeps(member) || level(member) == Level::Down && down_kept > 0;
+                let may = |member: Member| level(member) == best || keeps(member) || down_kept > 0 && (level(member) < Level::Drained || level(member) == Level::Down);
                 prop_assert!(answering.iter().all(|&member| may(member)));
             }
         }

@@ -141,7 +141,7 @@ impl PlanTable {
 
     /// All orders of a family, with their ids.
     pub fn orders(&self, family: Family) -> impl ExactSizeIterator<Item = (Order<'_>, OrderId)> {
-        self.rankings[family as usize].orders().enumerate().map(|(id, (order, _))| (order, OrderId(id as u32)))
+        self.rankings[family as usize].orders().enumerate().map(|(id, order)| (order, OrderId(id as u32)))
     }
 
     /// By what each fence leaves: the share of its capacity that lives and may be used.

@@ -73,10 +73,9 @@ impl Ranking {
         Order::new(self.shape, &self.arena[id.index() * self.shape.stride()..])
     }
 
-    /// All, by `OrderId`; each with the index of its set.
-    pub(super) fn orders(&self) -> impl ExactSizeIterator<Item = (Order<'_>, usize)> {
-        let octets = self.arena.chunks_exact(self.shape.stride()).enumerate();
-        octets.map(|(id, octets)| (Order::new(self.shape, octets), self.set_of.get(id) as usize))
+    /// All, by `OrderId`.
+    pub(super) fn orders(&self) -> impl ExactSizeIterator<Item = Order<'_>> {
+        self.arena.chunks_exact(self.shape.stride()).map(|octets| Order::new(self.shape, octets))
     }
 
     /// The members of each set.
