@@ -176,7 +176,7 @@ pub struct Scripts {
     /// In this group
     #[arg(long)]
     pub group: Option<String>,
-    /// Give up capabilities, as [process] sandbox has it
+    /// Give up capabilities, as `process.sandbox` has it
     #[arg(
         long,
         default_value = "on",
