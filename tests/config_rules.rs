@@ -76,7 +76,7 @@ fn settings() {
         ("[geoip]", "[load]\nramp = 1\n[geoip]", "not-built-yet", "load"),
         ("[geoip]", "[resolver]\nservers = [\"dns\"]\n[geoip]", "bad-value", "\"dns\""),
         ("[geoip]", "[reload]\nconfirm_over = 0.3\n[geoip]", "not-built-yet", "confirm_over"),
-        ("[geoip]", "[health]\nmax_soft_down = 0.34\n[geoip]", "not-built-yet", "max_soft_down"),
+        ("[geoip]", "[health]\nmax_soft_down = 1.5\n[geoip]", "bad-value", "1.5"),
         ("[geoip]", "[helth]\n[geoip]", "unknown-key", "helth"),
         ("\"city.mmdb\"", "\"town.mmdb\"", "missing-file", "\"town.mmdb\""),
         ("databases = [\"city.mmdb\"]", "", "missing-file", ""),

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -56,6 +57,9 @@ const KINDS: [Kind; 3] = [
     },
 ];
 
+/// How long the bare connections are measured.
+const BARE: Duration = Duration::from_secs(5);
+
 /// All kinds, one after the other.
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
     // The program has core 0.
@@ -77,15 +81,43 @@ fn one(kind: &Kind, size: Size, runtime: &Runtime) -> Vec<Figure> {
     fs::write(folder.path().join("zone"), "@ 60 SOA ns1 a 1 1 1 1 1\n@ 60 NS ns1\nns1 60 A 192.0.2.53\n")
         .expect("the temporary folder takes files");
     let probing = probing(&folder, "ns1.shop.test", BEFORE, MEASURED);
+    let bare = (kind.name == "tcp").then(|| bare(size.of(kind.rate), port));
     serving.abort();
     let [rate, core, memory, failed] = kind.rows;
     let [core_goal, memory_goal] = kind.goals;
-    vec![
-        Figure::new(rate, "", probing.good / MEASURED.as_secs_f64()),
-        Figure::new(core, core_goal, probing.core * 100.0),
-        Figure::mb(memory, memory_goal, probing.resident),
-        Figure::new(failed, "0", probing.bad),
-    ]
+    let bare = bare.map(|share| Figure::new("  the kernel alone, % of one core", "", share * 100.0));
+    let core = [Figure::new(core, core_goal, probing.core * 100.0)].into_iter().chain(bare);
+    let mut figures = vec![Figure::new(rate, "", probing.good / MEASURED.as_secs_f64())];
+    figures.extend(core);
+    figures.extend([Figure::mb(memory, memory_goal, probing.resident), Figure::new(failed, "0", probing.bad)]);
+    figures
+}
+
+/// What as many connections cost the kernel on the program's core, opened and reset one after the other by a loop that does
+/// nothing besides; in cores. Loopback's other end is partly in it, as it is in what the program takes.
+fn bare(rate: usize, port: u16) -> f64 {
+    let connections = std::thread::spawn(move || {
+        let thread = fs::read_link("/proc/thread-self").expect("Linux says so");
+        let id = thread.file_name().expect("its last part is the number").to_string_lossy().into_owned();
+        let _ = Command::new("taskset").args(["-c", "-p", "0", &id]).output(); // on one core there is no other
+        let used = || {
+            let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux says so");
+            text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).expect("a number")
+        };
+        let (start, before, count) = (Instant::now(), used(), (rate as f64 * BARE.as_secs_f64()) as usize);
+        for index in 0..count {
+            let (high, low) = ((index % rate) / 250, (index % rate) % 250 + 1);
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors suffice");
+            socket.set_linger(Some(Duration::ZERO)).expect("Linux can");
+            socket.connect(&SocketAddr::from(([127, 10, high as u8, low as u8], port)).into()).expect("it listens");
+            if index % 10 == 9 {
+                let due = start + Duration::from_secs_f64(index as f64 / rate as f64);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+        }
+        (used() - before) as f64 / start.elapsed().as_nanos() as f64
+    });
+    connections.join().expect("it does not panic")
 }
 
 fn config(kind: &Kind, endpoints: usize, port: u16) -> String {

@@ -3,7 +3,8 @@
 //! ```text
 //! flood   a resolver without cookies asks one steered name 10,000 times a second with random subnets; meanwhile a
 //!         prefix asks for long answers and for names that do not exist, ten times as fast as the limit allows
-//! slow    a thousand TCP clients send an octet a second each: the latency by UDP with them and without, in turns
+//! slow    a thousand TCP clients send an octet a second each, and who is closed connects anew, evenly: the latency by UDP
+//!         with them and without, in turns
 //! ```
 
 use std::io::Write as _;
@@ -135,6 +136,15 @@ fn resident() -> u64 {
     pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
+/// Has the server not closed it?
+fn is_open(client: &TcpStream) -> bool {
+    let mut octet = [0];
+    client.set_nonblocking(true).unwrap();
+    let seen = client.peek(&mut octet);
+    client.set_nonblocking(false).unwrap();
+    seen.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
 fn slow(server: SocketAddr, name: &str, turn: Duration) -> bool {
     let connect = |n: u16| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -145,36 +155,47 @@ fn slow(server: SocketAddr, name: &str, turn: Duration) -> bool {
     };
     let mut alone = Target::from(RESOLVER, server, vec![query(name, 1)], &answered);
     let mut disturbed = Target::from(RESOLVER, server, vec![query(name, 1)], &answered);
-    let mut kept = 0;
+    let (mut open, mut closed) = (0, 0);
     for _ in 0..SLOW_TURNS / 2 {
         alone.ask(RESOLVER_RATE, turn);
-        let over = AtomicBool::new(false);
-        let mut clients: Vec<TcpStream> = (0..SLOW_CLIENTS).map(connect).collect();
+        let (over, all_there) = (AtomicBool::new(false), AtomicBool::new(false));
         thread::scope(|scope| {
-            let (clients, over) = (&mut clients, &over);
-            // A query of 512 octets is promised, of which one octet comes a second.
+            let (over, all_there) = (&over, &all_there);
             let drip = scope.spawn(move || {
-                let mut next = 2;
+                let mut clients: Vec<Option<TcpStream>> = (0..SLOW_CLIENTS).map(|_| None).collect();
+                let mut closed = 0;
                 while !over.load(Ordering::Relaxed) {
-                    for client in clients.iter_mut() {
-                        let _ = client.write(&[next]);
+                    for (client, number) in clients.iter_mut().zip(0..) {
+                        // A query of 512 octets is promised, of which one octet comes a second.
+                        let alive = client.as_mut().map(|client| is_open(client) && client.write(&[0]).is_ok());
+                        if alive != Some(true) {
+                            closed += usize::from(alive.is_some());
+                            let stream = connect(number);
+                            let _ = (&stream).write(&[2]); // who is closed at once is seen so
+                            *client = Some(stream);
+                        }
                         // Evenly, since this thread shares its core with the one that measures.
                         thread::sleep(Duration::from_secs(1) / u32::from(SLOW_CLIENTS));
                     }
-                    next = 0;
+                    all_there.store(true, Ordering::Relaxed);
                 }
-                clients.iter_mut().map(|client| client.write(&[0])).filter(Result::is_ok).count()
+                (clients.iter_mut().flatten().filter(|client| is_open(client)).count(), closed)
             });
+            while !all_there.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(5));
+            }
             disturbed.ask(RESOLVER_RATE, turn);
             over.store(true, Ordering::Relaxed);
-            kept = drip.join().unwrap();
+            (open, closed) = drip.join().unwrap();
         });
     }
     alone.finish();
     disturbed.finish();
     let p99 = |figures: &mut Figures| figures.quantiles([0.5, 0.99]);
     let ([p50, without], [disturbed_p50, with]) = (p99(&mut alone.latencies), p99(&mut disturbed.latencies));
-    println!("slow:  {SLOW_CLIENTS} TCP clients of an octet a second, {kept} of them open at the end; by UDP, µs:");
+    println!(
+        "slow:  {SLOW_CLIENTS} TCP clients of an octet a second, {open} open at the end, {closed} were closed and came again; by UDP, µs:"
+    );
     println!("       without them p50 {p50:.0}, p99 {without:.0}; with them p50 {disturbed_p50:.0}, p99 {with:.0}");
     println!("       p99 is {:.2} times as long; {} and {} lost", with / without, alone.lost, disturbed.lost);
     with / without <= SLOWER

@@ -237,10 +237,15 @@ fn record_health(board: &Board) {
                 gauge!("meridian_site_failing", "cloud" => cloud.to_string(), "region" => region.to_string())
             }
             Subject::Cloud(cloud) => gauge!("meridian_cloud_failing", "cloud" => cloud.to_string()),
-            Subject::Own => continue,
+            Subject::Own | Subject::Anchor(_) | Subject::Fence(_) => continue,
         };
         gauge.set(figure(group.failing_since.is_some()));
     }
+    describe_gauge!(
+        "meridian_soft_unheeded",
+        "Fences of services where soft signals count for nothing, since they speak against too many."
+    );
+    gauge!("meridian_soft_unheeded").set(board.unheeded().count() as f64);
     describe_gauge!("meridian_self_fault", "1 while the fault is ours and verdicts of down are held.");
     gauge!("meridian_self_fault").set(figure(board.own_fault().is_some()));
     describe_gauge!("meridian_anchor_up", "1 while the anchor answers.");

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, json, json_as};
-use crate::control::{Done, Impact, Override, Request};
+use crate::control::{Done, Impact, Override, Request, Weighed};
 
 /// The longest order, in octets.
 pub(super) const LONGEST: usize = 4 * 1024;
@@ -66,7 +66,10 @@ pub(super) async fn order(
         return json(&Ordered { done: None, impact, refused: None });
     }
     if impact.is_grave() && !request.accept_impact {
-        let why = "it leaves clients without an endpoint that lives, or too little capacity".to_owned();
+        let why = "it leaves clients without an endpoint that lives, or too little capacity";
+        let why =
+            if impact.blind.is_empty() { why } else { "it sends clients to endpoints that are down by their probes" };
+        let why = why.to_owned();
         return json_as(StatusCode::CONFLICT, &Ordered { done: None, impact, refused: Some(why) });
     }
     match context.shared.order(request).await {
@@ -78,11 +81,19 @@ pub(super) async fn order(
 /// What the order would come to. Looks at each location of each plan, so not on a task that serves others.
 async fn weigh(context: &Arc<Context>, request: &Request) -> Result<Impact, (StatusCode, String)> {
     let (snapshot, now) = (context.shared.published.load_full(), Timestamp::now());
-    let mut overrides = context.shared.overrides().clone();
-    overrides.obey(request, &snapshot.parts.config, now).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
-    if !request.action.takes_away() {
+    let before = context.shared.overrides().clone();
+    let mut after = before.clone();
+    after.obey(request, &snapshot.parts.config, now).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+    if !request.action.may_harm() {
         return Ok(Impact::default());
     }
-    let weighed = tokio::task::spawn_blocking(move || Impact::of(&snapshot, &overrides, now)).await;
+    let (snapshot, ordered) = {
+        // The board first: whoever changes both holds it meanwhile.
+        let board = context.shared.board();
+        let snapshot = context.shared.published.load_full();
+        let ordered = Weighed::new(&snapshot, &board, &before, &after);
+        (snapshot, ordered)
+    };
+    let weighed = tokio::task::spawn_blocking(move || Impact::of(&snapshot, ordered, now)).await;
     weighed.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("our bug: {error}")))
 }

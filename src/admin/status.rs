@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::config::MAX_RAMP;
 use crate::control::{Event, Override, ReloadResult, Shared, Talker};
-use crate::health::{Board, EndpointHealth, Group, Subject};
+use crate::health::{Board, EndpointHealth, Group, Notice, Subject};
 use crate::model::{ALL_PARTS, Endpoint, EndpointId, Problem, Severity, State};
 use crate::sandbox::Sandbox;
 use crate::steer::{Step, age};
@@ -44,6 +44,8 @@ pub struct Status {
     pub endpoints: Vec<EndpointStatus>,
     /// Sites and clouds that fail as a whole.
     pub failing: Vec<FailingStatus>,
+    /// Where metrics and slow answers count for nothing, since they speak against too many.
+    pub unheeded: Vec<UnheededStatus>,
     /// While the fault is ours; null: it is not.
     #[serde(rename = "self")]
     pub own_fault: Option<OwnFaultStatus>,
@@ -179,6 +181,15 @@ pub struct FailingStatus {
     pub reason: String,
 }
 
+/// Endpoints that a fence leaves, where soft signals count for nothing.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnheededStatus {
+    /// The service whose fence it is.
+    pub service: String,
+    /// How many they speak against, and which.
+    pub reason: String,
+}
+
 /// The fault is ours: who went down is held as it was.
 #[derive(Clone, Debug, Serialize)]
 pub struct OwnFaultStatus {
@@ -250,6 +261,7 @@ impl Status {
             endpoints.map(|(id, (endpoint, health))| EndpointStatus::of(endpoint, health, board.reason(id)));
         let mut endpoints: Vec<EndpointStatus> = endpoints.collect();
         let failing = board.groups().iter().filter_map(FailingStatus::of).collect();
+        let unheeded = board.unheeded().filter_map(UnheededStatus::of).collect();
         let own_fault = OwnFaultStatus::of(&board);
         drop(board);
         for ((id, endpoint), status) in (0..).map(EndpointId).zip(&config.endpoints).zip(&mut endpoints) {
@@ -297,6 +309,7 @@ impl Status {
             overrides: overrides.list().to_vec(),
             endpoints,
             failing,
+            unheeded,
             own_fault,
             services: services.collect(),
             services_total: snapshot.services.len(),
@@ -349,9 +362,16 @@ impl FailingStatus {
         let (cloud, region) = match &group.subject {
             Subject::Site(cloud, region) => (cloud, Some(region.to_string())),
             Subject::Cloud(cloud) => (cloud, None),
-            Subject::Own => return None,
+            Subject::Own | Subject::Anchor(_) | Subject::Fence(_) => return None,
         };
         Some(Self { cloud: cloud.to_string(), region, since: group.failing_since?, reason: group.words() })
+    }
+}
+
+impl UnheededStatus {
+    fn of(notice: Notice) -> Option<Self> {
+        let Notice { subject: Subject::Fence(service), reason, .. } = notice else { return None };
+        Some(Self { service: service.to_string(), reason })
     }
 }
 

@@ -68,7 +68,7 @@ struct Job<'b> {
 /// What a query asks for, found.
 enum Found<'s> {
     Steered(Steered<'s>),
-    Static(u32),
+    Static(&'s HotLine),
     Unknown,
 }
 
@@ -206,8 +206,8 @@ impl Batches {
             let Job { slot, query, found, .. } = job;
             let answered = match found {
                 Found::Steered(steered) => query.steered(snapshot, cells, steered, slot),
-                Found::Static(answer) => {
-                    let length = query.fixed(snapshot, cells, *answer, slot);
+                Found::Static(line) => {
+                    let length = query.fixed(snapshot, cells, line, slot);
                     limitable |= u64::from(slot[7] == 0) << (*begun - 1); // ANCOUNT
                     length
                 }
@@ -271,8 +271,9 @@ impl Job<'_> {
             return Found::Unknown;
         }
         let Some(line) = snapshot.hot.find(self.place, &query.name, query.rtype) else { return Found::Unknown };
-        if let Some(answer) = line.answer() {
-            return Found::Static(answer);
+        if line.is_static() {
+            snapshot.hot.prefetch_answer(line);
+            return Found::Static(line);
         }
         if !snapshot.steering {
             return Found::Unknown;
@@ -408,8 +409,8 @@ impl Plain {
 
     /// An answer that depends on the question alone.
     #[inline(always)]
-    fn fixed(&self, snapshot: &Snapshot, cells: &Cells, answer: u32, slot: &mut [u8; SLOT]) -> Option<usize> {
-        let (answer, octets) = snapshot.hot.answer(answer);
+    fn fixed(&self, snapshot: &Snapshot, cells: &Cells, line: &HotLine, slot: &mut [u8; SLOT]) -> Option<usize> {
+        let (answer, octets) = snapshot.hot.answer(line);
         let name = HEADER_LENGTH..HEADER_LENGTH + usize::from(self.name_length);
         if answer.lower_case_only && slot[name.clone()].iter().any(u8::is_ascii_uppercase) {
             return None;

@@ -67,6 +67,9 @@ fn in_words(ordered: &Ordered) -> String {
     for plan in &ordered.impact.plans {
         plan_in_words(&mut text, plan);
     }
+    if !ordered.impact.blind.is_empty() {
+        let _ = writeln!(text, "DOWN BY THEIR PROBES, and answered all the same: {}", shortened(&ordered.impact.blind));
+    }
     let Some(done) = &ordered.done else { return text };
     for order in &done.put {
         let _ = writeln!(text, "{}: {order}", order.scope);
@@ -125,7 +128,7 @@ mod tests {
             moves: vec![Move { country: "SG".into(), from: "a".into(), to: "b".into(), from_ms: 2.0, to_ms: 170.4 }],
             more: 3,
         };
-        let impact = Impact { plans: vec![plan] };
+        let impact = Impact { plans: vec![plan], blind: vec!["c".into()] };
         let text = in_words(&Ordered { done: None, impact, refused: None });
         assert_eq!(
             text,
@@ -134,7 +137,8 @@ mod tests {
              NO ENDPOINT that lives is left for clients in DE, FR\n  \
              TOO LITTLE: 25 % of a fence's capacity is left, less than panic_below\n  \
              SG  a 2 ms -> b 170 ms\n  \
-             and 3 more countries, which move less far\n"
+             and 3 more countries, which move less far\n\
+             DOWN BY THEIR PROBES, and answered all the same: c\n"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! What can be wrong with a plan as a whole, though each of its words is good.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::report::{At, Report};
 use super::services::{PolicySpec, ServiceSpec, Services, Steered};
@@ -35,6 +36,9 @@ pub(super) struct Checker<'c> {
     pub(super) fence_places: &'c [PlaceSet],
     pub(super) combinations: &'c [FenceMask],
     pub(super) defaults: &'c PolicySpec<'c>,
+    /// Probes that are soft signals, or may give one.
+    pub(super) soft_probes: &'c HashSet<Arc<str>>,
+    pub(super) max_soft_down: f64,
 }
 
 impl Checker<'_> {
@@ -81,6 +85,7 @@ impl Checker<'_> {
         let mut faults = self.family_faults(plan);
         faults.extend(self.when_none_faults(plan));
         faults.extend((0..plan.policy.fences.len()).filter_map(|index| self.one_cloud(plan, index)));
+        faults.extend(self.deaf_to_soft(plan));
         faults
     }
 
@@ -219,6 +224,37 @@ impl Checker<'_> {
             }
         }
         faults
+    }
+
+    /// So few endpoints that each is more than soft signals may take out, so that they never count there (rule 15).
+    fn deaf_to_soft(&self, plan: &Plan) -> Option<Fault> {
+        let capacities = plan.capacities(self.endpoints);
+        let is_soft = |member: &&Member| {
+            self.endpoint(plan, **member).probes.iter().any(|probe| self.soft_probes.contains(probe))
+        };
+        let least = |members: &[Member]| {
+            let all: f64 = members.iter().map(|member| capacities[member.index()]).sum();
+            let of_soft = members.iter().filter(is_soft).map(|member| capacities[member.index()] / all);
+            of_soft.min_by(f64::total_cmp).filter(|least| *least > self.max_soft_down + 1e-9) // decimals in binary
+        };
+        let fences = plan.policy.fences.iter().enumerate();
+        let in_fence = fences.filter_map(|(index, fence)| Some((FaultPlace::Fence(index), least(&fence.members)?)));
+        let all: Vec<Member> = (0..plan.members.len()).map(Member::at).collect();
+        let (place, least) = in_fence.chain(least(&all).map(|least| (FaultPlace::Name, least))).next()?;
+        let (percent, max) = ((least * 100.0).round(), self.max_soft_down);
+        Some(Fault {
+            severity: Severity::Warning,
+            code: "soft-never-counts",
+            place,
+            message: format!(
+                "`metric` probes and `slow` never count here: each endpoint that has them is {percent} % of the capacity or \
+                 more, and `max_soft_down` is {max}"
+            ),
+            help: format!(
+                "add endpoints here, or raise `max_soft_down` in [health] to {}",
+                (least * 100.0).ceil() / 100.0
+            ),
+        })
     }
 
     /// A fence whose endpoints are all of one cloud (rule 4).

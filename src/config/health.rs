@@ -24,6 +24,7 @@ pub(super) fn read(table: &mut Table<'_>, health: &mut Health) {
     health.site_down = table.or("site_down", health.site_down, share);
     health.cloud_down = table.or("cloud_down", health.cloud_down, share);
     health.self_fail = table.or("self_fail", health.self_fail, |value| value.number(0.5..=1.0));
+    health.max_soft_down = table.or("max_soft_down", health.max_soft_down, |value| value.number(0.0..=1.0));
     health.hold_for = table.or("hold_for", health.hold_for, |value| value.duration(second..=60 * minute));
     health.allow_private = table.or("allow_private", false, Value::flag);
     let anchors = table.optional("anchors", |value| {

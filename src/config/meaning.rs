@@ -45,8 +45,6 @@ pub struct Config {
     pub first_round: Duration,
     /// `[health] stale_after`: verdicts of an earlier run that are older are not taken up.
     pub stale_after: Duration,
-    /// `[defaults] ttl_doubt`: bound on the TTL of answers with an endpoint that may turn soon.
-    pub ttl_doubt: Duration,
     /// `[probes.*]`, by name.
     pub probes: Vec<Probe>,
     /// `[[endpoints]]`, in the order of the file; `EndpointId` indexes into it.
@@ -326,13 +324,16 @@ pub struct Health {
     pub hold_for: Duration,
     /// Anchors may be loopback, private and link-local addresses (tests, labs).
     pub allow_private: bool,
+    /// Soft signals take out at most this share of a fence's capacity.
+    pub max_soft_down: f64,
 }
 
 impl Default for Health {
     fn default() -> Self {
         let (window, hold_for) = (Duration::from_secs(10), Duration::from_secs(120));
-        let (site_down, cloud_down, self_fail) = (0.6, 0.6, 0.7);
-        Self { window, site_down, cloud_down, self_fail, anchors: Vec::new(), hold_for, allow_private: false }
+        let (site_down, cloud_down, self_fail, max_soft_down) = (0.6, 0.6, 0.7, 0.34);
+        let (anchors, allow_private) = (Vec::new(), false);
+        Self { window, site_down, cloud_down, self_fail, anchors, hold_for, allow_private, max_soft_down }
     }
 }
 

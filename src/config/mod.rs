@@ -33,7 +33,7 @@ mod transports;
 mod words;
 mod zones;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -166,7 +166,7 @@ struct Typed<'a> {
     regions: Vec<sites::RegionSpec<'a>>,
     endpoints: Vec<endpoints::EndpointSpec<'a>>,
     zones: Vec<zones::ZoneSpec>,
-    defaults: services::Defaults<'a>,
+    defaults: services::PolicySpec<'a>,
     services: Services<'a>,
 }
 
@@ -260,7 +260,7 @@ fn resolve(
         endpoints: &endpoints,
         names: &plans::Names::new(&typed.endpoints),
         place_declared: typed.endpoints.iter().map(|spec| spec.place_declared).collect(),
-        defaults: &typed.defaults.policy,
+        defaults: &typed.defaults,
         matches: HashMap::new(),
         plans: plans::Plans::default(),
     };
@@ -277,7 +277,10 @@ fn resolve(
         endpoints: &filled(&endpoints),
         fence_places: &fence_places,
         combinations: &combinations,
-        defaults: &typed.defaults.policy,
+        defaults: &typed.defaults,
+        // What is to be mended first may change it.
+        soft_probes: &if report.has_errors() { HashSet::new() } else { probes::soft(&typed.probes) },
+        max_soft_down: typed.settings.health.max_soft_down,
     }
     .check(&typed.services, &services, &plans);
 
@@ -321,7 +324,6 @@ impl Resolved {
             health: typed.settings.health,
             first_round: typed.settings.first_round,
             stale_after: typed.settings.stale_after,
-            ttl_doubt: typed.defaults.ttl_doubt,
             probes: typed.probes.into_iter().map(|spec| spec.probe).collect::<Option<_>>()?,
             endpoints: trimmed(self.endpoints.into_iter().collect::<Option<_>>()?),
             zones: zones::resolve(typed.zones, files),

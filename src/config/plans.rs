@@ -20,6 +20,7 @@ use crate::model::{
 
 /// Defaults of `[defaults]`.
 const TTL_SECONDS: u64 = 20;
+const TTL_DOUBT: Duration = Duration::from_secs(5);
 const TIE_MS: f32 = 3.0;
 const DEGRADED_SHARE: f64 = 0.5;
 const WARMUP: Duration = Duration::from_secs(180);
@@ -129,6 +130,7 @@ impl Resolver<'_, '_> {
             warmup: typed(&own.warmup, &defaults.warmup, WARMUP),
             drain: typed(&own.drain, &defaults.drain, DRAIN),
             panic_below: typed(&own.panic_below, &defaults.panic_below, PANIC_BELOW) as f32,
+            ttl_doubt: typed(&own.ttl_doubt, &defaults.ttl_doubt, TTL_DOUBT),
             panic_hold: typed(&own.panic_hold, &defaults.panic_hold, PANIC_HOLD),
         };
         Some(Plan { members: members.into_iter().map(EndpointId::at).collect(), policy })
@@ -415,6 +417,7 @@ fn hash(plan: &Plan) -> u64 {
         (&preference.place.label, &preference.members, within).hash(&mut hasher);
     }
     (policy.cost_budget_ms.to_bits(), policy.tie_ms.to_bits(), policy.spread, policy.when_none).hash(&mut hasher);
-    (policy.degraded_kept, policy.warmup, policy.drain, policy.panic_below.to_bits()).hash(&mut hasher);
+    (policy.ttl_doubt, policy.degraded_kept, policy.warmup, policy.drain, policy.panic_below.to_bits())
+        .hash(&mut hasher);
     hasher.finish()
 }

@@ -1,5 +1,6 @@
 //! `[probes.NAME]`
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,16 @@ pub(super) struct ProbeSpec {
     pub(super) certificates: Vec<At<PathBuf>>,
     /// The probes that it counts.
     counted: Vec<At<Arc<str>>>,
+}
+
+/// The names of those that give soft signals, or may.
+pub(super) fn soft(specs: &[ProbeSpec]) -> HashSet<Arc<str>> {
+    let probes = || specs.iter().filter_map(|spec| spec.probe.as_ref());
+    let own = probes().filter(|probe| probe.slow.is_some() || probe.kind.is_soft());
+    let own: HashSet<Arc<str>> = own.map(|probe| probe.name.clone()).collect();
+    let counts = |probe: &&Probe| matches!(&probe.kind, ProbeKind::Calculated(of) if of.of.iter().any(|name| own.contains(name)));
+    let counting: Vec<Arc<str>> = probes().filter(counts).map(|probe| probe.name.clone()).collect();
+    own.into_iter().chain(counting).collect()
 }
 
 /// Reads all of `[probes]`.

@@ -87,6 +87,11 @@ impl<'a> Report<'a> {
         self.broken_lines.extend(self.line_index(span.start)..self.line_starts.len());
     }
 
+    /// Is anything wrong so far?
+    pub(super) fn has_errors(&self) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.severity == Severity::Error)
+    }
+
     /// Did some text not parse? Then what seems to be missing may stand there.
     pub(super) fn is_partial(&self) -> bool {
         !self.broken_lines.is_empty()

@@ -9,27 +9,19 @@ use super::table::{Table, Value};
 use crate::model::{MAX_MULTIVALUE, Name, Service, Within};
 
 /// Words of policies that later versions bring.
-const POLICY_LATER: &[&str] = &["ttl_doubt", "min_gain", "when_full", "answer_as"];
+const POLICY_LATER: &[&str] = &["min_gain", "when_full", "answer_as"];
 
 /// The most fences, and the most preferences, of one service.
 const MAX_RULES: usize = 64;
 
-const TTL_DOUBT: Duration = Duration::from_secs(5);
-
 /// The longest ramp, and the longest that panic holds on.
 pub const MAX_RAMP: Duration = Duration::from_secs(86_400);
-
-/// `[defaults]`
-pub(super) struct Defaults<'a> {
-    pub(super) policy: PolicySpec<'a>,
-    /// Of all services alike.
-    pub(super) ttl_doubt: Duration,
-}
 
 /// What both `[defaults]` and a service may say.
 #[derive(Default)]
 pub(super) struct PolicySpec<'a> {
     pub(super) ttl: Option<At<Duration>>,
+    pub(super) ttl_doubt: Option<At<Duration>>,
     pub(super) spread: Option<At<SpreadWord>>,
     /// There is a `spread`, and it was not understood.
     pub(super) spread_lost: bool,
@@ -134,12 +126,9 @@ pub(super) struct Narrowed<'a> {
 }
 
 /// Reads `[defaults]`.
-pub(super) fn read_defaults<'a>(root: &mut Table<'a>) -> Defaults<'a> {
-    let mut defaults = Defaults { policy: PolicySpec::default(), ttl_doubt: TTL_DOUBT };
-    root.section("defaults", POLICY_LATER, |table| {
-        defaults.ttl_doubt = table.or("ttl_doubt", TTL_DOUBT, ttl);
-        defaults.policy = read_policy(table);
-    });
+pub(super) fn read_defaults<'a>(root: &mut Table<'a>) -> PolicySpec<'a> {
+    let mut defaults = PolicySpec::default();
+    root.section("defaults", POLICY_LATER, |table| defaults = read_policy(table));
     defaults
 }
 
@@ -190,6 +179,7 @@ fn read_policy<'a>(table: &mut Table<'a>) -> PolicySpec<'a> {
         [("sticky", SpreadWord::Sticky), ("random", SpreadWord::Random), ("multivalue", SpreadWord::Multivalue)];
     let policy = PolicySpec {
         ttl: table.optional("ttl", ttl),
+        ttl_doubt: table.optional("ttl_doubt", ttl),
         spread: table.optional("spread", |value| value.choice(&spreads)),
         spread_lost: false,
         multivalue: table

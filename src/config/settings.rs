@@ -23,7 +23,6 @@ const BOTH: &[By] = &[By::Udp, By::Tcp];
 
 const SERVER_LATER: &[&str] = &["metrics_services"];
 const RELOAD_LATER: &[&str] = &["confirm_over"];
-const HEALTH_LATER: &[&str] = &["max_soft_down"];
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -111,7 +110,7 @@ impl Settings {
             settings.settle = table.or("settle", settings.settle, |value| value.duration(MS..=MINUTE));
         });
         root.section("resolver", &[], |table| read_resolver(table, &mut settings.resolver));
-        root.section("health", HEALTH_LATER, |table| {
+        root.section("health", &[], |table| {
             health::read(table, &mut settings.health);
             let range = Duration::ZERO..=10 * MINUTE;
             settings.first_round = table.or("first_round", settings.first_round, |value| value.duration(range));

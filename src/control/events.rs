@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use super::overrides::{Override, Scope};
 use crate::health::{Notice, StateChange, Subject, Verdict};
 
 /// Events that are kept. A cloud that dies is some hundred.
@@ -22,7 +23,8 @@ pub struct Event {
     pub id: u64,
     /// When it was known.
     pub at: Timestamp,
-    /// Of what: `endpoint`, `site`, `cloud` or `self`
+    /// Of what: `endpoint`, `site`, `cloud`, `self`, `anchor`, `order` (of the operator's hand) or `soft` (signals that
+    /// count for nobody in a fence of `service`)
     pub of: &'static str,
     /// Whose; none: it is of something else.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,9 +35,14 @@ pub struct Event {
     /// Of which site.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<Arc<str>>,
+    /// Of the fences of which service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Arc<str>>,
     /// The endpoint's state before; the same as `to` where only addresses changed.
     pub from: &'static str,
-    /// Its state now: `up`, `degraded`, `damped`, `unknown` or `down`; of others `failing` or `working`
+    /// Its state now: `up`, `degraded`, `damped`, `unknown` or `down`; of others `failing` or
+    /// `working`, of soft signals `unheeded` or `heeded`; of orders what is
+    /// ordered, or `off`
     pub to: &'static str,
     /// The addresses that changed.
     pub addresses: Vec<AddressEvent>,
@@ -83,6 +90,7 @@ impl Events {
             endpoint: Some(endpoint.clone()),
             cloud: None,
             region: None,
+            service: None,
             from: verdict.change.from.as_str(),
             to: verdict.change.to.as_str(),
             addresses: verdict.addresses.iter().map(address).collect(),
@@ -92,15 +100,35 @@ impl Events {
     }
 
     pub(super) fn record_notice(&self, notice: &Notice, generation: u64) {
-        let (of, cloud, region) = match &notice.subject {
-            Subject::Site(cloud, region) => ("site", Some(cloud.0.clone()), Some(region.clone())),
-            Subject::Cloud(cloud) => ("cloud", Some(cloud.0.clone()), None),
-            Subject::Own => ("self", None, None),
+        let (of, cloud, region, service) = match &notice.subject {
+            Subject::Anchor(_) => ("anchor", None, None, None),
+            Subject::Site(cloud, region) => ("site", Some(cloud.0.clone()), Some(region.clone()), None),
+            Subject::Cloud(cloud) => ("cloud", Some(cloud.0.clone()), None, None),
+            Subject::Own => ("self", None, None, None),
+            Subject::Fence(service) => ("soft", None, None, Some(service.clone())),
         };
-        let (from, to) = if notice.failing { ("working", "failing") } else { ("failing", "working") };
+        let (good, bad) = if service.is_some() { ("heeded", "unheeded") } else { ("working", "failing") };
+        let (from, to) = if notice.failing { (good, bad) } else { (bad, good) };
         let (at, reason) = (Timestamp::now(), notice.reason.clone());
         let (endpoint, addresses) = (None, Vec::new());
-        self.add(|id| Event { id, at, of, endpoint, cloud, region, from, to, addresses, reason, generation });
+        self.add(|id| Event { id, at, of, endpoint, cloud, region, service, from, to, addresses, reason, generation });
+    }
+
+    /// An order is in force from now on, or no more.
+    pub(super) fn record_order(&self, order: &Override, begins: bool, reason: String, generation: u64) {
+        let site = |name: &str| name.split_once('/').map(|(cloud, region)| (cloud.into(), region.into())).unzip();
+        let (mut endpoint, mut service, mut place) = (None, None, (None, None));
+        match &order.scope {
+            Scope::All => {}
+            Scope::Cloud(name) => place.0 = Some(name.clone()),
+            Scope::Site(name) => place = site(name),
+            Scope::Endpoint(name) => endpoint = Some(name.clone()),
+            Scope::Service(name) => service = Some(name.clone()),
+        }
+        let (word, (cloud, region)) = (order.action.as_str(), place);
+        let (from, to) = if begins { ("off", word) } else { (word, "off") };
+        let (of, at, addresses) = ("order", Timestamp::now(), Vec::new());
+        self.add(|id| Event { id, at, of, endpoint, cloud, region, service, from, to, addresses, reason, generation });
     }
 
     fn add(&self, event: impl FnOnce(u64) -> Event) {
@@ -140,6 +168,7 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::overrides::Action;
     use crate::model::{Cloud, EndpointId, State};
 
     #[test]
@@ -178,14 +207,32 @@ mod tests {
     fn of_what_it_is_and_which_is_told() {
         let events = Events::default();
         let aws = Cloud::new("aws");
-        for subject in [Subject::Site(aws.clone(), "eu-west-1".into()), Subject::Cloud(aws), Subject::Own] {
+        let site = Subject::Site(aws.clone(), "eu-west-1".into());
+        for subject in [site, Subject::Cloud(aws), Subject::Own, Subject::Fence("www".into())] {
             events.record_notice(&Notice { subject, failing: true, reason: "3 of 4".to_owned() }, 7);
         }
-        let texts: Vec<_> = events.latest(3).iter().map(|event| serde_json::to_string(&**event).unwrap()).collect();
+        let texts: Vec<_> = events.latest(4).iter().map(|event| serde_json::to_string(&**event).unwrap()).collect();
+        let order = Override {
+            scope: Scope::Site("aws/eu-west-1".into()),
+            action: Action::Drain,
+            over_s: None,
+            reason: "patching".to_owned(),
+            author: "anna".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            until: None,
+        };
+        events.record_order(&order, true, order.to_string(), 8);
+        let text = serde_json::to_string(&*events.latest(1)[0]).unwrap();
+        assert!(
+            text.contains(r#""of":"order","cloud":"aws","region":"eu-west-1","from":"off","to":"drained""#),
+            "{text}"
+        );
+        assert!(text.contains("drained by anna"), "{text}");
         for (text, expected) in texts.iter().zip([
             r#""of":"site","cloud":"aws","region":"eu-west-1","from":"working","to":"failing""#,
             r#""of":"cloud","cloud":"aws","from":"working","to":"failing""#,
             r#""of":"self","from":"working","to":"failing""#,
+            r#""of":"soft","service":"www","from":"heeded","to":"unheeded""#,
         ]) {
             assert!(text.contains(expected), "{text}");
         }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::overrides::Overrides;
+use super::overrides::{Ordered, Overrides};
+use crate::health::{Board, EndpointHealth};
 use crate::latency;
-use crate::model::{Endpoint, EndpointId, Family, Location, Member, OrderId, Plan};
+use crate::model::{Endpoint, EndpointId, Family, Location, Member, OrderId, Plan, PlanId, State};
 use crate::steer::{Choice, Settler, Usage};
 use crate::table::{Hand, PlanTable, Snapshot, Standing};
 
@@ -23,6 +24,8 @@ const SERVICES: usize = 10;
 pub struct Impact {
     /// Plans some of whose clients get another answer, or none.
     pub plans: Vec<PlanImpact>,
+    /// Endpoints that would be answered from now on although their probes call them down.
+    pub blind: Vec<String>,
 }
 
 /// What changes for services that share endpoints and policy.
@@ -59,36 +62,76 @@ impl Impact {
     /// Must it be accepted before it may be?
     #[must_use]
     pub fn is_grave(&self) -> bool {
-        self.plans.iter().any(|plan| !plan.without.is_empty() || plan.scarce.is_some())
+        !self.blind.is_empty() || self.plans.iter().any(|plan| !plan.without.is_empty() || plan.scarce.is_some())
     }
 
-    /// What becomes of `snapshot` once these orders have had their whole effect.
+    /// What becomes of `snapshot` by what is `ordered`, under the orders `now` in force.
     #[must_use]
-    pub fn of(snapshot: &Snapshot, overrides: &Overrides, now: Timestamp) -> Self {
-        let endpoints = &snapshot.parts.config.endpoints;
-        let ordered = |(index, endpoint): (usize, &Endpoint)| {
-            let before = snapshot.standing(EndpointId::at(index));
-            let standing = finally(before, endpoint, overrides);
-            (standing != *before).then(|| (EndpointId::at(index), standing))
-        };
-        let changed: Vec<_> = endpoints.iter().enumerate().filter_map(ordered).collect();
-        let after = snapshot.with_standings(changed, now);
+    pub fn of(snapshot: &Snapshot, ordered: Weighed, now: Timestamp) -> Self {
+        let Weighed { standings, released, blind } = ordered;
+        let after = snapshot.with_standings(standings, now).released(&released, now);
         let plans = snapshot.plans_changed(&after).into_iter();
         let impact = |(before, after, services): (&PlanTable, &PlanTable, Vec<&str>)| {
             let impact = PlanImpact::of(snapshot, before, after, &services);
             (impact != PlanImpact::none(&services)).then_some(impact)
         };
-        Self { plans: plans.filter_map(impact).collect() }
+        Self { plans: plans.filter_map(impact).collect(), blind }
+    }
+}
+
+/// What orders come to once they have had their whole effect.
+#[derive(Debug)]
+pub struct Weighed {
+    /// Endpoints that stand otherwise.
+    standings: Vec<(EndpointId, Standing)>,
+    /// Plans that are held no more.
+    released: Vec<PlanId>,
+    /// As of [`Impact`].
+    blind: Vec<String>,
+}
+
+impl Weighed {
+    /// From the orders in force, to those that would be. Does little; [`Impact::of`] does the rest without the board.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, board: &Board, before: &Overrides, after: &Overrides) -> Self {
+        let config = &snapshot.parts.config;
+        let mut weighed = Self { standings: Vec::new(), released: Vec::new(), blind: Vec::new() };
+        for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
+            let (was, will, health) = (before.of(endpoint), after.of(endpoint), board.endpoint(id));
+            if will.hand == Hand::Up && was.hand != Hand::Up && health.state == State::Down {
+                weighed.blind.push(endpoint.name.to_string());
+            }
+            let standing = snapshot.standing(id);
+            let then = finally(standing, was, will, health);
+            if then != *standing {
+                weighed.standings.push((id, then));
+            }
+        }
+        let plan = |label: &std::sync::Arc<str>| {
+            config.services.iter().find(|service| service.label == *label).map(|service| service.plan)
+        };
+        let held: Vec<PlanId> = after.held_services().filter_map(plan).collect();
+        weighed.released = before.held_services().filter_map(plan).filter(|plan| !held.contains(plan)).collect();
+        weighed
     }
 }
 
 /// How an endpoint stands once a drain is over.
-fn finally(before: &Standing, endpoint: &Endpoint, overrides: &Overrides) -> Standing {
-    let hand = match overrides.of(endpoint).hand {
+fn finally(before: &Standing, was: Ordered, will: Ordered, health: &EndpointHealth) -> Standing {
+    let hand = match will.hand {
         Hand::Drained { .. } => Hand::Drained { since: Timestamp::MIN, over: None },
         hand => hand,
     };
-    Standing { hand, ..before.clone() }
+    let mut standing = Standing { hand, ..before.clone() };
+    let is_freed = was.held || was.hand == Hand::Up && hand != Hand::Up;
+    if is_freed && !will.held {
+        standing = Standing { hand, ..Standing::of_health(health, before.ttl, before.in_doubt) };
+    }
+    if hand == Hand::Up {
+        standing.warming = None;
+        standing.addresses.iter_mut().for_each(|(_, state)| *state = State::Up);
+    }
+    standing
 }
 
 impl PlanImpact {

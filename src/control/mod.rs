@@ -43,7 +43,7 @@ pub use files::{DiskFiles, Sight};
 pub use first::First;
 pub use freeing::Freeing;
 pub use idle::run_soon;
-pub use impact::{Impact, Move, PlanImpact};
+pub use impact::{Impact, Move, PlanImpact, Weighed};
 pub use last_good::{KeptSet, LastGood};
 pub use load::{Loaded, load};
 pub use orders::{Done, Request, Verb};

@@ -3,7 +3,7 @@
 //! Who asks gets the reply when the order is in force and kept on disk. Where the disk fails it is in force all the same,
 //! and the reply says that a restart would lose it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -72,10 +72,10 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// May it take an endpoint away from clients?
+    /// May clients lose an endpoint that lives by it, or get one that does not?
     #[must_use]
-    pub fn takes_away(self) -> bool {
-        matches!(self, Self::Drain | Self::Down)
+    pub fn may_harm(self) -> bool {
+        matches!(self, Self::Drain | Self::Down | Self::Up | Self::Release)
     }
 
     fn action(self) -> Option<Action> {
@@ -207,10 +207,8 @@ fn span(what: &str, text: Option<&str>) -> Result<Option<Duration>, String> {
 /// What orders come to for the endpoints, and what they need to know of the past.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    /// How what is held was when that began.
+    /// What they need to know of the past.
     held: Held,
-    /// When endpoints were given back to their clients.
-    given_back: HashMap<Arc<str>, Timestamp>,
     /// What is in force is not on disk.
     unkept: Arc<AtomicBool>,
 }
@@ -230,7 +228,24 @@ impl Orders {
             standing.warming = None;
             standing.addresses.iter_mut().for_each(|(_, state)| *state = State::Up);
         }
-        Standing { warming: standing.warming.max(self.given_back.get(name).copied()), ..standing }
+        Standing { warming: standing.warming.max(self.held.given_back.get(name).copied()), ..standing }
+    }
+
+    /// Orders were taken back, or have expired: the clients come back by steps.
+    fn give_back(&mut self, removed: &[Override], config: &Config, now: Timestamp) {
+        let longest = config.plans.iter().map(|plan| plan.policy.warmup).max().unwrap_or_default();
+        self.held.given_back.retain(|_, at| age(*at, now) < longest);
+        for order in removed.iter().filter(|order| matches!(order.action, Action::Drain | Action::Down)) {
+            let at = order.until.map_or(now, |until| until.min(now));
+            for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
+                // Clients that have not left yet need no ramp to come back.
+                let its = config.plans.iter().filter(|plan| plan.members.contains(&id)).map(|plan| plan.policy.drain);
+                let over = || order.over_s.map(Duration::from_secs).or(its.min()).unwrap_or_default();
+                if order.scope.holds(endpoint) && (order.action == Action::Down || age(order.at, at) >= over()) {
+                    self.held.given_back.insert(endpoint.name.clone(), at);
+                }
+            }
+        }
     }
 
     /// The plans of services that are held, and how these hold them.
@@ -256,11 +271,12 @@ impl Control {
         match Overrides::read(&path) {
             Ok((mut kept, held)) => {
                 let gone = kept.expire(Timestamp::now());
+                self.orders.held = held;
+                self.orders.give_back(&gone, &self.loaded.parts.config, Timestamp::now());
                 kept.list()
                     .iter()
                     .for_each(|order| info!(target = %order.scope, %order, "in force by hand, as before"));
                 *self.shared.overrides() = kept;
-                self.orders.held = held;
                 if !gone.is_empty() {
                     self.keep_orders(None);
                 }
@@ -294,6 +310,14 @@ impl Control {
             warn!(target = %order.scope, action = order.action.as_str(), reason, author, "by hand: taken back");
         }
         self.put_in_force(&done.removed, now);
+        let generation = self.shared.published.load().generation;
+        for order in &done.put {
+            self.shared.events.record_order(order, true, order.to_string(), generation);
+        }
+        let by = if reason.is_empty() { author.clone() } else { format!("{author}: {reason}") };
+        for order in &done.removed {
+            self.shared.events.record_order(order, false, format!("taken back by {by}"), generation);
+        }
         self.keep_orders(Some((done, reply)));
     }
 
@@ -303,23 +327,17 @@ impl Control {
         if !gone.is_empty() {
             gone.iter().for_each(|order| warn!(target = %order.scope, %order, "expired"));
             self.put_in_force(&gone, now);
+            let generation = self.shared.published.load().generation;
+            for order in &gone {
+                self.shared.events.record_order(order, false, format!("expired: {order}"), generation);
+            }
             self.keep_orders(None);
         }
     }
 
     /// Publishes what the orders in force come to.
     fn put_in_force(&mut self, removed: &[Override], now: Timestamp) {
-        let config = self.config();
-        for order in removed.iter().filter(|order| matches!(order.action, Action::Drain | Action::Down)) {
-            for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
-                // Clients that have not left yet need no ramp to come back.
-                let its = config.plans.iter().filter(|plan| plan.members.contains(&id)).map(|plan| plan.policy.drain);
-                let over = || order.over_s.map(Duration::from_secs).or(its.min()).unwrap_or_default();
-                if order.scope.holds(endpoint) && (order.action == Action::Down || age(order.at, now) >= over()) {
-                    self.orders.given_back.insert(endpoint.name.clone(), now);
-                }
-            }
-        }
+        self.orders.give_back(removed, &self.loaded.parts.config, now);
         self.tell_decision_hash();
         self.hold_as_served();
         let snapshot = self.shared.published.load_full();
@@ -332,6 +350,7 @@ impl Control {
         let (shared, snapshot) = (self.shared.clone(), self.shared.published.load_full());
         let (config, overrides) = (&snapshot.parts.config, shared.overrides());
         let mut before = std::mem::take(&mut self.orders.held);
+        self.orders.held.given_back = std::mem::take(&mut before.given_back);
         for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
             if overrides.of(endpoint).held {
                 let known = before.endpoints.remove(&endpoint.name);

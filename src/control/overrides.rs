@@ -301,7 +301,7 @@ struct Kept {
     held: Held,
 }
 
-/// How what is held was when that began.
+/// What orders need to know of the past: how what is held was when that began, and what was given back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Held {
@@ -309,6 +309,9 @@ pub struct Held {
     pub(super) endpoints: BTreeMap<Arc<str>, HeldEndpoint>,
     /// By service and endpoint.
     pub(super) services: BTreeMap<Arc<str>, BTreeMap<Arc<str>, HeldMember>>,
+    /// When endpoints were given back to their clients.
+    #[serde(default)]
+    pub(super) given_back: BTreeMap<Arc<str>, Timestamp>,
 }
 
 /// The states of its addresses, and since when it has its clients by steps.
@@ -423,6 +426,7 @@ mod tests {
         held.endpoints.insert("a".into(), (addresses, Some(at(5))));
         let member = HeldMember { states: [Some(State::Degraded), None], warming: None };
         held.services.insert("www".into(), BTreeMap::from([("a".into(), member)]));
+        held.given_back.insert("a".into(), at(3));
         overrides.write(&held, &path).unwrap();
         assert_eq!(Overrides::read(&path).unwrap(), (overrides, held));
         let text = fs::read_to_string(&path).unwrap();

@@ -2,9 +2,11 @@
 //!
 //! `state/verdicts.json` is written every [`EVERY`] and at the end, beside its place, synced and renamed in.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,7 +17,7 @@ use tracing::{error, info, warn};
 use super::idle;
 use super::last_good::write_whole;
 use super::run::{Control, LAST_WAIT};
-use crate::health::Remembered;
+use crate::health::{Remembered, RememberedCheck};
 
 /// How often it is written.
 pub(super) const EVERY: Duration = Duration::from_secs(30);
@@ -27,7 +29,9 @@ const VERSION: u32 = 1;
 struct Kept {
     version: u32,
     at: Timestamp,
-    checks: Vec<Remembered>,
+    checks: Vec<RememberedCheck>,
+    #[serde(default)]
+    recovered: BTreeMap<Arc<str>, Timestamp>,
 }
 
 impl Control {
@@ -50,7 +54,8 @@ impl Control {
         if age > config.stale_after {
             return info!(?age, stale_after = ?config.stale_after, "verdicts of an earlier run are too old: probes begin anew");
         }
-        let count = self.shared.board().recall(kept.checks, now);
+        let Kept { checks, recovered, .. } = kept;
+        let count = self.shared.board().recall(Remembered { checks, recovered }, now);
         info!(count, ?age, "begins with the verdicts of an earlier run");
     }
 
@@ -62,10 +67,10 @@ impl Control {
         if is_written || self.shared.board().own_fault().is_some() {
             return;
         }
-        let (path, checks) = (file_below(&self.started.server.state), self.shared.board().remember());
+        let (path, known) = (file_below(&self.started.server.state), self.shared.board().remember());
         self.remembering = Some(tokio::spawn(async move {
             let written =
-                idle::run(move || write(&path, checks).map_err(|error| format!("{}: {error}", path.display())));
+                idle::run(move || write(&path, known).map_err(|error| format!("{}: {error}", path.display())));
             if let Err(error) = written.await.flatten() {
                 warn!(error, "verdicts could not be kept; a restart would begin without");
             }
@@ -102,10 +107,11 @@ fn read(path: &Path) -> Result<Option<Kept>, String> {
     }
 }
 
-fn write(path: &Path, checks: Vec<Remembered>) -> io::Result<()> {
+fn write(path: &Path, known: Remembered) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let text = serde_json::to_vec(&Kept { version: VERSION, at: Timestamp::now(), checks })?;
+    let Remembered { checks, recovered } = known;
+    let text = serde_json::to_vec(&Kept { version: VERSION, at: Timestamp::now(), checks, recovered })?;
     write_whole(path, |file| file.write_all(&text))
 }

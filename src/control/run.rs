@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::attempt::Compiled;
@@ -27,11 +27,13 @@ use super::webhook::Deliveries;
 use crate::config::Config;
 use crate::health::{Board, CheckId};
 use crate::model::{Digest, EndpointId, Problem, State};
-use crate::probe::{Prober, Report, Resolved, Resolver, Scripts};
+use crate::probe::{Calm, Prober, Report, Resolved, Resolver, Scripts};
 use crate::table::{PlanTable, Published, Snapshot, Standing};
 
 /// Outcomes and addresses that may wait for the control task; when full, probes wait.
 const CHANNEL: usize = 4096;
+/// How often what probes find without changing anything is taken in.
+const CALM: Duration = Duration::from_millis(25);
 /// Orders that may wait.
 const MAX_ORDERS: usize = 16;
 /// The most reports that are taken in at a time.
@@ -58,6 +60,7 @@ pub struct Control {
     prober: Prober,
     reporter: mpsc::Sender<Report>,
     pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) calm: Arc<Calm>,
     pub(super) resolver: Resolver,
     resolved: mpsc::Receiver<Resolved>,
     pub(super) hosts: Hosts,
@@ -73,8 +76,8 @@ pub struct Control {
     /// Writes what health knows to the state folder, and when next.
     pub(super) remembering: Option<JoinHandle<()>>,
     pub(super) remember_at: Instant,
-    /// Bound on the TTL of answers whose endpoint is in doubt; none: so many are that there is none.
-    pub(super) ttl_doubt: Option<u32>,
+    /// So many endpoints are in doubt that this bounds no TTL.
+    pub(super) storm: bool,
     pub(super) freeing: Freeing<Snapshot>,
     received: mpsc::Receiver<Order>,
     pub(super) orders: Orders,
@@ -110,6 +113,7 @@ impl Control {
         let Compiled { loaded, snapshot, counters, hook, .. } = compiled;
         let config = loaded.parts.config.clone();
         let (reporter, reports) = mpsc::channel(CHANNEL);
+        let calm = Arc::new(Calm::default());
         let (resolve, resolved) = mpsc::channel(CHANNEL);
         let (order, received) = mpsc::channel(MAX_ORDERS);
         let files_hash = loaded.decision_hash();
@@ -119,14 +123,17 @@ impl Control {
         let mut control = Self {
             deliveries: Deliveries::start(&shared.events, hook),
             shared: Arc::new(shared),
-            prober: Prober::new(config.first_round, reporter.clone()).with_scripts(spawner.map(Scripts::from)),
+            prober: Prober::new(config.first_round, reporter.clone())
+                .with_scripts(spawner.map(Scripts::from))
+                .with_calm(calm.clone()),
             resolver: Resolver::new(&config.resolver, resolve),
-            ttl_doubt: Board::new().ttl_doubt(&config),
+            storm: false,
             loaded: Arc::new(loaded),
             started: config.clone(),
             options,
             reporter,
             reports,
+            calm,
             resolved,
             hosts: Hosts::default(),
             hangup: signal(SignalKind::hangup()).expect("the handler of SIGHUP can be installed"),
@@ -182,6 +189,8 @@ impl Control {
         self.reconfigure_prober();
         let opens = Instant::now() + self.config().first_round;
         let mut batch = Vec::new();
+        let mut calm = interval(CALM);
+        calm.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
         self.open_when_ready(opens);
         loop {
@@ -191,6 +200,7 @@ impl Control {
             tokio::select! {
                 () = &mut shutdown => break,
                 _ = self.reports.recv_many(&mut batch, MAX_BATCH) => self.take_reports(&mut batch).await,
+                _ = calm.tick() => self.take_calm(),
                 Some(resolved) = self.resolved.recv() => self.resolve(resolved),
                 Some(order) = self.received.recv() => self.take_order(order),
                 () = self.watch.changed() => self.notice(),
@@ -256,7 +266,7 @@ impl Control {
     /// The board takes over the configuration and the hostnames' addresses.
     fn reconfigure_board(&mut self, board: &mut Board) {
         board.reconfigure(&self.loaded.parts.config, self.hosts.addresses(), Timestamp::now());
-        self.ttl_doubt = board.ttl_doubt(&self.loaded.parts.config);
+        self.storm = board.is_storm();
     }
 
     /// The prober runs what the board asks for.
@@ -295,8 +305,8 @@ impl Control {
         let config = &self.loaded.parts.config;
         let of = &config.endpoints[endpoint.index()];
         let ordered = self.shared.overrides().of(of);
-        let ttl_doubt = self.ttl_doubt.filter(|_| !ordered.held);
-        let standing = Standing::of_health(board.endpoint(endpoint), self.hosts.ttl(of), ttl_doubt);
+        let heeds_doubt = !self.storm && !ordered.held;
+        let standing = Standing::of_health(board.endpoint(endpoint), self.hosts.ttl(of), heeds_doubt);
         self.orders.apply(ordered, &of.name, standing)
     }
 

@@ -169,22 +169,21 @@ async fn ttls_shrink_while_an_answer_may_turn_but_not_in_a_storm() {
     let mut control = control(folder.path());
     let shared = control.shared();
     let checks: Vec<CheckId> = shared.board().checks().map(|(id, _)| id).collect();
-    let ttls = || {
+    let doubts = || {
         let snapshot = shared.published.load();
-        [0, 1, 2].map(|index| snapshot.standing(EndpointId(index)).ttl)
+        [0, 1, 2].map(|index| snapshot.standing(EndpointId(index)).in_doubt)
     };
-    let long = u32::MAX;
     all(&mut control, [report(checks[0], true), report(checks[1], true), report(checks[2], true)]);
-    assert_eq!(ttls(), [long; 3]);
+    assert_eq!(doubts(), [false; 3]);
     all(&mut control, [report(checks[0], false)]);
-    assert_eq!(ttls(), [5, long, long], "it may turn");
+    assert_eq!(doubts(), [true, false, false], "it may turn");
     all(&mut control, [report(checks[1], false)]);
-    assert_eq!(ttls(), [long; 3], "two of three: all would ask at once");
+    assert_eq!(doubts(), [false; 3], "two of three: all would ask at once");
     all(&mut control, [report(checks[0], true), report(checks[0], true)]);
-    assert_eq!(ttls(), [long, 5, long], "only the other may");
+    assert_eq!(doubts(), [false, true, false], "only the other may");
     all(&mut control, [report(checks[1], false), report(checks[1], false)]);
-    assert_eq!((ttls(), states(&shared)[1]), ([long; 3], State::Down), "decided");
+    assert_eq!((doubts(), states(&shared)[1]), ([false; 3], State::Down), "decided");
     // What is down is in no answer: no doubt by its first success.
     all(&mut control, [report(checks[1], true)]);
-    assert_eq!((ttls(), shared.board().in_doubt()), ([long; 3], 0));
+    assert_eq!((doubts(), shared.board().in_doubt()), ([false; 3], 0));
 }

@@ -2,7 +2,8 @@
 //!
 //! A verdict after quiet is published at once. One that follows another closely belongs to a burst, a
 //! cloud that dies: what comes within [`WINDOW`] is collected first, since each publication settles
-//! plans anew, and many endpoints' verdicts in one cost little more than one.
+//! plans anew, and many endpoints' verdicts in one cost little more than one. So it is with doubt, which a verdict may
+//! follow.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use super::events::Events;
 use super::run::{Control, MAX_BATCH};
-use crate::health::{Board, Notice, Outcome, StateChange, Subject, Verdict};
+use crate::health::{Board, Notice, Outcome, Subject, Verdict};
 use crate::model::State;
 use crate::probe::Report;
 
@@ -30,16 +31,14 @@ pub(super) struct Seen {
     found: Option<(Arc<str>, &'static str, Option<Duration>)>,
     /// With the endpoint's name.
     verdict: Option<(Arc<str>, Verdict)>,
-    /// Nothing changes by it, but operators should know.
-    notice: bool,
 }
 
 impl Control {
     /// Takes in reports, and those that belong to the same burst, then publishes once.
     pub(super) async fn take_reports(&mut self, batch: &mut Vec<Report>) {
-        let mut seen = self.observe(batch.drain(..));
+        let mut seen = self.observe(self.calm.take().into_iter().chain(batch.drain(..)));
         let burst = self.verdicts_at.is_some_and(|at| at.elapsed() < QUIET);
-        if burst && seen.iter().any(|seen| seen.verdict.is_some()) {
+        if any_of(&seen, |_| true) && (burst || !any_of(&seen, |verdict| !verdict.is_doubt())) {
             // Tokio's timers tick in milliseconds.
             let _ = tokio::task::spawn_blocking(|| thread::sleep(WINDOW)).await;
             while batch.len() < MAX_BATCH
@@ -52,6 +51,15 @@ impl Control {
         self.conclude(&seen);
     }
 
+    /// Takes in what changes nothing, as far as the probes know.
+    pub(super) fn take_calm(&mut self) {
+        let reports = self.calm.take();
+        if !reports.is_empty() {
+            let seen = self.observe(reports);
+            self.conclude(&seen);
+        }
+    }
+
     /// The board takes reports in, and draws what follows from them together.
     pub(super) fn observe(&self, reports: impl IntoIterator<Item = Report>) -> Vec<Seen> {
         let mut board = self.shared.board();
@@ -61,18 +69,12 @@ impl Control {
             let found = (report.outcome != Outcome::Late).then_some(found);
             let verdict = board.observe(report.check, report.at, report.outcome);
             let verdict = verdict.map(|verdict| (board.endpoint(verdict.endpoint).name.clone(), verdict));
-            Some(Seen { found, verdict, notice: false })
+            Some(Seen { found, verdict })
         };
         let mut seen: Vec<_> = reports.into_iter().filter_map(seen).collect();
         let verdicts = board.correlate(Timestamp::now());
         seen.extend(by_themselves(&board, verdicts));
         self.hurry(board.take_paces());
-        for (endpoint, reason) in board.take_remarks() {
-            let health = board.endpoint(endpoint);
-            let change = StateChange { from: health.state, to: health.state };
-            let verdict = Verdict { endpoint, change, addresses: Vec::new(), doubt: false, reason };
-            seen.push(Seen { found: None, verdict: Some((health.name.clone(), verdict)), notice: true });
-        }
         seen
     }
 
@@ -99,8 +101,8 @@ impl Control {
         if !changed.is_empty() {
             let (shared, now) = (self.shared.clone(), self.shared.published.load());
             let board = shared.board();
-            let ttl_doubt = board.ttl_doubt(&self.loaded.parts.config);
-            let standings = if std::mem::replace(&mut self.ttl_doubt, ttl_doubt) == ttl_doubt {
+            let storm = board.is_storm();
+            let standings = if std::mem::replace(&mut self.storm, storm) == storm {
                 let standing = |endpoint| (endpoint, self.standing(&board, endpoint));
                 changed.into_iter().map(standing).filter(|(id, standing)| now.standing(*id) != standing).collect()
             } else {
@@ -121,11 +123,15 @@ impl Control {
     }
 }
 
+fn any_of(seen: &[Seen], is_so: fn(&Verdict) -> bool) -> bool {
+    seen.iter().filter_map(|seen| seen.verdict.as_ref()).any(|(_, verdict)| is_so(verdict))
+}
+
 /// Verdicts that no report of the endpoint's own brought.
 fn by_themselves(board: &Board, verdicts: Vec<Verdict>) -> impl Iterator<Item = Seen> {
     verdicts.into_iter().map(|verdict| {
         let name = board.endpoint(verdict.endpoint).name.clone();
-        Seen { found: None, verdict: Some((name, verdict)), notice: false }
+        Seen { found: None, verdict: Some((name, verdict)) }
     })
 }
 
@@ -134,6 +140,10 @@ fn tell_notice(notice: &Notice, generation: u64, events: &Events) {
     match (subject, failing) {
         (Subject::Own, true) => error!(reason, generation, "the fault is ours: verdicts of down are held"),
         (Subject::Own, false) => warn!(reason, generation, "verdicts of down are held no more"),
+        (Subject::Anchor(anchor), true) => warn!(%anchor, reason, "an anchor does not answer"),
+        (Subject::Anchor(anchor), false) => info!(%anchor, reason, "an anchor answers again"),
+        (Subject::Fence(service), true) => warn!(%service, reason, generation, "soft signals are not heeded"),
+        (Subject::Fence(service), false) => info!(%service, reason, generation, "soft signals are heeded again"),
         (_, true) => warn!(%subject, reason, generation, "fails as a whole"),
         (_, false) => info!(%subject, reason, generation, "fails as a whole no more"),
     }
@@ -150,15 +160,11 @@ impl Seen {
                 .increment(1);
         }
         let Some((name, verdict)) = &self.verdict else { return };
-        let Verdict { change, addresses, reason, .. } = verdict;
-        if change.from == change.to && addresses.is_empty() {
+        let Verdict { change, reason, .. } = verdict;
+        if verdict.is_doubt() {
             match self.found {
                 Some((_, "limited", _)) => {
                     warn!(endpoint = %name, reason, "it limits our probes");
-                    events.record(name, verdict, generation);
-                }
-                _ if self.notice => {
-                    warn!(endpoint = %name, reason, "no verdict");
                     events.record(name, verdict, generation);
                 }
                 _ => debug!(endpoint = %name, reason, "doubt"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::correlation::{Notice, Subject};
 use super::{Check, CheckId, HealthState, Outcome, Rules};
 use crate::config::{Health, Probe, ProbeKind};
 use crate::model::{Cloud, State};
@@ -54,14 +55,17 @@ impl Anchors {
         }
     }
 
-    /// Takes in what a check found; false: it is none of theirs.
-    pub(super) fn observe(&mut self, id: CheckId, now: Timestamp, outcome: &Outcome) -> bool {
-        let Some(anchor) = self.checks.get_mut(&id) else { return false };
-        let change = anchor.health.observe(now, outcome.clone());
-        if change.is_some_and(|change| change.to == State::Down) {
+    /// Takes in what a check found; what is to be said of it. None: it is none of theirs.
+    pub(super) fn observe(&mut self, id: CheckId, now: Timestamp, outcome: &Outcome) -> Option<Option<Notice>> {
+        let anchor = self.checks.get_mut(&id)?;
+        let Some(change) = anchor.health.observe(now, outcome.clone()) else { return Some(None) };
+        let failing = change.to == State::Down;
+        if failing {
             self.last_down = Some(now);
         }
-        true
+        let subject = Subject::Anchor(anchor.check.target);
+        let notice = Notice { subject, failing, reason: change.reason };
+        Some((failing || change.from == State::Down).then_some(notice))
     }
 
     /// Those that shall be probed fast (true) or no more (false) from now on: who is in doubt, or all.

@@ -5,15 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::anchors::Anchors;
 use super::correlation::{Correlation, Group, Notice};
 use super::own_fault::{Fault, OwnFault};
 use super::slot::{Key, Slot};
 use super::slow::Outliers;
+use super::soft::SoftLimits;
 use super::state::Memory;
 use super::summary::{Bare, Entry, Vote};
+use super::verdict::{Remembered, RememberedCheck, StateChange, Verdict};
 use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Rules};
 use crate::config::{Calculated, Config, Probe, ProbeKind};
 use crate::model::{Addresses, Endpoint, EndpointId, Site, State};
@@ -43,42 +44,7 @@ pub struct Board {
     /// What is to be said of many at once.
     notices: Vec<Notice>,
     outliers: Outliers,
-    /// What operators should know of endpoints and changes nothing, since it was taken.
-    remarks: Vec<(EndpointId, String)>,
-}
-
-/// Something changed what answers may hold.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
-    /// Whose it was.
-    pub endpoint: EndpointId,
-    /// The endpoint's states before and now; they are equal where only addresses changed.
-    pub change: StateChange,
-    /// The addresses that changed.
-    pub addresses: Vec<(IpAddr, StateChange)>,
-    /// Whether it may turn soon has changed.
-    pub doubt: bool,
-    /// Why, in words for operators: probe, target, cause.
-    pub reason: String,
-}
-
-/// Before and now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StateChange {
-    /// Before.
-    pub from: State,
-    /// Now.
-    pub to: State,
-}
-
-/// What a check knew.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Remembered {
-    endpoint: Arc<str>,
-    probe: Arc<str>,
-    address: Option<IpAddr>,
-    memory: Memory,
+    soft: SoftLimits,
 }
 
 impl Board {
@@ -97,6 +63,12 @@ impl Board {
             config.probes.iter().map(|probe| (&*probe.name, Arc::new(probe.clone()))).collect();
         for (index, endpoint) in config.endpoints.iter().enumerate() {
             self.add_endpoint(index, endpoint, &probes, resolved, &mut old, now);
+        }
+        let entries = &self.entries;
+        let softened = entries.iter().map(|entry| entry.is_softened(&self.slots)).collect();
+        self.soft.reconfigure(config, softened, |index| entries[index].may_soften);
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            entry.sum_up(&self.slots, !self.soft.is_unheeded(index), self.own_fault.held_from(), now);
         }
         let next_id = &mut self.next_id;
         self.anchors.reconfigure(&config.health, || new_id(next_id), now);
@@ -123,7 +95,8 @@ impl Board {
         if outcome != Outcome::Silent {
             self.own_fault.count_run(outcome == Outcome::Late, self.correlation.health().window, now);
         }
-        if self.anchors.observe(id, now, &outcome) {
+        if let Some(notice) = self.anchors.observe(id, now, &outcome) {
+            self.notices.extend(notice);
             return None;
         }
         let slot = self.slots.get_mut(&id)?;
@@ -133,11 +106,13 @@ impl Board {
         }
         let rtt = outcome.rtt();
         let change = slot.health.observe(now, outcome);
-        let pace = rtt.map(|rtt| self.outliers.observe(id, &slot.check, rtt, now));
+        let forgiven = self.own_fault.held_from().and_then(|from| slot.health.forgive(from, now));
+        let change = forgiven.or(change);
+        let slow = rtt.map(|rtt| self.outliers.observe(id, &slot.check, rtt, now));
         if change.as_ref().is_some_and(|change| change.to == State::Down) {
             self.outliers.forget(id, &slot.check);
         }
-        let slowed = pace.and_then(|pace| slot.take_pace(pace, now, &mut self.remarks));
+        let slowed = slow.and_then(|why| slot.health.take_slow(now, why));
         let change = slowed.or(change);
         let moved = abstained != slot.abstains();
         if was_pending && !slot.is_pending() {
@@ -150,9 +125,16 @@ impl Board {
     /// Draws what follows from many outcomes together (BEHAVIOUR rules 13 and 14), after some were taken in.
     pub fn correlate(&mut self, now: Timestamp) -> Vec<Verdict> {
         let (notices, alerts) = self.correlation.review(now);
-        self.notices.extend(notices);
-        let mut verdicts: Vec<Verdict> = alerts.into_iter().filter_map(|index| self.sum_up(index, None, now)).collect();
+        let (unheeded, softened) = self.soft.review();
+        self.notices.extend(notices.into_iter().chain(unheeded));
+        let stirred = alerts.into_iter().chain(softened);
+        let mut verdicts: Vec<Verdict> = stirred.filter_map(|index| self.sum_up(index, None, now)).collect();
         if let Some(notice) = self.own_fault.review(&self.correlation, &self.anchors, now) {
+            if let Some(from) = self.own_fault.held_from() {
+                for slot in self.slots.values_mut() {
+                    slot.health.forgive(from, now); // all are summed up anew
+                }
+            }
             let taken_back = notice.failing.then(|| format!("taken back, the fault is ours: {}", notice.reason));
             let all = (0..self.entries.len()).filter_map(|index| self.sum_up(index, taken_back.clone(), now));
             verdicts.extend(all);
@@ -192,11 +174,6 @@ impl Board {
         std::mem::take(&mut self.notices)
     }
 
-    /// Of whom operators should know what, though nothing changes by it, since this was asked.
-    pub fn take_remarks(&mut self) -> Vec<(EndpointId, String)> {
-        std::mem::take(&mut self.remarks)
-    }
-
     /// Endpoints that may turn soon by their own probes. Who limits these is in doubt for as long as that lasts, and not
     /// among them.
     #[must_use]
@@ -204,13 +181,11 @@ impl Board {
         self.in_doubt
     }
 
-    /// How long answers may be kept while an endpoint in them may turn, in seconds; none: as ever, since so many are in
-    /// doubt that short answers would be a storm of queries (BEHAVIOUR rule 20). One is always listened to: else there
-    /// would be no doubt among three.
+    /// Are so many endpoints in doubt that answers to be kept for a short time would be a storm of queries (BEHAVIOUR rule
+    /// 20)? One is always listened to: else there would be no doubt among three.
     #[must_use]
-    pub fn ttl_doubt(&self, config: &Config) -> Option<u32> {
-        let storm = self.in_doubt > 1 && self.in_doubt * 4 > self.entries.len();
-        (!storm).then_some(config.ttl_doubt.as_secs() as u32) // a TTL's range is below
+    pub fn is_storm(&self) -> bool {
+        self.in_doubt > 1 && self.in_doubt * 4 > self.entries.len()
     }
 
     /// Sums up what a check's change comes to, or that it has a vote now or no more (`moved`).
@@ -241,7 +216,8 @@ impl Board {
         let entry = &mut self.entries[index];
         let (from, before, was_down) = (entry.health.state, entry.address_states(), entry.is_down());
         let (doubt, may_turn) = (entry.health.in_doubt, entry.may_turn);
-        entry.sum_up(&self.slots, self.own_fault.held_from(), now);
+        self.soft.turn(index, entry.is_softened(&self.slots));
+        entry.sum_up(&self.slots, !self.soft.is_unheeded(index), self.own_fault.held_from(), now);
         let is_down = entry.is_down();
         if is_down != was_down {
             self.correlation.turn(index, is_down, now);
@@ -278,18 +254,20 @@ impl Board {
 
     /// What outlives a restart.
     #[must_use]
-    pub fn remember(&self) -> Vec<Remembered> {
+    pub fn remember(&self) -> Remembered {
         let remember = |slot: &Slot| {
             let (endpoint, probe, address) = slot.key();
-            slot.health.remember().map(|memory| Remembered { endpoint, probe, address, memory })
+            slot.health.remember().map(|memory| RememberedCheck { endpoint, probe, address, memory })
         };
-        self.slots.values().filter_map(remember).collect()
+        let recovered = self.endpoints().filter_map(|health| Some((health.name.clone(), health.recovered?)));
+        Remembered { checks: self.slots.values().filter_map(remember).collect(), recovered: recovered.collect() }
     }
 
     /// Goes on where an earlier process was, for checks that know nothing yet; how many these are. What is of no check is
     /// passed over.
-    pub fn recall(&mut self, remembered: Vec<Remembered>, now: Timestamp) -> usize {
-        let keyed = remembered.into_iter().map(|it| ((it.endpoint, it.probe, it.address), it.memory));
+    pub fn recall(&mut self, remembered: Remembered, now: Timestamp) -> usize {
+        let Remembered { checks, recovered } = remembered;
+        let keyed = checks.into_iter().map(|it| ((it.endpoint, it.probe, it.address), it.memory));
         let mut memories: HashMap<Key, Memory> = keyed.collect();
         let mut recalled = 0;
         for slot in self.slots.values_mut().filter(|slot| slot.is_pending()) {
@@ -298,7 +276,13 @@ impl Board {
                 recalled += 1;
             }
         }
-        self.entries.iter_mut().for_each(|entry| entry.recall(&self.slots, now));
+        for (index, entry) in self.entries.iter().enumerate() {
+            self.soft.turn(index, entry.is_softened(&self.slots));
+        }
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            let recovered = recovered.get(&entry.health.name).copied();
+            entry.recall(&self.slots, !self.soft.is_unheeded(index), recovered, now);
+        }
         self.recount();
         recalled
     }
@@ -323,6 +307,11 @@ impl Board {
     #[must_use]
     pub fn groups(&self) -> &[Group] {
         self.correlation.groups()
+    }
+
+    /// Where soft signals count for nothing, and why (BEHAVIOUR rule 15).
+    pub fn unheeded(&self) -> impl Iterator<Item = Notice> {
+        self.soft.unheeded()
     }
 
     /// While the fault is ours, and not that of all the endpoints that seem to be down (BEHAVIOUR rule 14).
@@ -402,9 +391,8 @@ impl Board {
         };
         let health = EndpointHealth::after(old.endpoints.remove(&endpoint.name), &endpoint.name, &addresses, now);
         let is_away = health.state == State::Down;
-        let mut entry = Entry { votes, bare, may_turn: false, is_alert: false, is_away, health };
-        entry.sum_up(&self.slots, self.own_fault.held_from(), now);
-        self.entries.push(entry);
+        let may_soften = votes.iter().flatten().flat_map(Vote::checks).any(|id| self.slots[id].may_soften());
+        self.entries.push(Entry { votes, bare, may_turn: false, is_alert: false, may_soften, is_away, health });
     }
 
     fn add_check(

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,10 @@ pub enum Subject {
     Cloud(Cloud),
     /// This server, its machine or its way out.
     Own,
+    /// An anchor.
+    Anchor(SocketAddr),
+    /// What a fence of this service leaves: soft signals count for nothing there.
+    Fence(Arc<str>),
 }
 
 impl fmt::Display for Subject {
@@ -37,6 +42,8 @@ impl fmt::Display for Subject {
             Self::Site(cloud, region) => write!(f, "{cloud} {region}"),
             Self::Cloud(cloud) => cloud.fmt(f),
             Self::Own => f.write_str("self"),
+            Self::Anchor(address) => write!(f, "anchor {address}"),
+            Self::Fence(service) => write!(f, "a fence of {service}"),
         }
     }
 }

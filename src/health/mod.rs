@@ -20,13 +20,16 @@ mod outcome;
 mod own_fault;
 mod slot;
 mod slow;
+mod soft;
 mod state;
 mod summary;
+mod verdict;
 
-pub use board::{Board, HostAddresses, Remembered, StateChange, Verdict};
+pub use board::{Board, HostAddresses};
 pub use check::{Check, CheckId};
 pub use correlation::{Group, Notice, Subject};
 pub use outcome::{Cause, Outcome};
 pub use own_fault::Fault;
 pub use state::{Change, HealthState, Last, Rules};
 pub use summary::{AddressHealth, EndpointHealth};
+pub use verdict::{Remembered, RememberedCheck, StateChange, Verdict};

@@ -3,11 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
-use super::slow::Pace;
-use super::{Change, Check, HealthState, Outcome};
-use crate::model::{EndpointId, State};
+use super::{Check, HealthState, Outcome};
+use crate::model::State;
 
 /// What a check is of; its successor after an edit has the same. No address: `probe_target`, which
 /// stands for all.
@@ -40,22 +37,19 @@ impl Slot {
         (self.check.endpoint.clone(), self.check.probe.name.clone(), self.address)
     }
 
-    /// Takes in how fast it answers.
-    pub(super) fn take_pace(
-        &mut self,
-        pace: Pace,
-        now: Timestamp,
-        remarks: &mut Vec<(EndpointId, String)>,
-    ) -> Option<Change> {
-        let why = match pace {
-            Pace::Usual => None,
-            Pace::Slow(why) => Some(why),
-            Pace::Crowd(why) => {
-                remarks.push((EndpointId::at(self.endpoint), format!("probe {}: {why}", self.check.probe.name)));
-                None
-            }
-        };
-        self.health.take_slow(now, why)
+    /// Can it speak against its target by a soft signal?
+    pub(super) fn may_soften(&self) -> bool {
+        self.check.probe.slow.is_some() || self.check.probe.kind.is_soft()
+    }
+
+    /// Its state; where soft signals are not heeded, as it would be without. Who measures a figure has answered then, too.
+    pub(super) fn state(&self, heeds_soft: bool) -> State {
+        match self.health.state() {
+            state if heeds_soft => state,
+            State::Unknown => State::Unknown,
+            _ if self.check.probe.kind.is_soft() => State::Up,
+            _ => self.health.hard_state(),
+        }
     }
 
     /// Has it no outcome yet?

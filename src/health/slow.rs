@@ -5,10 +5,10 @@
 //! bad hour does not move the baseline, and what stays is in time the new normal.
 //!
 //! A check is an outlier when it is now over `over` times its baseline, and over twice what the checks of its probe are in
-//! the middle, by `at_least` each time. It ceases to be one below four fifths of that. Where more than [`MAX_SOFT_DOWN`] of a
-//! probe's endpoints have outliers, it is load or the way there, and nobody is held to be slow.
+//! the middle, by `at_least` each time. It ceases to be one below four fifths of that. Where too many are, it counts for nobody:
+//! see [`soft`](super::soft).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +17,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Check, CheckId};
 use crate::config::Slow;
 
-/// Of a probe's endpoints, at most this share is slow at a time.
-const MAX_SOFT_DOWN: f64 = 0.34;
 /// What peers are, by endpoints.
 const FEWEST: usize = 3;
 /// Notes that a baseline is made of.
@@ -27,17 +25,6 @@ const NOTES: usize = 100;
 const EASE: f64 = 0.8;
 /// What is in the middle is reckoned anew so often.
 const MIDDLE_HOLDS: SignedDuration = SignedDuration::from_secs(1);
-
-/// What the time of an answer comes to.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Pace {
-    /// As it should be, as far as is known.
-    Usual,
-    /// Slow: why, in words for operators.
-    Slow(String),
-    /// An outlier among too many: from now on, nobody is slow.
-    Crowd(String),
-}
 
 /// The checks of all probes that look for outliers, by probe.
 #[derive(Debug, Default)]
@@ -52,29 +39,23 @@ impl Outliers {
         for (id, check) in checks.filter(|(_, check)| check.probe.slow.is_some()) {
             let times = old.get_mut(&check.probe.name).and_then(|group| group.members.remove(&id));
             let group = self.probes.entry(check.probe.name.clone()).or_default();
-            let times = times.unwrap_or_default();
-            let is_outlier = times.outlier;
-            group.members.insert(id, times);
-            group.endpoints.entry(check.endpoint.clone()).or_default();
-            if is_outlier {
-                group.count(&check.endpoint, true);
-            }
+            group.members.insert(id, times.unwrap_or_default());
+            group.endpoints.insert(check.endpoint.clone());
         }
     }
 
     /// Who is down is no outlier any more.
     pub(super) fn forget(&mut self, id: CheckId, check: &Check) {
-        let Some(group) = self.probes.get_mut(&check.probe.name) else { return };
-        if group.members.get_mut(&id).is_some_and(|times| std::mem::take(&mut times.outlier)) {
-            group.count(&check.endpoint, false);
+        let group = self.probes.get_mut(&check.probe.name);
+        if let Some(times) = group.and_then(|group| group.members.get_mut(&id)) {
+            times.outlier = false;
         }
     }
 
-    /// Takes in how long an answer took.
-    pub(super) fn observe(&mut self, id: CheckId, check: &Check, rtt: Duration, now: Timestamp) -> Pace {
-        let Some(rules) = &check.probe.slow else { return Pace::Usual };
-        let group = self.probes.get_mut(&check.probe.name);
-        group.map_or(Pace::Usual, |group| group.observe(id, check, rules, rtt, now))
+    /// Takes in how long an answer took. Why it is slow, in words for operators; none: it is not.
+    pub(super) fn observe(&mut self, id: CheckId, check: &Check, rtt: Duration, now: Timestamp) -> Option<String> {
+        let rules = check.probe.slow.as_ref()?;
+        self.probes.get_mut(&check.probe.name)?.observe(id, rules, rtt, now)
     }
 }
 
@@ -82,19 +63,15 @@ impl Outliers {
 #[derive(Debug, Default)]
 struct Group {
     members: BTreeMap<CheckId, Times>,
-    /// How many outliers each endpoint has,
-    endpoints: HashMap<Arc<str>, u32>,
-    /// and how many endpoints have any.
-    slow: usize,
+    endpoints: HashSet<Arc<str>>,
     middle: Option<(Timestamp, Duration)>,
-    crowded: bool,
 }
 
 impl Group {
-    fn observe(&mut self, id: CheckId, check: &Check, rules: &Slow, rtt: Duration, now: Timestamp) -> Pace {
-        let Some(times) = self.members.get_mut(&id) else { return Pace::Usual };
+    fn observe(&mut self, id: CheckId, rules: &Slow, rtt: Duration, now: Timestamp) -> Option<String> {
+        let times = self.members.get_mut(&id)?;
         times.learn(rtt, rules.samples);
-        let Some((recent, baseline)) = times.known(rules.samples) else { return Pace::Usual };
+        let (recent, baseline) = times.known(rules.samples)?;
         let was = times.outlier;
         let ease = if was { EASE } else { 1.0 };
         let is_over = |bound: Duration, least: Duration| recent > bound.max(least + rules.at_least).mul_f64(ease);
@@ -107,30 +84,8 @@ impl Group {
         }
         if was != outlier {
             self.members.entry(id).and_modify(|times| times.outlier = outlier);
-            self.count(&check.endpoint, outlier);
         }
-        let (slow, all) = (self.slow, self.endpoints.len());
-        let crowded = slow as f64 > MAX_SOFT_DOWN * all as f64;
-        let was_crowded = std::mem::replace(&mut self.crowded, crowded);
-        match (outlier, crowded) {
-            (true, false) => Pace::Slow(why),
-            (true, true) if !was_crowded => Pace::Crowd(format!(
-                "{slow} of {all} are slow: it is load or the way there, and counts for nobody; {why}"
-            )),
-            _ => Pace::Usual,
-        }
-    }
-
-    /// One more outlier of this endpoint, or one less.
-    fn count(&mut self, endpoint: &Arc<str>, more: bool) {
-        let Some(outliers) = self.endpoints.get_mut(endpoint) else { return };
-        let before = *outliers;
-        *outliers = if more { before + 1 } else { before.saturating_sub(1) };
-        match (before, *outliers) {
-            (0, 1) => self.slow += 1,
-            (1, 0) => self.slow -= 1,
-            _ => {}
-        }
+        outlier.then_some(why)
     }
 
     /// How fast the checks are in the middle.
@@ -202,7 +157,7 @@ mod tests {
         outliers: Outliers,
         checks: Vec<Check>,
         now: Timestamp,
-        said: Vec<(usize, Pace)>,
+        said: Vec<(usize, String)>,
     }
 
     impl Bench {
@@ -233,12 +188,9 @@ mod tests {
                 self.now += SignedDuration::from_secs(2);
                 slow.clear();
                 for (index, check) in self.checks.iter().enumerate() {
-                    let pace = self.outliers.observe(CheckId(index as u64), check, rtt(index), self.now);
-                    if matches!(pace, Pace::Slow(_)) {
+                    if let Some(why) = self.outliers.observe(CheckId(index as u64), check, rtt(index), self.now) {
                         slow.push(index);
-                    }
-                    if pace != Pace::Usual {
-                        self.said.push((index, pace));
+                        self.said.push((index, why));
                     }
                 }
             }
@@ -277,7 +229,7 @@ mod tests {
         let one = |index: usize| if index == 1 { 400 * MS } else { usual(index) };
         assert_eq!(bench.rounds(SAMPLES / 2 - 1, one), [0; 0], "a few do not decide");
         assert_eq!(bench.rounds(3, one), [1]);
-        let (_, Pace::Slow(why)) = bench.said.last().unwrap() else { panic!() };
+        let (_, why) = bench.said.last().unwrap();
         assert_eq!(why, "slow: its answers take 400ms, before 50ms, its peers' 110ms");
         bench.reconfigure();
         assert_eq!(bench.rounds(1, one), [1], "an edit of something else changes nothing");
@@ -301,20 +253,6 @@ mod tests {
         let mut bench = Bench::new(2);
         bench.rounds(100, usual);
         assert_eq!(bench.rounds(50, |index| if index == 0 { 900 * MS } else { usual(1) }), [0; 0], "it has no peers");
-    }
-
-    #[test]
-    fn what_many_show_counts_for_nobody_and_is_said_once() {
-        let mut bench = Bench::new(10);
-        bench.rounds(100, |_| 20 * MS);
-        let slow = |count: usize| move |index: usize| if index < count { 500 * MS } else { 20 * MS };
-        assert_eq!(bench.rounds(20, slow(3)), [0, 1, 2]);
-        bench.said.clear();
-        assert_eq!(bench.rounds(20, slow(4)), [0; 0]);
-        let crowds: Vec<_> = bench.said.iter().filter(|(_, pace)| matches!(pace, Pace::Crowd(_))).collect();
-        let [(3, Pace::Crowd(why))] = crowds[..] else { panic!("{crowds:?}") };
-        assert!(why.starts_with("4 of 10 are slow: it is load"), "{why}");
-        assert_eq!(bench.rounds(20, slow(3)), [0, 1, 2]);
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct HealthState {
     evidence: Evidence,
     suspicion: Option<Suspicion>,
     penalty: Penalty,
+    /// When it flipped last, and the penalty before.
+    unflipped: Option<(Timestamp, Penalty)>,
     /// It is up, but slow: why.
     slow: Option<String>,
 }
@@ -156,6 +158,7 @@ impl HealthState {
             evidence: Evidence::NONE,
             suspicion: None,
             penalty: Penalty::default(),
+            unflipped: None,
             slow: None,
         }
     }
@@ -227,6 +230,13 @@ impl HealthState {
         Some(if ended { Change { reason: "it is slow no more".to_owned(), ..change } } else { change })
     }
 
+    /// A flip after that time was no fault of the target's.
+    pub(super) fn forgive(&mut self, since: Timestamp, now: Timestamp) -> Option<Change> {
+        let (_, before) = self.unflipped.take_if(|(at, _)| *at > since)?;
+        self.penalty = before;
+        self.tick(now)
+    }
+
     /// Lets time pass: says so if the state changed by it, or by what came before.
     pub fn tick(&mut self, now: Timestamp) -> Option<Change> {
         let held = self.held_until(now).is_some();
@@ -263,6 +273,7 @@ impl HealthState {
         };
         let was_usable = matches!(self.found, State::Up | State::Degraded);
         if let Some(damping) = self.rules.damping.as_ref().filter(|_| was_usable && to == State::Down) {
+            self.unflipped = Some((now, self.penalty));
             self.penalty.flip(damping, now);
         }
         (self.found, self.evidence) = (to, Evidence::NONE);
@@ -276,6 +287,11 @@ impl HealthState {
     #[must_use]
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// The state, were its answers not slow.
+    pub(super) fn hard_state(&self) -> State {
+        if self.found == State::Up && self.state == State::Degraded { State::Up } else { self.state }
     }
 
     /// May the state turn soon?

@@ -59,6 +59,8 @@ pub(super) struct Entry {
     pub(super) may_turn: bool,
     /// It lives, and is looked at closely since its site or cloud fails.
     pub(super) is_alert: bool,
+    /// Some check can speak against it by a soft signal.
+    pub(super) may_soften: bool,
     /// It has been down, and is not up or degraded again.
     pub(super) is_away: bool,
     pub(super) health: EndpointHealth,
@@ -134,10 +136,27 @@ impl AddressHealth {
 }
 
 impl Entry {
-    /// Sums the states of checks up; times are those of changes. `held_from` as of [`OwnFault`](super::own_fault::OwnFault).
-    pub(super) fn sum_up(&mut self, slots: &BTreeMap<CheckId, Slot>, held_from: Option<Timestamp>, now: Timestamp) {
+    /// Do soft signals speak against it: would it stand better without?
+    pub(super) fn is_softened(&self, slots: &BTreeMap<CheckId, Slot>) -> bool {
+        let best = |heeds_soft| self.votes.iter().map(|votes| worst_state(votes, slots, heeds_soft)).min();
+        self.may_soften && best(true) > best(false)
+    }
+
+    /// Sums the states of checks up; times are those of changes. `heeds_soft` as of
+    /// [`SoftLimits`](super::soft::SoftLimits), `held_from` as of [`OwnFault`](super::own_fault::OwnFault).
+    pub(super) fn sum_up(
+        &mut self,
+        slots: &BTreeMap<CheckId, Slot>,
+        heeds_soft: bool,
+        held_from: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         for (address, votes) in self.health.addresses.iter_mut().zip(&self.votes) {
-            let (found, reason) = worst(votes, slots, now);
+            let (found, mut reason) = worst(votes, slots, heeds_soft, now);
+            if !heeds_soft && worst_state(votes, slots, true) > found {
+                reason += "; soft signals count for nobody, since they speak against too many: ";
+                reason += &worst(votes, slots, true, now).1;
+            }
             address.turn(found, reason, held_from, now);
         }
         let (state, reason) = self.best();
@@ -187,9 +206,22 @@ impl Entry {
         self.votes.iter().flatten().flat_map(Vote::checks).copied()
     }
 
-    /// Sums up what was recalled: what is known has been so since the last of its checks turned.
-    pub(super) fn recall(&mut self, slots: &BTreeMap<CheckId, Slot>, now: Timestamp) {
-        self.sum_up(slots, None, now);
+    /// Sums up what was recalled: what is known has been so since the last of its checks turned. It was usable again at
+    /// `recovered`.
+    pub(super) fn recall(
+        &mut self,
+        slots: &BTreeMap<CheckId, Slot>,
+        heeds_soft: bool,
+        recovered: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        self.sum_up(slots, heeds_soft, None, now);
+        match self.health.state {
+            State::Up | State::Degraded => self.health.recovered = recovered.map(|at| at.min(now)),
+            // It has been down, or it would not be held back.
+            State::Damped => self.is_away = true,
+            State::Unknown | State::Down => {}
+        }
         let since = |votes: &[Vote]| {
             let checks = votes.iter().flat_map(Vote::checks);
             checks.map(|id| slots[id].health.since()).max().unwrap_or(now)
@@ -243,7 +275,7 @@ pub(super) enum Vote {
 }
 
 impl Vote {
-    fn checks(&self) -> &[CheckId] {
+    pub(super) fn checks(&self) -> &[CheckId] {
         match self {
             Self::Check(check) => std::slice::from_ref(check),
             Self::Counted { of, .. } => of,
@@ -251,10 +283,10 @@ impl Vote {
     }
 
     /// The check whose state it is; none: it has no vote.
-    fn decisive<'s>(&self, slots: &'s BTreeMap<CheckId, Slot>) -> Option<&'s Slot> {
+    fn decisive<'s>(&self, slots: &'s BTreeMap<CheckId, Slot>, heeds_soft: bool) -> Option<&'s Slot> {
         let mut telling: Vec<&Slot> =
             self.checks().iter().map(|id| &slots[id]).filter(|slot| !slot.abstains()).collect();
-        telling.sort_by_key(|slot| slot.health.state());
+        telling.sort_by_key(|slot| slot.state(heeds_soft));
         let needed = match self {
             Self::Check(_) => 1,
             Self::Counted { at_least, .. } => *at_least,
@@ -271,18 +303,30 @@ impl Vote {
     }
 }
 
-/// The worst state that has a vote, and an address's reason.
-fn worst(votes: &[Vote], slots: &BTreeMap<CheckId, Slot>, now: Timestamp) -> (State, String) {
-    if votes.is_empty() {
-        return (State::Up, "it has no probe".to_owned());
-    }
+/// The worst that has a vote, and the check that decides it.
+fn worst_of<'s>(
+    votes: &'s [Vote],
+    slots: &'s BTreeMap<CheckId, Slot>,
+    heeds_soft: bool,
+) -> Option<(&'s Vote, &'s Slot)> {
     // The first of the worst, so that the reason does not jump between equals.
-    let decisive = votes.iter().rev().filter_map(|vote| Some((vote, vote.decisive(slots)?)));
-    match decisive.max_by_key(|(_, slot)| slot.health.state()) {
-        Some((vote, slot)) => (slot.health.state(), vote.reason(slot, now)),
-        None => {
-            let slot = &slots[&votes[0].checks()[0]];
-            (State::Unknown, votes[0].reason(slot, now))
-        }
-    }
+    let decisive = votes.iter().rev().filter_map(|vote| Some((vote, vote.decisive(slots, heeds_soft)?)));
+    decisive.max_by_key(|(_, slot)| slot.state(heeds_soft))
+}
+
+/// The worst state that has a vote.
+fn worst_state(votes: &[Vote], slots: &BTreeMap<CheckId, Slot>, heeds_soft: bool) -> State {
+    let without = if votes.is_empty() { State::Up } else { State::Unknown };
+    worst_of(votes, slots, heeds_soft).map_or(without, |(_, slot)| slot.state(heeds_soft))
+}
+
+/// The same, and an address's reason.
+fn worst(votes: &[Vote], slots: &BTreeMap<CheckId, Slot>, heeds_soft: bool, now: Timestamp) -> (State, String) {
+    let state = worst_state(votes, slots, heeds_soft);
+    let reason = match (worst_of(votes, slots, heeds_soft), votes) {
+        (Some((vote, slot)), _) => vote.reason(slot, now),
+        (None, [first, ..]) => first.reason(&slots[&first.checks()[0]], now),
+        (None, []) => "it has no probe".to_owned(),
+    };
+    (state, reason)
 }

@@ -96,6 +96,8 @@ pub struct Policy {
     pub spread: Spread,
     /// What to do when none is usable.
     pub when_none: WhenNone,
+    /// Bound on the TTL of answers with an endpoint that may turn soon (rule 20).
+    pub ttl_doubt: Duration,
     /// What a degraded member keeps of its clients while another is up, in 1/256; 256: it is as good as up.
     pub degraded_kept: u16,
     /// A member that was down and comes back gets its clients by steps over this long.
@@ -120,6 +122,7 @@ impl Policy {
             tie_ms: 0.0,
             spread: Spread::Sticky,
             when_none: WhenNone::IgnoreHealth,
+            ttl_doubt: Duration::MAX,
             degraded_kept: 0,
             warmup: Duration::ZERO,
             drain: Duration::ZERO,
@@ -154,6 +157,15 @@ impl Plan {
             FenceUnknown::Strictest => self.allowed(FenceMask(u64::MAX)).collect(),
             FenceUnknown::Set(members) => members.clone(),
         }
+    }
+
+    /// What each member can carry at most; where that is not said, the mean of the others.
+    #[must_use]
+    pub fn capacities(&self, endpoints: &[Endpoint]) -> Vec<f64> {
+        let typed = || self.members.iter().map(|id| endpoints[id.index()].capacity.map(|capacity| capacity.max));
+        let (sum, count) = typed().flatten().fold((0.0, 0u32), |(sum, count), capacity| (sum + capacity, count + 1));
+        let mean = if count == 0 { 1.0 } else { sum / f64::from(count) };
+        typed().map(|capacity| capacity.unwrap_or(mean)).collect()
     }
 
     /// Do services with this plan have addresses of `family`? Only if every client, wherever it is,

@@ -115,22 +115,29 @@ impl Client {
 
 impl Attempt for Client {
     async fn attempt(&self) -> Result<Found, Failed> {
+        // Boxed, lest the future of the smallest be as large as that of the largest, and be copied with each run.
         match self {
-            Self::Tcp(target) => {
-                TcpStream::connect(target).await.map(|_| Found::Good).map_err(|error| classify(&error))
-            }
-            Self::Talk(talk) => talk.attempt().await,
-            Self::Tls(client) => client.attempt().await,
-            Self::Http(client) => client.attempt().await,
-            Self::Metric(client) => client.attempt().await,
-            Self::Dns(client) => client.attempt().await,
-            Self::Grpc(client) => client.attempt().await,
-            Self::File(reader) => reader.attempt().await,
-            Self::Script(runner) => runner.attempt().await,
-            Self::Icmp(pinger) => pinger.attempt().await,
+            Self::Tcp(target) => connect(*target).await,
+            Self::Talk(talk) => Box::pin(talk.attempt()).await,
+            Self::Tls(client) => Box::pin(client.attempt()).await,
+            Self::Http(client) => Box::pin(client.attempt()).await,
+            Self::Metric(client) => Box::pin(client.attempt()).await,
+            Self::Dns(client) => Box::pin(client.attempt()).await,
+            Self::Grpc(client) => Box::pin(client.attempt()).await,
+            Self::File(reader) => Box::pin(reader.attempt()).await,
+            Self::Script(runner) => Box::pin(runner.attempt()).await,
+            Self::Icmp(pinger) => Box::pin(pinger.attempt()).await,
             Self::Fixed(found) => found.clone(),
         }
     }
+}
+
+/// Connects, and is gone. Nothing was said, so the connection is reset and not closed by both: thousands a second would else
+/// hold thousands of ports and sockets for a minute (TIME-WAIT).
+async fn connect(target: SocketAddr) -> Result<Found, Failed> {
+    let stream = TcpStream::connect(target).await.map_err(|error| classify(&error))?;
+    let _ = stream.set_zero_linger(); // closed as ever without
+    Ok(Found::Good)
 }
 
 /// What went wrong beneath the layers that reported it, in words.

@@ -10,6 +10,7 @@
 //! stop everything when dropped.
 
 mod attempt;
+mod calm;
 mod dns;
 mod exchange;
 mod expiry;
@@ -29,6 +30,7 @@ mod tls;
 mod trust;
 
 pub use attempt::innermost;
+pub use calm::Calm;
 pub use prober::{Discarded, MAX_IN_FLIGHT, Prober, Report};
 pub use resolver::{Resolved, Resolver, resolver_client};
 pub use scripts::{Scripts, Spawner, serve_scripts};

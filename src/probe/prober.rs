@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::attempt::{Attempt, Client, Failed, Found};
+use super::calm::Calm;
 use super::schedule::{Random, Schedule, SlowAfter};
 use super::scripts::Scripts;
 use super::trust::Trust;
@@ -50,6 +51,8 @@ pub struct Prober {
     first_round: Duration,
     /// None: no script can be started.
     scripts: Option<Scripts>,
+    /// For what changes nothing; none: that goes with all else.
+    calm: Option<Arc<Calm>>,
     tasks: BTreeMap<CheckId, Running>,
     shared: Arc<Shared>,
 }
@@ -83,11 +86,26 @@ impl Drop for Running {
     }
 }
 
-/// Whether a check is in doubt, for its task.
+/// How a check is probed.
 #[derive(Default)]
 struct Pace {
+    /// It is in doubt.
     is_fast: AtomicBool,
     changed: Notify,
+    /// The last that was told of it is a success.
+    is_well: AtomicBool,
+}
+
+impl Pace {
+    fn is_fast(&self) -> bool {
+        self.is_fast.load(Ordering::Relaxed)
+    }
+
+    /// Takes in what is told next: does it change nothing?
+    fn stays_calm(&self, outcome: &Outcome) -> bool {
+        let is_well = matches!(outcome, Outcome::Success { .. });
+        self.is_well.swap(is_well, Ordering::Relaxed) && is_well && !self.is_fast()
+    }
 }
 
 impl Prober {
@@ -97,7 +115,13 @@ impl Prober {
     pub fn new(first_round: Duration, reports: mpsc::Sender<Report>) -> Self {
         let in_flight = Semaphore::new(MAX_IN_FLIGHT);
         let shared = Shared { reports, in_flight, late: AtomicU64::new(0), exhausted: AtomicU64::new(0) };
-        Self { first_round, scripts: None, tasks: BTreeMap::new(), shared: Arc::new(shared) }
+        Self { first_round, scripts: None, calm: None, tasks: BTreeMap::new(), shared: Arc::new(shared) }
+    }
+
+    /// With a place for what changes nothing, for checks to come.
+    #[must_use]
+    pub fn with_calm(self, calm: Arc<Calm>) -> Self {
+        Self { calm: Some(calm), ..self }
     }
 
     /// With what starts scripts, for checks to come.
@@ -118,7 +142,7 @@ impl Prober {
         for (id, check) in checks {
             let pem = trust.pem(&check.probe).cloned();
             let before = old.remove(&id);
-            let is_fast = before.as_ref().is_some_and(|running| running.pace.is_fast.load(Ordering::Relaxed));
+            let is_fast = before.as_ref().is_some_and(|running| running.pace.is_fast());
             let running = before.filter(|running| running.pem == pem).unwrap_or_else(|| {
                 let (check, trust, scripts) = (check.clone(), trust.clone(), self.scripts.clone());
                 self.start(id, &check.probe.clone(), pem, move || Client::new(&check, &trust, scripts.as_ref()))
@@ -156,8 +180,7 @@ impl Prober {
             timeout: probe.timeout,
             // Over half an interval late is too late.
             grace: probe.interval / 2,
-            reporter: Reporter { id, shared: self.shared.clone() },
-            pace: pace.clone(),
+            reporter: Reporter { id, shared: self.shared.clone(), calm: self.calm.clone(), pace: pace.clone() },
             slow_after: SlowAfter::new(probe.slow_after),
             runs: 0,
             succeeded: Arc::default(),
@@ -171,7 +194,6 @@ struct Runner {
     timeout: Duration,
     grace: Duration,
     reporter: Reporter,
-    pace: Arc<Pace>,
     slow_after: SlowAfter,
     /// Begun so far.
     runs: u64,
@@ -199,22 +221,18 @@ impl Runner {
                 },
                 () = sleep_until(due) => {
                     start = Instant::now();
-                    gap = schedule.next_gap(self.is_fast());
+                    gap = schedule.next_gap(self.reporter.pace.is_fast());
                     if due.elapsed() > self.grace {
                         self.reporter.tell_late();
                     } else if runs.len() < MAX_OVERLAP {
                         runs.spawn(self.one(&attempt).run(runs.is_empty()));
                     }
                 }
-                () = self.pace.changed.notified() => if self.is_fast() {
+                () = self.reporter.pace.changed.notified() => if self.reporter.pace.is_fast() {
                     gap = gap.min(schedule.fast.max(start.elapsed())); // what is past was not due
                 },
             }
         }
-    }
-
-    fn is_fast(&self) -> bool {
-        self.pace.is_fast.load(Ordering::Relaxed)
     }
 
     fn one<A>(&mut self, attempt: &Arc<A>) -> Run<A> {
@@ -236,12 +254,21 @@ impl Runner {
 struct Reporter {
     id: CheckId,
     shared: Arc<Shared>,
+    calm: Option<Arc<Calm>>,
+    pace: Arc<Pace>,
 }
 
 impl Reporter {
     /// False where nobody hears it any more.
     async fn tell(&self, outcome: Outcome) -> bool {
-        let report = Report { check: self.id, at: Timestamp::now(), outcome };
+        let calm = self.calm.as_ref().filter(|_| self.pace.stays_calm(&outcome));
+        let mut report = Report { check: self.id, at: Timestamp::now(), outcome };
+        if let Some(calm) = calm {
+            match calm.put(report) {
+                Ok(()) => return true,
+                Err(back) => report = back,
+            }
+        }
         self.shared.reports.send(report).await.is_ok()
     }
 

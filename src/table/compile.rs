@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
+use super::panics::Panics;
 use super::plan::{Now, PlanTable};
 use super::ranking::{Ranking, Rankings};
 use super::reuse::{InConfig, Ranked};
@@ -37,12 +38,37 @@ pub(super) fn compile_plans(
     }
     let plans = demands(config, services, before).into_iter().zip(rankings.iter().cloned());
     let tries = Tries::build(&parts.geo, config.geo_memory, plans, &old);
+    let endpoints = &config.endpoints;
+    let mut panicking = Vec::new();
+    if let Some(Before { snapshot, .. }) = before {
+        let endpoints = &snapshot.parts.config.endpoints[..];
+        panicking.extend(
+            snapshot.plans.iter().filter(|table| table.panics().is_some()).map(|table| Panicking { table, endpoints }),
+        );
+    }
     let table = |(plan, rankings): (&Plan, Rankings)| {
         let tries = rankings.each_ref().map(|ranking| tries.of(ranking));
         let now = Now { endpoints: &config.endpoints, entries, at };
-        Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, now, None, None))
+        let panics = panicking.iter().find_map(|before| before.panics_of(plan, endpoints, &rankings));
+        Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, now, panics, None))
     };
     Ok(config.plans.iter().zip(rankings).map(table).collect())
+}
+
+/// A plan of the snapshot before that is in panic.
+struct Panicking<'a> {
+    table: &'a PlanTable,
+    endpoints: &'a [Endpoint],
+}
+
+impl<'a> Panicking<'a> {
+    /// What goes on in a plan: that of the same endpoints in the same orders.
+    fn panics_of(&self, plan: &Plan, endpoints: &[Endpoint], rankings: &Rankings) -> Option<&'a [Panics; 2]> {
+        let same_orders = self.table.rankings().iter().zip(rankings).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs));
+        let ours = self.table.plan.members.iter().map(|id| &self.endpoints[id.index()].name);
+        let theirs = plan.members.iter().map(|id| &endpoints[id.index()].name);
+        if same_orders && ours.eq(theirs) { self.table.panics() } else { None }
+    }
 }
 
 fn is_over_the_same(before: &Parts, now: &Parts) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::image::Image;
 use super::ready::Ready;
 use super::standing::Standing;
-use crate::model::{CounterId, Family};
+use crate::model::{CounterId, Family, Policy};
 
 /// One endpoint as it stands; by family its image and the same as a line to copy.
 #[derive(Debug)]
@@ -25,5 +25,16 @@ impl EndpointEntry {
         });
         let ready = images.each_ref().map(|image| image.as_ref().map_or(Ready::SLOW, |image| Ready::of(image)));
         Self { standing, images, ready, counter }
+    }
+
+    /// The image of `family` in a plan of that policy, and the same as a line to copy; none: it has no such address.
+    pub(super) fn in_plan(&self, family: Family, policy: &Policy) -> Option<(Arc<Image>, Ready)> {
+        let (image, ready) = (self.images[family as usize].as_ref()?, self.ready[family as usize]);
+        let ttl = self.standing.ttl(policy);
+        if ttl == image.ttl {
+            return Some((image.clone(), ready));
+        }
+        let image = Image { ttl, ..Image::clone(image) };
+        Some((Arc::new(image), Ready { ttl, ..ready }))
     }
 }

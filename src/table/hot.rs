@@ -61,8 +61,6 @@ pub struct HotAnswer {
     pub counters: [Option<CounterId>; 2],
     /// Its octets.
     pub length: u16,
-    /// Where they lie.
-    start: u32,
 }
 
 /// A name and what it holds.
@@ -75,13 +73,14 @@ pub struct HotLine {
     index: u32,
     /// Of a steered name its plan, of a static one the type.
     plan_or_type: u32,
-    ttl: u32,
+    /// Of a steered name the TTL, of a static one where the octets of its answer lie.
+    ttl_or_start: u32,
 }
 
 const FREE: u32 = 0;
 /// No type below it has this bit.
 const STATIC: u32 = 1 << 31;
-const FREE_LINE: HotLine = HotLine { name: [0; HOT_NAME / 8], types: FREE, index: 0, plan_or_type: 0, ttl: 0 };
+const FREE_LINE: HotLine = HotLine { name: [0; HOT_NAME / 8], types: FREE, index: 0, plan_or_type: 0, ttl_or_start: 0 };
 
 impl HotLine {
     /// The plan of a steered name.
@@ -95,14 +94,14 @@ impl HotLine {
     #[inline(always)]
     #[must_use]
     pub fn ttl(&self) -> u32 {
-        self.ttl
+        self.ttl_or_start
     }
 
-    /// Of a static name: the index of [`Hot::answer`].
+    /// Is it of a static name, and has an [answer](Hot::answer)?
     #[inline(always)]
     #[must_use]
-    pub fn answer(&self) -> Option<u32> {
-        (self.types == STATIC).then_some(self.index)
+    pub fn is_static(&self) -> bool {
+        self.types == STATIC
     }
 
     #[inline(always)]
@@ -156,12 +155,20 @@ impl Hot {
         &self.services[line.index as usize]
     }
 
-    /// An answer of a hit, with its octets behind the question, OPT left out, padded to whole blocks.
+    /// Begins to fetch the answer of a static name.
+    #[inline(always)]
+    pub fn prefetch_answer(&self, line: &HotLine) {
+        crate::model::prefetch_in(&self.answers, line.index as usize);
+        crate::model::prefetch_in(&self.octets, line.ttl_or_start as usize);
+    }
+
+    /// The answer of a static name, with its octets behind the question, OPT left out, padded to whole blocks.
     #[inline(always)]
     #[must_use]
-    pub fn answer(&self, index: u32) -> (&HotAnswer, &[u8]) {
-        let answer = &self.answers[index as usize];
-        (answer, &self.octets[answer.start as usize..][..usize::from(answer.length).next_multiple_of(HOT_BLOCK)])
+    pub fn answer(&self, line: &HotLine) -> (&HotAnswer, &[u8]) {
+        let answer = &self.answers[line.index as usize];
+        let length = usize::from(answer.length).next_multiple_of(HOT_BLOCK);
+        (answer, &self.octets[line.ttl_or_start as usize..][..length])
     }
 
     /// What the names that a zone does not have are answered with; none: ask the other path.
@@ -202,7 +209,9 @@ impl HotBuilder {
     pub fn steered(&mut self, name: &[u8], offers: [bool; 2], plan: PlanId, ttl: u32, service: HotService) {
         let types = u32::from(offers[0]) << 1 | u32::from(offers[1]) << 28;
         let index = u32::try_from(self.services.len()).expect("services are bounded");
-        if types != FREE && self.put(name, HotLine { types, index, plan_or_type: plan.0, ttl, ..FREE_LINE }) {
+        if types != FREE
+            && self.put(name, HotLine { types, index, plan_or_type: plan.0, ttl_or_start: ttl, ..FREE_LINE })
+        {
             self.services.push(service);
         }
     }
@@ -217,8 +226,9 @@ impl HotBuilder {
         });
         let length = u16::try_from(octets.len()).expect("longer answers are not put here");
         let index = u32::try_from(self.answers.len()).expect("entries are bounded");
-        if self.put(name, HotLine { types: STATIC, index, plan_or_type: rtype.into(), ..FREE_LINE }) {
-            self.answers.push(HotAnswer { start, length, ..answer });
+        let line = HotLine { types: STATIC, index, plan_or_type: rtype.into(), ttl_or_start: start, ..FREE_LINE };
+        if self.put(name, line) {
+            self.answers.push(HotAnswer { length, ..answer });
         }
     }
 
@@ -265,7 +275,7 @@ impl HotAnswer {
     pub fn new(flags: [u8; 2], counts: [u16; 3], lower_case_only: bool, counters: [Option<CounterId>; 2]) -> Self {
         let [answers, authority, additional] =
             counts.map(|count| u8::try_from(count).expect("few records fit into a short answer"));
-        Self { flags, answers, authority, additional, lower_case_only, counters, start: 0, length: 0 }
+        Self { flags, answers, authority, additional, lower_case_only, counters, length: 0 }
     }
 }
 
@@ -345,15 +355,20 @@ mod tests {
         builder.fixed(&[0], 6, answer, b"root");
         let hot = builder.finish();
         let steered = find(&hot, &name("wWw.Shop.EXAMPLE"), 1).unwrap();
-        assert_eq!((steered.answer(), steered.plan(), steered.ttl()), (None, PlanId(7), 20));
+        assert_eq!((steered.is_static(), steered.plan(), steered.ttl()), (false, PlanId(7), 20));
         assert_eq!(hot.service(steered).salt, 9);
-        let answer = |wire: &[u8], rtype| find(&hot, wire, rtype).map(|line| line.answer().unwrap());
+        let answer = |wire: &[u8], rtype| {
+            let line = find(&hot, wire, rtype)?;
+            let (answer, octets) = hot.answer(line);
+            line.is_static().then(|| str::from_utf8(&octets[..answer.length.into()]).unwrap())
+        };
         assert_eq!(answer(&name("www.shop.example"), 28), None);
-        assert_eq!(answer(&name("www.shop.example"), 65), Some(0));
-        assert_eq!(answer(&name("ns1.shop.example"), 1), Some(1));
+        assert_eq!(answer(&name("www.shop.example"), 65), Some("nodata"));
+        assert_eq!(answer(&name("ns1.shop.example"), 1), Some("address"));
         assert_eq!(answer(&name("ns2.shop.example"), 1), None);
-        assert_eq!((answer(&[0], 6), answer(&[0], 0), answer(&[0], 1), answer(&[0], 31)), (Some(2), None, None, None));
-        assert_eq!(hot.answer(1).1[..8], *b"address\0");
+        assert_eq!([6, 0, 1, 31].map(|rtype| answer(&[0], rtype)), [Some("root"), None, None, None]);
+        let (_, octets) = hot.answer(find(&hot, &name("ns1.shop.example"), 1).unwrap());
+        assert_eq!((octets.len(), octets[7]), (HOT_BLOCK, 0));
         assert!(find(&Hot::default(), &name("www.shop.example"), 1).is_none());
         assert!(find(&Hot::default(), &[0], 0).is_none());
     }

@@ -9,15 +9,12 @@ use crate::steer::{Panic, Usage};
 /// By set of a ranking.
 pub(super) type Panics = Box<[Panic]>;
 
-/// What each member can carry; where that is not said, the mean of the others.
+/// What each member can carry, as of [`Plan::capacities`].
 pub(super) struct Capacities(Vec<f64>);
 
 impl Capacities {
     pub(super) fn of(plan: &Plan, endpoints: &[Endpoint]) -> Self {
-        let typed = || plan.members.iter().map(|id| endpoints[id.index()].capacity.map(|capacity| capacity.max));
-        let (sum, count) = typed().flatten().fold((0.0, 0u32), |(sum, count), capacity| (sum + capacity, count + 1));
-        let mean = if count == 0 { 1.0 } else { sum / f64::from(count) };
-        Self(typed().map(|capacity| capacity.unwrap_or(mean)).collect())
+        Self(plan.capacities(endpoints))
     }
 }
 

@@ -13,7 +13,7 @@ use super::ranking::{Rankings, holds};
 use super::replies::{Replies, Settling};
 use crate::geo::{Geo, Merged};
 use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan, State};
-use crate::steer::{Order, Settler, Usage};
+use crate::steer::{Order, Panic, Settler, Usage};
 
 /// One plan, compiled.
 #[derive(Debug)]
@@ -104,7 +104,8 @@ impl PlanTable {
         let v6 = (!alike).then(|| settle(Family::V6));
         let v6 = v6.as_ref().unwrap_or(&v4);
         let stood = members().map(entry);
-        let replies = [Replies::new(&v4, Family::V4, stood.clone()), Replies::new(v6, Family::V6, stood)];
+        let replies = [(&v4, Family::V4), (v6, Family::V6)]
+            .map(|(settling, family)| Replies::new(settling, family, &plan.policy, stood.clone()));
         let lasting = usages.iter().flatten().flatten().filter_map(|usage| at.checked_add(usage.lasts?).ok());
         let calming = panics.iter().flatten().filter_map(|panic| panic.next(&plan.policy, at));
         // By the full second, so that what came back within one goes on in one publication.
@@ -157,6 +158,11 @@ impl PlanTable {
                 .collect::<Vec<_>>()
         };
         Family::ALL.into_iter().flat_map(of).collect()
+    }
+
+    /// Panic, by family and set; none: there is none.
+    pub(super) fn panics(&self) -> Option<&[Panics; 2]> {
+        self.panics.iter().flatten().any(|panic| *panic != Panic::default()).then_some(&self.panics)
     }
 
     /// Does panic send some clients to endpoints that are down?

@@ -8,7 +8,7 @@ use super::image::Image;
 use super::indices::Indices;
 use super::ranking::Ranking;
 use super::ready::Ready;
-use crate::model::{Endpoint, Family, Member, OrderId, Plan};
+use crate::model::{Endpoint, Family, Member, OrderId, Plan, Policy};
 use crate::steer::{Choice, Panic, Settled, Settler, Share, Split};
 
 /// What to answer for an order, now.
@@ -138,27 +138,29 @@ impl Replies {
     pub(super) fn new<'a>(
         settling: &Settling,
         family: Family,
+        policy: &Policy,
         entries: impl ExactSizeIterator<Item = &'a EndpointEntry> + Clone,
     ) -> Self {
         let entries: Vec<&EndpointEntry> = entries.collect();
         let is_split = |settled: &&Settled| matches!(settled, Settled::Split(split) if split.shares().len() > 1);
         let splits = settling.distinct.iter().filter(is_split).count();
         let members = if splits == 0 { &[][..] } else { &entries };
+        let members: Vec<_> = members.iter().map(|entry| entry.in_plan(family, policy)).collect();
         let mut ready = Vec::with_capacity(settling.distinct.len() + members.len());
-        let mut building = Building { entries: &entries, family, splits: Vec::with_capacity(splits) };
+        let mut building = Building { entries: &entries, family, policy, splits: Vec::with_capacity(splits) };
         let reply = |settled: &Settled| {
             let (reply, line) = building.reply(settled);
             ready.push(line);
             reply
         };
         let distinct = settling.distinct.iter().map(reply).collect();
-        ready.extend(members.iter().map(|entry| entry.ready[family as usize]));
+        ready.extend(members.iter().map(|line| line.as_ref().map_or(Ready::SLOW, |(_, ready)| *ready)));
         Self {
             by_order: settling.by_order.clone(),
             splits: building.splits.into(),
             ready: ready.into(),
             distinct,
-            images: members.iter().map(|entry| entry.images[family as usize].clone()).collect(),
+            images: members.into_iter().map(|line| line.map(|(image, _)| image)).collect(),
             exhausted: settling.exhausted,
         }
     }
@@ -208,6 +210,7 @@ struct Building<'a> {
     /// By member.
     entries: &'a [&'a EndpointEntry],
     family: Family,
+    policy: &'a Policy,
     splits: Vec<Split>,
 }
 
@@ -234,9 +237,8 @@ impl Building<'_> {
 
     /// One endpoint answers.
     fn whole(&self, member: Member) -> (Reply, Ready) {
-        let entry = self.entries[member.index()];
-        match &entry.images[self.family as usize] {
-            Some(image) => (Reply::Whole(image.clone()), entry.ready[self.family as usize]),
+        match self.entries[member.index()].in_plan(self.family, self.policy) {
+            Some((image, ready)) => (Reply::Whole(image), ready),
             None => (Reply::Servfail, Ready::SLOW),
         }
     }
@@ -251,7 +253,7 @@ impl Building<'_> {
                 addresses.push(address);
             }
         }
-        let ttl = entries.iter().map(|entry| entry.standing.ttl).min().unwrap_or(u32::MAX);
+        let ttl = entries.iter().map(|entry| entry.standing.ttl(self.policy)).min().unwrap_or(u32::MAX);
         Arc::new(Image::new(self.family, &addresses, ttl, entries.iter().map(|entry| entry.counter).collect()))
     }
 }

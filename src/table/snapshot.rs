@@ -187,6 +187,14 @@ impl Snapshot {
         Self { plans, due, ..self }
     }
 
+    /// The same, in which these plans are held no more.
+    #[must_use]
+    pub fn released(self, plans: &[PlanId], now: Timestamp) -> Self {
+        let held = (0..).map(PlanId).zip(&self.plans).filter_map(|(id, table)| Some((id, table.held()?.clone())));
+        let stays: Vec<_> = held.filter(|(id, _)| !plans.contains(id)).collect();
+        if plans.is_empty() { self } else { self.holding(&stays, now) }
+    }
+
     /// Is any plan held?
     #[must_use]
     pub fn is_holding(&self) -> bool {

@@ -17,6 +17,8 @@ pub struct Standing {
     pub addresses: Vec<(IpAddr, State)>,
     /// Upper bound on the TTL of answers with these addresses, in seconds; `u32::MAX` where fixed.
     pub ttl: u32,
+    /// It may turn soon: answers with it have each service's `ttl_doubt` at most.
+    pub in_doubt: bool,
     /// It came back then, or the operator gave it back, and has its clients by steps.
     pub warming: Option<Timestamp>,
     /// Its clients leave it, or it must not be answered.
@@ -46,7 +48,7 @@ impl Standing {
     /// Addresses whose states are known and fixed, without anything besides.
     #[must_use]
     pub fn of(addresses: Vec<(IpAddr, State)>) -> Self {
-        Self { addresses, ttl: u32::MAX, warming: None, hand: Hand::Off }
+        Self { addresses, ttl: u32::MAX, in_doubt: false, warming: None, hand: Hand::Off }
     }
 
     /// An endpoint with fixed addresses, all in one state; without addresses for a hostname.
@@ -59,13 +61,18 @@ impl Standing {
         Self::of(addresses)
     }
 
-    /// As health has an endpoint, whose answers may be kept for `ttl` seconds, and for `ttl_doubt` while it is in doubt
-    /// (see [`Board::ttl_doubt`](crate::health::Board::ttl_doubt)).
+    /// As health has an endpoint, whose answers may be kept for `ttl` seconds, and less while it is in doubt unless there is
+    /// a [storm](crate::health::Board::is_storm).
     #[must_use]
-    pub fn of_health(health: &EndpointHealth, ttl: u32, ttl_doubt: Option<u32>) -> Self {
-        let ttl = ttl_doubt.filter(|_| health.in_doubt).map_or(ttl, |doubt| ttl.min(doubt));
+    pub fn of_health(health: &EndpointHealth, ttl: u32, heeds_doubt: bool) -> Self {
         let addresses = health.addresses.iter().map(|address| (address.address, address.state)).collect();
-        Self { ttl, warming: health.recovered, ..Self::of(addresses) }
+        Self { ttl, in_doubt: health.in_doubt && heeds_doubt, warming: health.recovered, ..Self::of(addresses) }
+    }
+
+    /// How long an answer with it may be kept, in a plan of that policy.
+    pub(super) fn ttl(&self, policy: &Policy) -> u32 {
+        let doubt = u32::try_from(policy.ttl_doubt.as_secs()).unwrap_or(u32::MAX);
+        if self.in_doubt { self.ttl.min(doubt) } else { self.ttl }
     }
 
     /// The best state among the addresses of `family`; none where it must not be answered: it has no such address, or

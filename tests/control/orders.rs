@@ -131,10 +131,43 @@ async fn orders_are_above_verdicts() {
     assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
     lab.obey("kill aws").await.unwrap();
     server.until_verdict("aws-sydney", "down").await;
-    done(&server, "up", "aws").await;
+    let mut up = json!({"action": "up", "target": "aws", "author": "anna"});
+    let (status, refused) = order(&server, up.clone()).await;
+    assert_eq!((status, &refused["impact"]["blind"]), (409, &json!(["aws-sydney"])), "{refused:#}");
+    up["accept_impact"] = true.into();
+    assert_eq!(order(&server, up).await.0, 200);
     assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
     done(&server, "down", "aws").await;
     assert_ne!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_weighed_by_what_has_happened_meanwhile_and_orders_are_events() {
+    let (shop, lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    done(&server, "hold", "all").await;
+    for (cloud, endpoint) in [("aws", "aws-sydney"), ("azure", "azure-westeurope"), ("gcp", "gcp-singapore")] {
+        lab.obey(&format!("kill {cloud}")).await.unwrap();
+        server.until_verdict(endpoint, "down").await;
+    }
+    let (status, refused) = order(&server, json!({"action": "release", "target": "all", "author": "anna"})).await;
+    assert_eq!((status, &refused["impact"]["plans"][0]["without"]), (409, &json!(["??", "AU", "NL"])), "{refused:#}");
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")], "held as before");
+    for (cloud, endpoint) in [("aws", "aws-sydney"), ("azure", "azure-westeurope")] {
+        lab.obey(&format!("heal {cloud}")).await.unwrap();
+        server.until_verdict(endpoint, "up").await;
+    }
+    assert_eq!(order(&server, json!({"action": "release", "target": "all", "author": "anna"})).await.0, 200);
+    let status = server.status().await;
+    let events = status["events"].as_array().unwrap();
+    let orders: Vec<_> = events.iter().filter(|event| event["of"] == "order").collect();
+    assert_eq!(
+        (&orders[0]["to"], &orders[1]["from"], orders.len()),
+        (&"held".into(), &"held".into(), 2),
+        "{orders:#?}"
+    );
+    assert_eq!(orders[1]["reason"], "taken back by anna");
     server.stop().await;
 }
 

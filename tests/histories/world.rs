@@ -227,7 +227,7 @@ impl World {
     fn publish(&mut self) {
         let config = self.snapshot.parts.config.clone();
         let ids = (0..config.endpoints.len()).map(EndpointId::at);
-        let standing = |id| (id, Standing::of_health(self.board.endpoint(id), u32::MAX, self.board.ttl_doubt(&config)));
+        let standing = |id| (id, Standing::of_health(self.board.endpoint(id), u32::MAX, !self.board.is_storm()));
         let changed: Vec<_> =
             ids.map(standing).filter(|(id, standing)| self.snapshot.standing(*id) != standing).collect();
         if !changed.is_empty() || self.snapshot.due().is_some_and(|due| due <= self.now) {

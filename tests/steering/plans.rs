@@ -185,6 +185,59 @@ fn a_reload_ranks_only_what_is_new() {
 }
 
 #[test]
+fn panic_goes_on_over_an_edit() {
+    let keys = "panic_below = 0.5\npanic_hold = \"60s\"\nwarmup = \"180s\"";
+    let (a, b) = (service("a", "\"ams\", \"iad\", \"sin\"", keys), service("b", "\"fra\", \"lon\", \"sin\"", keys));
+    let first = read(&[&*a, &b].concat(), None);
+    let endpoints = &first.parts.config.endpoints;
+    let standings = |down: &[&str]| -> Vec<Standing> {
+        let state = |name: &str| if down.contains(&name) { State::Down } else { State::Up };
+        endpoints.iter().map(|endpoint| Standing::all(endpoint, state(&endpoint.name))).collect()
+    };
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let compile = |loaded: &Loaded, down: &[&str], before: Option<Before<'_>>| {
+        Snapshot::compile(loaded.parts.clone(), standings(down), &mut Counters::default(), before, now).unwrap()
+    };
+    let serving = compile(&first, &["ams", "iad"], None);
+    assert_eq!(["a", "b"].map(|name| plan(&serving, name).is_panicking()), [true, false]);
+    // Another service comes before it, and one endpoint is back; but enough has not been there for long enough yet.
+    let second = read(&[service("c", "\"fra\", \"sin\"", ""), a, b].concat(), Some(&first));
+    let next = compile(&second, &["iad"], Some(Before { snapshot: &serving, count: &|_| 0 }));
+    assert_eq!(["a", "b"].map(|name| plan(&next, name).is_panicking()), [true, false]);
+    assert!(!plan(&compile(&second, &["iad"], None), "a").is_panicking());
+}
+
+/// BEHAVIOUR rule 20.
+#[test]
+fn doubt_bounds_ttls_as_each_service_says() {
+    let set = "spread = \"multivalue\"\nmultivalue = 2\nttl_doubt = \"9s\"";
+    let services = [
+        service("a", "\"ams\"", ""),
+        service("b", "\"ams\"", "ttl_doubt = \"7s\""),
+        service("c", "\"ams\", \"iad\"", set),
+    ];
+    let world = world(&services.concat());
+    let ttls = |snapshot: &Snapshot| {
+        ["a", "b", "c"].map(|name| {
+            let table = plan(snapshot, name);
+            match table.replies(Family::V4).reply(table.order(Family::V4, LocationId(0))) {
+                Reply::Whole(image) => image.ttl,
+                other => panic!("{other:?}"),
+            }
+        })
+    };
+    assert_eq!(ttls(&world.snapshot), [u32::MAX; 3]);
+    let in_doubt = |ttl: u32| {
+        let endpoints = world.snapshot.parts.config.endpoints.iter().enumerate();
+        let stands = |endpoint| Standing { in_doubt: true, ttl, ..Standing::all(endpoint, State::Up) };
+        let standings = endpoints.map(|(index, endpoint)| (EndpointId::at(index), stands(endpoint)));
+        world.snapshot.with_standings(standings.collect(), jiff::Timestamp::UNIX_EPOCH)
+    };
+    assert_eq!(ttls(&in_doubt(u32::MAX)), [5, 7, 9]);
+    assert_eq!(ttls(&in_doubt(6)), [5, 6, 6], "a hostname's addresses are not kept for longer than theirs");
+}
+
+#[test]
 fn plans_that_rank_alike_share_their_orders() {
     let (a, b) = (service("a", "\"ams\", \"iad\"", ""), service("b", "\"ams\", \"iad\"", "spread = \"random\""));
     let snapshot = world(&[&*a, &b].concat()).snapshot;

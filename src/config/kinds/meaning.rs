@@ -44,6 +44,12 @@ impl ProbeKind {
         !matches!(self, Self::Metric(_) | Self::File(_) | Self::Script(_))
     }
 
+    /// Does it tell of something else than whether the target answers, and may be wrong about many at once?
+    #[must_use]
+    pub fn is_soft(&self) -> bool {
+        matches!(self, Self::Metric(_))
+    }
+
     /// Its settings of TLS, if it has any.
     #[must_use]
     pub fn tls(&self) -> Option<&Tls> {

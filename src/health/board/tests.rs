@@ -1,4 +1,5 @@
 mod correlated;
+mod soft;
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::config::{
     Access, Admin, Cookies, Ecs, Health, Identity, ProbeKind, Process, RateLimit, Resolver, Server, Transports,
 };
 use crate::health::Cause;
-use crate::model::{Cost, Site, Target, find_region};
+use crate::model::{Cost, FenceMask, Plan, PlanId, Policy, Service, Site, Target, ZoneId, find_region};
 
 const V4: &str = "203.0.113.20";
 const V6: &str = "2001:db8::20";
@@ -42,38 +43,41 @@ fn who_flaps_is_held_back_until_its_time_comes() {
 }
 
 #[test]
-fn who_is_slow_beside_others_is_degraded_for_as_long() {
-    let slow = crate::config::Slow { over: 2.0, at_least: Duration::from_millis(100), samples: 5 };
-    let slow = Probe { slow: Some(slow), ..probe("p") };
-    let addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"];
-    let mut board = board(&[slow], &addresses.map(|address| endpoint(address, fixed(&[address]), &["p"])));
-    let checks = addresses.map(|address| id(&board, "p", &format!("{address}:443")));
-    let mut second = 0;
-    let mut rounds = |board: &mut Board, count: i64, times: [u64; 5]| {
-        let mut verdicts = Vec::new();
-        for _ in 0..count {
-            second += 2;
-            for (check, ms) in checks.into_iter().zip(times) {
-                let rtt = Duration::from_millis(ms);
-                verdicts.extend(board.observe(check, at(second), Outcome::Success { rtt }));
-            }
-        }
-        verdicts.into_iter().map(|verdict| (verdict.endpoint.0, verdict.change.to, verdict.reason)).collect::<Vec<_>>()
+fn a_restart_goes_on_with_who_came_back() {
+    let flaps = crate::config::Damping {
+        half_life: Duration::from_secs(300),
+        hold_at: 1.0,
+        free_at: 0.5,
+        at_most: Duration::from_secs(60),
     };
-    rounds(&mut board, 20, [20, 30, 40, 50, 60]);
-    let why = "probe p at 192.0.2.2:443: slow: its answers take 300ms, before 30ms, its peers' 50ms".to_owned();
-    assert_eq!(rounds(&mut board, 5, [20, 300, 40, 50, 60]), [(1, State::Degraded, why)]);
-    let health = board.endpoint(EndpointId(1));
-    assert_eq!((health.state, health.in_doubt, health.reason.contains("slow")), (State::Degraded, false, true));
-    // What two of five show is no fault of theirs.
-    let why = "probe p at 192.0.2.2:443: it is slow no more".to_owned();
-    assert_eq!(rounds(&mut board, 5, [300, 300, 40, 50, 60]), [(1, State::Up, why)]);
-    let notices = board.take_remarks();
-    assert!(matches!(&notices[..], [(EndpointId(0), why)] if why.contains("2 of 5 are slow")), "{notices:?}");
-    rounds(&mut board, 5, [20, 300, 40, 50, 60]);
-    assert_eq!(state(&board, 1), State::Degraded);
-    rounds(&mut board, 5, [20, 30, 40, 50, 60]);
-    assert_eq!((state(&board, 1), board.take_remarks()), (State::Up, Vec::new()));
+    let probes = [probe("p"), Probe { damping: Some(flaps), ..probe("q") }];
+    let endpoints = [
+        endpoint("back", fixed(&["192.0.2.1"]), &["p"]),
+        endpoint("ever", fixed(&["192.0.2.2"]), &["p"]),
+        endpoint("flaps", fixed(&["192.0.2.3"]), &["q"]),
+    ];
+    let mut before = board(&probes, &endpoints);
+    let targets = [("p", "192.0.2.1:443"), ("p", "192.0.2.2:443"), ("q", "192.0.2.3:443")];
+    let checks = targets.map(|(probe, target)| id(&before, probe, target));
+    let tell = |board: &mut Board, index: usize, second: i64, outcome: &Outcome| {
+        (0..2).for_each(|_| drop(board.observe(checks[index], at(second), outcome.clone())));
+    };
+    for index in 0..3 {
+        tell(&mut before, index, 1, &success());
+    }
+    for index in [0, 2] {
+        tell(&mut before, index, 5, &refused());
+        tell(&mut before, index, 9, &success());
+    }
+    let recovered = |board: &Board| board.endpoints().map(|health| health.recovered).collect::<Vec<_>>();
+    assert_eq!(recovered(&before), [Some(at(9)), None, None]);
+    assert_eq!(state(&before, 2), State::Damped);
+
+    let mut after = board(&probes, &endpoints);
+    after.recall(before.remember(), at(20));
+    assert_eq!(recovered(&after), [Some(at(9)), None, None]);
+    after.tick(at(69));
+    assert_eq!((state(&after, 2), recovered(&after)), (State::Up, vec![Some(at(9)), None, Some(at(69))]));
 }
 
 fn probe(name: &str) -> Probe {
@@ -113,7 +117,12 @@ fn fixed(addresses: &[&str]) -> Addresses {
     Addresses::Fixed(addresses.iter().map(|text| ip(text)).collect())
 }
 
+/// Its one service has all endpoints.
 fn config(probes: &[Probe], endpoints: &[Endpoint]) -> Config {
+    let members = (0..endpoints.len()).map(EndpointId::at).collect();
+    let plan = Plan { members, policy: Policy::nearest() };
+    let (name, ttl) = ("www.shop.example".parse().unwrap(), Duration::from_secs(20));
+    let service = Service { name, label: "www".into(), zone: ZoneId::at(0), plan: PlanId::at(0), ttl };
     Config {
         server: Server {
             listen: Vec::new(),
@@ -145,14 +154,13 @@ fn config(probes: &[Probe], endpoints: &[Endpoint]) -> Config {
         health: Health::default(),
         first_round: Duration::ZERO,
         stale_after: Duration::ZERO,
-        ttl_doubt: Duration::ZERO,
         probes: probes.to_vec(),
         endpoints: endpoints.to_vec(),
         zones: Vec::new(),
-        services: Vec::new(),
-        plans: Vec::new(),
+        services: vec![service],
+        plans: vec![plan],
         fence_places: Vec::new(),
-        fence_combinations: Vec::new(),
+        fence_combinations: vec![FenceMask::default()],
         labels: Vec::new(),
         asns: Vec::new(),
     }

@@ -45,6 +45,16 @@ impl Attempt for SilentBetween {
     }
 }
 
+/// Answers at once, but refuses from one time to another.
+struct RefusesBetween(Instant, Instant);
+
+impl Attempt for RefusesBetween {
+    async fn attempt(&self) -> Result<Found, Failed> {
+        let refuses = (self.0..self.1).contains(&Instant::now());
+        if refuses { Err(Failed::There(Cause::Refused)) } else { Ok(Found::Good) }
+    }
+}
+
 /// Runs checks of `probe` with ids from 0, one for each attempt.
 struct Bench {
     prober: Prober,
@@ -134,7 +144,8 @@ async fn deaths_are_seen_within_the_time_that_is_promised() {
     for _ in 0..50 {
         let start = Instant::now();
         let silent = changes(&probe, SilentBetween(start + dies, start + heals), 90 * SECOND).await;
-        let refused = changes(&probe, RefusesFrom(Instant::now() + dies), 40 * SECOND).await;
+        let start = Instant::now();
+        let refused = changes(&probe, RefusesBetween(start + dies, start + heals), 40 * SECOND).await;
         for (changes, bound) in [(&silent, to_the_first + fast + probe.timeout), (&refused, to_the_first + fast)] {
             assert_eq!((changes[0].0, changes[1].0), (State::Up, State::Down));
             assert!(changes[0].1 <= SECOND + SECOND / 100, "{changes:?}");
@@ -154,15 +165,6 @@ async fn a_pause_that_is_over_takes_nobody_down() {
         let start = Instant::now() + 20 * SECOND;
         let pauses = SilentBetween(start, start + Duration::from_millis(pause));
         assert_eq!(changes(&probe, pauses, 60 * SECOND).await.len(), 1, "{pause}: up, and nothing else");
-    }
-}
-
-/// Answers at once, until it refuses.
-struct RefusesFrom(Instant);
-
-impl Attempt for RefusesFrom {
-    async fn attempt(&self) -> Result<Found, Failed> {
-        if Instant::now() >= self.0 { Err(Failed::There(Cause::Refused)) } else { Ok(Found::Good) }
     }
 }
 
@@ -229,6 +231,27 @@ async fn a_full_channel_holds_outcomes_back_and_a_closed_one_ends_the_task() {
         (&mut running.task).await.unwrap();
     }
     assert_eq!(bench.prober.discarded(), Discarded::default(), "a wait for the reader is no late timer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_well_and_stays_so_wakes_nobody() {
+    let (sender, mut reports) = mpsc::channel(16);
+    let calm = Arc::new(Calm::default());
+    let prober = Prober::new(4 * SECOND, sender).with_calm(calm.clone());
+    let dies = RefusesBetween(Instant::now() + 10 * SECOND, Instant::now() + 20 * SECOND);
+    let task = prober.start(CheckId(0), &probe(), None, || dies);
+    let told = async |reports: &mut mpsc::Receiver<Report>| reports.recv().await.unwrap().outcome.kind();
+    assert_eq!(told(&mut reports).await, "success", "the first decides");
+    assert_eq!(told(&mut reports).await, "refused");
+    let before = calm.take();
+    assert!(before.len() > 1 && before.iter().all(|report| report.outcome.rtt().is_some()), "{before:?}");
+    assert!(before.windows(2).all(|pair| pair[0].at <= pair[1].at));
+    while told(&mut reports).await == "refused" {}
+    task.hurry(true);
+    assert_eq!((told(&mut reports).await, calm.take().len()), ("success", 0), "in doubt, all counts at once");
+    task.hurry(false);
+    tokio::time::sleep(10 * SECOND).await;
+    assert!(reports.try_recv().is_err() && calm.take().len() > 3);
 }
 
 #[tokio::test(start_paused = true)]

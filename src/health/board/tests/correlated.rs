@@ -150,6 +150,7 @@ fn an_edit_leaves_what_is_said_of_a_cloud() {
     world.all(0..3, at(10), &refused());
     world.told();
     world.config.endpoints.remove(0);
+    (world.config.services, world.config.plans) = (Vec::new(), Vec::new());
     world.board.reconfigure(&world.config, &HostAddresses::new(), at(12));
     assert!(world.board.endpoint(EndpointId(2)).in_doubt);
     assert_eq!(
@@ -196,6 +197,33 @@ fn when_our_own_way_out_is_lost_verdicts_are_taken_back_and_held() {
     assert_eq!((verdicts.len(), world.down()), (2, vec![5, 7]));
     assert!(verdicts[0].reason.starts_with("probe p: 2 failures"), "{:?}", verdicts[0]);
     assert_eq!(world.board.endpoint(EndpointId(7)).since, at(30));
+}
+
+#[test]
+fn flips_that_were_our_own_fault_are_forgiven() {
+    let damping = crate::config::Damping {
+        half_life: Duration::from_secs(300),
+        hold_at: 1.0,
+        free_at: 0.5,
+        at_most: Duration::from_secs(600),
+    };
+    let states = |damps: bool, ours: bool| {
+        let mut world = world(4);
+        world.config.probes[0].damping = damps.then_some(damping);
+        world.board.reconfigure(&world.config, &HostAddresses::new(), at(1));
+        world.checks = world.board.checks().map(|(id, _)| id).take(ENDPOINTS).collect();
+        world.all(ALL, at(1), &success());
+        world.all(0..7, at(10), &refused());
+        if ours {
+            world.anchors(at(12), &refused());
+        }
+        world.all(7..8, at(13), &refused());
+        world.all(ALL, at(14), &success());
+        world.board.endpoints().map(|health| health.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(false, false), [State::Up; ENDPOINTS]);
+    assert_eq!(states(true, false), [State::Damped; ENDPOINTS]);
+    assert_eq!(states(true, true), [State::Up; ENDPOINTS], "who flipped before it was found, and who did later");
 }
 
 #[test]
