@@ -73,7 +73,7 @@ async fn check_says_what_it_finds_by_exit_code_and_with_a_caret() {
 async fn every_help_shows_an_example() {
     let (code, help, _) = meridian(root(), &["--help"]).await;
     assert_eq!(code, Some(0));
-    for command in ["serve", "check", "explain", "lab"] {
+    for command in ["serve", "check", "explain", "status", "lab"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
         let (code, help, _) = meridian(root(), &[command, "--help"]).await;
         let example = help.split_once("Example").map(|(_, example)| example.contains(&format!("meridian {command}")));

@@ -153,8 +153,8 @@ fn slow(server: SocketAddr, name: &str, turn: Duration) -> bool {
         socket.connect(&server.into()).unwrap();
         TcpStream::from(socket)
     };
-    let mut alone = Target::from(RESOLVER, server, vec![query(name, 1)], &answered);
-    let mut disturbed = Target::from(RESOLVER, server, vec![query(name, 1)], &answered);
+    let target = || Target::from(RESOLVER, server, vec![query(name, 1)], &answered).stamped();
+    let (mut alone, mut disturbed) = (target(), target());
     let (mut open, mut closed) = (0, 0);
     for _ in 0..SLOW_TURNS / 2 {
         alone.ask(RESOLVER_RATE, turn);

@@ -1,8 +1,9 @@
 //! A client that sends at a fixed rate, whatever comes back, and misses nothing that does not.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use socket2::{Domain, Socket, Type};
 
@@ -43,6 +44,8 @@ pub(crate) struct Target<'j> {
     judge: &'j Judge<'j>,
     sockets: Vec<Asking>,
     queries: Vec<Vec<u8>>,
+    /// The kernel says when replies arrived.
+    stamped: bool,
     turn: usize,
     random: u64,
     pub(crate) sent: u64,
@@ -68,6 +71,7 @@ struct Asking {
 struct Flight {
     kind: usize,
     sent: Instant,
+    sent_at: SystemTime,
     subnet: [u8; 3],
 }
 
@@ -91,6 +95,7 @@ impl<'j> Target<'j> {
             judge,
             sockets,
             queries,
+            stamped: false,
             turn: 0,
             random: 1,
             sent: 0,
@@ -100,6 +105,14 @@ impl<'j> Target<'j> {
             latencies,
             asked_for,
         }
+    }
+
+    /// With latencies until a reply is at the client's kernel, and not until this thread has its core and takes it: for
+    /// where others share that core.
+    pub(crate) fn stamped(mut self) -> Self {
+        self.sockets.iter().for_each(|asking| stamp(&asking.socket));
+        self.stamped = true;
+        self
     }
 
     /// Queries on their way.
@@ -121,8 +134,8 @@ impl<'j> Target<'j> {
         let id = asking.next_id;
         asking.next_id = id.wrapping_add(1);
         fill(query, id, subnet);
-        let sent = Instant::now();
-        if asking.flights[usize::from(id)].replace(Flight { kind, sent, subnet }).is_some() {
+        let (sent, sent_at) = (Instant::now(), SystemTime::now());
+        if asking.flights[usize::from(id)].replace(Flight { kind, sent, sent_at, subnet }).is_some() {
             self.lost += 1;
         }
         self.sent += 1;
@@ -134,14 +147,20 @@ impl<'j> Target<'j> {
         let mut octets = [0; 2048];
         for asking in &mut self.sockets {
             loop {
-                let length = match asking.socket.recv(&mut octets) {
-                    Ok(length) => length,
+                let received = match self.stamped {
+                    false => asking.socket.recv(&mut octets).map(|length| (length, None)),
+                    true => receive_stamped(&asking.socket, &mut octets),
+                };
+                let (length, arrived) = match received {
+                    Ok(received) => received,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) => panic!("receiving: {error}"),
                 };
                 let id = u16::from_be_bytes([octets[0], octets[1]]);
-                let Some(Flight { kind, sent, subnet }) = asking.flights[usize::from(id)].take() else { continue };
-                let took = sent.elapsed();
+                let Some(Flight { kind, sent, sent_at, subnet }) = asking.flights[usize::from(id)].take() else {
+                    continue;
+                };
+                let took = arrived.map_or(sent.elapsed(), |at| at.duration_since(sent_at).unwrap_or_default());
                 fill(&mut self.queries[kind], id, subnet);
                 if took >= LOST_AFTER {
                     self.lost += 1;
@@ -206,4 +225,31 @@ fn fill(query: &mut [u8], id: u16, subnet: [u8; 3]) {
     query[..2].copy_from_slice(&id.to_be_bytes());
     let at = query.len() - 3;
     query[at..].copy_from_slice(&subnet);
+}
+
+/// Has the kernel say when a datagram arrived (SO_TIMESTAMPNS).
+fn stamp(socket: &UdpSocket) {
+    let (on, length) = (1 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
+    let value = (&raw const on).cast();
+    #[expect(unsafe_code, reason = "no crate at hand has this option")]
+    // SAFETY: the option's value is an int that outlives the call.
+    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, value, length) };
+    assert_eq!(set, 0, "Linux can");
+}
+
+/// A datagram's length, and when it arrived.
+fn receive_stamped(socket: &UdpSocket, octets: &mut [u8]) -> io::Result<(usize, Option<SystemTime>)> {
+    let mut control = [0_u64; 8];
+    let mut part = libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: octets.len() };
+    #[expect(unsafe_code, reason = "no crate at hand reads this control message")]
+    // SAFETY: a header of zeros is one without anything; the buffers outlive the call, and their lengths are theirs.
+    let length = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+        (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(&control));
+        libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0)
+    };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    // A header of two words (length, level and type), then seconds and nanoseconds.
+    Ok((length, (control[0] > 0).then(|| UNIX_EPOCH + Duration::new(control[2], control[3] as u32))))
 }

@@ -17,7 +17,7 @@ use crate::control::Event;
 /// Who may listen at once.
 const LISTENERS: usize = 100;
 
-/// Those kept after `Last-Event-ID` (without it, none) first, then each as it comes. Event `verdict` has an event's JSON;
+/// Those kept after `Last-Event-ID` (without it, none) first, then each as it comes. Events `verdict` and `order` have an event's JSON;
 /// `lost` the number of those that a slow listener missed.
 pub(super) async fn events(State(context): State<Arc<Context>>, headers: HeaderMap) -> Response {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<u32>().ok()).map(u64::from);
@@ -40,5 +40,6 @@ pub(super) async fn events(State(context): State<Arc<Context>>, headers: HeaderM
 
 fn sent(event: &Event) -> Sent {
     let data = serde_json::to_string(event).unwrap_or_default(); // numbers and text can be written
-    Sent::default().event("verdict").id(event.id.to_string()).data(data)
+    let kind = if event.of == "order" { "order" } else { "verdict" };
+    Sent::default().event(kind).id(event.id.to_string()).data(data)
 }

@@ -87,12 +87,14 @@ async fn weigh(context: &Arc<Context>, request: &Request) -> Result<Impact, (Sta
     if !request.action.may_harm() {
         return Ok(Impact::default());
     }
-    let (snapshot, ordered) = {
+    let weighed = {
         // The board first: whoever changes both holds it meanwhile.
         let board = context.shared.board();
         let snapshot = context.shared.published.load_full();
-        let ordered = Weighed::new(&snapshot, &board, &before, &after);
-        (snapshot, ordered)
+        Weighed::new(&snapshot, &board, &before, &after).map(|ordered| (snapshot, ordered))
+    };
+    let Some((snapshot, ordered)) = weighed else {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, "the server has not started yet".to_owned()));
     };
     let weighed = tokio::task::spawn_blocking(move || Impact::of(&snapshot, ordered, now)).await;
     weighed.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("our bug: {error}")))

@@ -426,7 +426,10 @@ impl RampStatus {
             (Hand::Drained { since, over }, _) => {
                 ("draining", since, over.or_else(|| policies().map(|policy| policy.drain).max())?)
             }
-            (Hand::Off | Hand::Up, Some(since)) => ("warming", since, policies().map(|policy| policy.warmup).max()?),
+            // Who is down has no clients to come back.
+            (Hand::Off | Hand::Up, Some(since)) if standing.lives() => {
+                ("warming", since, policies().map(|policy| policy.warmup).max()?)
+            }
             _ => return None,
         };
         let ends = since.checked_add(longest).ok().filter(|ends| *ends > now)?;

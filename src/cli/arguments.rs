@@ -37,10 +37,13 @@ pub enum Command {
     #[command(after_help = "Examples: meridian explain --client 103.86.96.1 www.shop.example\n          \
                             meridian explain --client 2001:db8::1 www.shop.example AAAA --json --live")]
     Explain(Explain),
+    /// Tell how the running server and its endpoints are
+    #[command(after_help = "Examples: meridian status\n          meridian status --watch")]
+    Status(Status),
     /// Take an endpoint, region or cloud out of service: its clients leave it by steps
     #[command(after_help = "Examples: meridian drain aws-frankfurt --reason maintenance --for 2h\n          \
                             meridian drain aws/eu-central-1 --over 10m --dry-run")]
-    Drain(Order),
+    Drain(Drain),
     /// Give what was drained back to its clients, by steps as after an outage
     #[command(after_help = "Example: meridian undrain aws-frankfurt")]
     Undrain(Order),
@@ -50,7 +53,7 @@ pub enum Command {
     /// Let verdicts move nothing for a while; they are still seen and logged
     #[command(after_help = "Examples: meridian hold all --for 30m --reason firewall\n          \
                             meridian hold gcp --for 10m")]
-    Hold(Order),
+    Hold(Lasting),
     /// Take back what was forced or held
     #[command(after_help = "Example: meridian release azure")]
     Release(Order),
@@ -114,15 +117,54 @@ pub struct Explain {
     pub live: Option<Option<String>>,
 }
 
+/// `meridian status`
+#[derive(Debug, PartialEq, Args)]
+pub struct Status {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Look again each second
+    #[arg(long)]
+    pub watch: bool,
+    /// List all endpoints, also where there are many that are simply up
+    #[arg(long)]
+    pub all: bool,
+    /// The running server, if not at the configuration's admin address
+    #[arg(long, value_name = "URL", value_parser = url)]
+    pub server: Option<String>,
+}
+
 /// `meridian force`
 #[derive(Debug, PartialEq, Subcommand)]
 pub enum Force {
     /// It counts as up
     #[command(after_help = "Example: meridian force up gcp-tokyo --for 15m")]
-    Up(Order),
+    Up(Lasting),
     /// It is never answered, in any mode
     #[command(after_help = "Example: meridian force down gcp-tokyo --reason prices")]
-    Down(Order),
+    Down(Lasting),
+}
+
+/// `meridian drain`
+#[derive(Debug, PartialEq, Args)]
+pub struct Drain {
+    /// Of what.
+    #[command(flatten)]
+    pub order: Lasting,
+    /// How long that takes; without it, as long as each service says
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub over: Option<String>,
+}
+
+/// An order with an end.
+#[derive(Debug, PartialEq, Args)]
+pub struct Lasting {
+    /// Of what.
+    #[command(flatten)]
+    pub order: Order,
+    /// For how long, such as 30m or 2h; without it, until it is taken back
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
+    pub lasting: Option<String>,
 }
 
 /// An order to the running server.
@@ -139,13 +181,7 @@ pub struct Order {
     /// Who orders it; without it, who is logged in
     #[arg(long, value_name = "NAME")]
     pub author: Option<String>,
-    /// For how long, such as 30m or 2h; without it, until it is taken back
-    #[arg(long = "for", value_name = "TIME")]
-    pub lasting: Option<String>,
-    /// How long a drain takes; without it, as long as each service says
-    #[arg(long, value_name = "TIME")]
-    pub over: Option<String>,
-    /// Do it although it leaves clients without an endpoint, or too little capacity
+    /// Do it although clients lose their last endpoint, or get one that is down, or too little capacity is left
     #[arg(long)]
     pub accept_impact: bool,
     /// Tell what it would come to, and do nothing
@@ -191,6 +227,13 @@ pub struct ConfigFile {
     /// The configuration file
     #[arg(long = "config", value_name = "FILE", default_value = "config.toml")]
     pub path: PathBuf,
+}
+
+fn span(text: &str) -> Result<String, String> {
+    let is_one = crate::config::duration(text).is_some();
+    is_one
+        .then(|| text.to_owned())
+        .ok_or_else(|| "write a whole number with its unit, such as 90s, 30m or 2h".to_owned())
 }
 
 fn client(text: &str) -> Result<IpAddr, String> {

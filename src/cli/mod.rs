@@ -10,10 +10,11 @@ mod report;
 pub mod scripts;
 pub mod serve;
 mod server;
+pub mod status;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command, Force};
+use arguments::{Arguments, Command, Drain, Force, Lasting};
 
 use crate::control::Verb;
 
@@ -27,12 +28,17 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
-        Command::Drain(order) => orders::run(Verb::Drain, order),
-        Command::Undrain(order) => orders::run(Verb::Undrain, order),
-        Command::Force(Force::Up(order)) => orders::run(Verb::Up, order),
-        Command::Force(Force::Down(order)) => orders::run(Verb::Down, order),
-        Command::Hold(order) => orders::run(Verb::Hold, order),
-        Command::Release(order) => orders::run(Verb::Release, order),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Drain(Drain { order: Lasting { order, lasting }, over }) => {
+            orders::run(Verb::Drain, order, lasting.as_deref(), over.as_deref())
+        }
+        Command::Undrain(order) => orders::run(Verb::Undrain, order, None, None),
+        Command::Force(Force::Up(Lasting { order, lasting })) => orders::run(Verb::Up, order, lasting.as_deref(), None),
+        Command::Force(Force::Down(Lasting { order, lasting })) => {
+            orders::run(Verb::Down, order, lasting.as_deref(), None)
+        }
+        Command::Hold(Lasting { order, lasting }) => orders::run(Verb::Hold, order, lasting.as_deref(), None),
+        Command::Release(order) => orders::run(Verb::Release, order, None, None),
         Command::Lab(arguments) => lab::run(arguments),
         Command::Scripts(arguments) => scripts::run(arguments),
     }

@@ -10,27 +10,27 @@ use super::arguments::Order;
 use super::report::{self, StartError};
 use super::server;
 use crate::admin::Ordered;
-use crate::control::{PlanImpact, Request, Verb};
+use crate::control::{PlanImpact, Request, Scope, Verb};
 
 /// Services and countries without an endpoint that are named, and moves that are told.
 const NAMED: usize = 12;
 
-/// Gives the order, and prints what it came to.
+/// Gives the order, and prints what it came to. `lasting` and `over` as of [`Request`].
 #[must_use]
-pub fn run(verb: Verb, order: &Order) -> ExitCode {
+pub fn run(verb: Verb, order: &Order, lasting: Option<&str>, over: Option<&str>) -> ExitCode {
     report::start_log();
-    report::finish(give(verb, order).and_then(|text| Ok(io::stdout().write_all(text.as_bytes())?)))
+    report::finish(give(verb, order, lasting, over).and_then(|text| Ok(io::stdout().write_all(text.as_bytes())?)))
 }
 
-fn give(verb: Verb, order: &Order) -> Result<String, StartError> {
+fn give(verb: Verb, order: &Order, lasting: Option<&str>, over: Option<&str>) -> Result<String, StartError> {
     let base = server::base(&order.config, order.server.as_deref())?;
     let request = Request {
         action: verb,
         target: order.target.clone(),
         reason: order.reason.clone(),
         author: order.author.clone().unwrap_or_else(user),
-        lasting: order.lasting.clone(),
-        over: order.over.clone(),
+        lasting: lasting.map(str::to_owned),
+        over: over.map(str::to_owned),
         accept_impact: order.accept_impact,
         dry_run: order.dry_run,
     };
@@ -44,11 +44,15 @@ fn give(verb: Verb, order: &Order) -> Result<String, StartError> {
     }
     let ordered: Ordered = serde_json::from_str(&text).map_err(io::Error::from)?;
     let words = in_words(&ordered);
+    let without = "With --accept-impact it is done all the same";
     match &ordered.refused {
-        Some(why) => Err(io::Error::other(format!(
-            "{words}\nrefused, nothing has changed: {why}. With --accept-impact it is done all the same"
-        ))
-        .into()),
+        Some(why) => {
+            let why = format!("refused, nothing has changed: {why}. {without}. What it would come to:\n{words}");
+            Err(io::Error::other(why).into())
+        }
+        None if request.dry_run && !request.accept_impact && ordered.impact.is_grave() => {
+            Err(io::Error::other(format!("it would be refused. {without}.\n{words}")).into())
+        }
         None => Ok(words),
     }
 }
@@ -56,7 +60,8 @@ fn give(verb: Verb, order: &Order) -> Result<String, StartError> {
 /// Who is logged in, as far as the environment tells.
 fn user() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+    let uid = || format!("uid {}", nix::unistd::getuid());
+    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(uid)
 }
 
 fn in_words(ordered: &Ordered) -> String {
@@ -72,16 +77,25 @@ fn in_words(ordered: &Ordered) -> String {
     }
     let Some(done) = &ordered.done else { return text };
     for order in &done.put {
-        let _ = writeln!(text, "{}: {order}", order.scope);
+        let _ = match &order.scope {
+            Scope::Endpoint(name) => writeln!(text, "{name}: {order}"),
+            _ => writeln!(text, "{order}"), // names it
+        };
     }
     if let Some(at) = done.drained_at {
         let _ = writeln!(
             text,
-            "its clients leave by steps; the last step is at {at:.0}. /status shows how far it is (`ramp`)"
+            "a quarter of its clients leave now, the others by steps, the last at {at:.0}; `meridian status --watch` shows it"
         );
     }
     for order in &done.removed {
         let _ = writeln!(text, "{}: no longer {}", order.scope, order.action.as_str());
+    }
+    if let Some(at) = done.back_at {
+        let _ = writeln!(
+            text,
+            "who comes back by it has its clients by steps, the last at {at:.0} at the latest; `meridian status --watch` shows it"
+        );
     }
     if let Some(error) = &done.not_kept {
         let _ = writeln!(text, "WARNING: in force, but not on disk, so that a restart would lose it: {error}");

@@ -9,6 +9,7 @@ use super::arguments::ConfigFile;
 use super::report::StartError;
 use crate::config;
 use crate::control::DiskFiles;
+use crate::probe::innermost;
 
 /// A server that has not answered in this time is stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,7 +19,14 @@ pub(super) fn base(config: &ConfigFile, url: Option<&str>) -> Result<String, Sta
     if let Some(url) = url {
         return Ok(url.to_owned());
     }
-    let listen = config::admin_address(&mut DiskFiles::default(), &config.path).map_err(StartError::Problems)?;
+    let listen = config::admin_address(&mut DiskFiles::default(), &config.path).map_err(|mut problems| {
+        // Whoever asks a server needs no configuration.
+        for problem in problems.iter_mut().filter(|problem| problem.spot.is_none()) {
+            problem.help =
+                Some("name the configuration by --config FILE, or the running server's address by URL".to_owned());
+        }
+        StartError::Problems(problems)
+    })?;
     let listen =
         listen.ok_or_else(|| io::Error::other("the configuration has no [admin] listen; name the server's URL"))?;
     Ok(format!("http://{listen}"))
@@ -33,7 +41,7 @@ pub(super) fn client() -> Result<Client, StartError> {
 
 /// Its reply, whatever the status.
 pub(super) async fn reply(base: &str, request: RequestBuilder) -> Result<(StatusCode, String), StartError> {
-    let failed = |error: reqwest::Error| io::Error::other(format!("{base} does not answer: {error}"));
+    let failed = |error: reqwest::Error| io::Error::other(format!("{base} does not answer: {}", innermost(&error)));
     let reply = request.send().await.map_err(failed)?;
     Ok((reply.status(), reply.text().await.map_err(failed)?))
 }

@@ -226,32 +226,34 @@ impl Checker<'_> {
         faults
     }
 
-    /// So few endpoints that each is more than soft signals may take out, so that they never count there (rule 15).
+    /// So few endpoints that each is more than soft signals may take out, so that they count for none of them, in any service
+    /// (rule 15).
     fn deaf_to_soft(&self, plan: &Plan) -> Option<Fault> {
         let capacities = plan.capacities(self.endpoints);
         let is_soft = |member: &&Member| {
             self.endpoint(plan, **member).probes.iter().any(|probe| self.soft_probes.contains(probe))
         };
-        let least = |members: &[Member]| {
+        let least = |members: Vec<Member>| {
             let all: f64 = members.iter().map(|member| capacities[member.index()]).sum();
             let of_soft = members.iter().filter(is_soft).map(|member| capacities[member.index()] / all);
-            of_soft.min_by(f64::total_cmp).filter(|least| *least > self.max_soft_down + 1e-9) // decimals in binary
+            let least = of_soft.min_by(f64::total_cmp).filter(|least| *least > self.max_soft_down + 1e-9)?; // decimals
+            Some((members, least))
         };
-        let fences = plan.policy.fences.iter().enumerate();
-        let in_fence = fences.filter_map(|(index, fence)| Some((FaultPlace::Fence(index), least(&fence.members)?)));
-        let all: Vec<Member> = (0..plan.members.len()).map(Member::at).collect();
-        let (place, least) = in_fence.chain(least(&all).map(|least| (FaultPlace::Name, least))).next()?;
+        let sets = plan.fenced_sets(self.combinations).into_iter().filter(|set| set.len() > 1);
+        let (members, least) = sets.filter_map(least).next()?;
+        let names: Vec<&str> = members.iter().map(|member| &*self.endpoint(plan, *member).name).collect();
         let (percent, max) = ((least * 100.0).round(), self.max_soft_down);
         Some(Fault {
             severity: Severity::Warning,
             code: "soft-never-counts",
-            place,
+            place: FaultPlace::Name,
             message: format!(
-                "`metric` probes and `slow` never count here: each endpoint that has them is {percent} % of the capacity or \
-                 more, and `max_soft_down` is {max}"
+                "some of its clients have {} alone, of which each is {percent} % of the capacity or more: with `max_soft_down` \
+                 {max}, `metric` probes and `slow` never count for these, in any service",
+                names.join(" and ")
             ),
             help: format!(
-                "add endpoints here, or raise `max_soft_down` in [health] to {}",
+                "add endpoints there, or raise `max_soft_down` in [health] to {}",
                 (least * 100.0).ceil() / 100.0
             ),
         })

@@ -38,6 +38,9 @@ pub struct Event {
     /// Of the fences of which service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<Arc<str>>,
+    /// What an order is about, in its own word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// The endpoint's state before; the same as `to` where only addresses changed.
     pub from: &'static str,
     /// Its state now: `up`, `degraded`, `damped`, `unknown` or `down`; of others `failing` or
@@ -91,6 +94,7 @@ impl Events {
             cloud: None,
             region: None,
             service: None,
+            target: None,
             from: verdict.change.from.as_str(),
             to: verdict.change.to.as_str(),
             addresses: verdict.addresses.iter().map(address).collect(),
@@ -110,8 +114,22 @@ impl Events {
         let (good, bad) = if service.is_some() { ("heeded", "unheeded") } else { ("working", "failing") };
         let (from, to) = if notice.failing { (good, bad) } else { (bad, good) };
         let (at, reason) = (Timestamp::now(), notice.reason.clone());
-        let (endpoint, addresses) = (None, Vec::new());
-        self.add(|id| Event { id, at, of, endpoint, cloud, region, service, from, to, addresses, reason, generation });
+        let (endpoint, target, addresses) = (None, None, Vec::new());
+        self.add(|id| Event {
+            id,
+            at,
+            of,
+            endpoint,
+            cloud,
+            region,
+            service,
+            target,
+            from,
+            to,
+            addresses,
+            reason,
+            generation,
+        });
     }
 
     /// An order is in force from now on, or no more.
@@ -128,7 +146,22 @@ impl Events {
         let (word, (cloud, region)) = (order.action.as_str(), place);
         let (from, to) = if begins { ("off", word) } else { (word, "off") };
         let (of, at, addresses) = ("order", Timestamp::now(), Vec::new());
-        self.add(|id| Event { id, at, of, endpoint, cloud, region, service, from, to, addresses, reason, generation });
+        let target = Some(order.scope.to_string());
+        self.add(|id| Event {
+            id,
+            at,
+            of,
+            endpoint,
+            cloud,
+            region,
+            service,
+            target,
+            from,
+            to,
+            addresses,
+            reason,
+            generation,
+        });
     }
 
     fn add(&self, event: impl FnOnce(u64) -> Event) {
@@ -208,10 +241,11 @@ mod tests {
         let events = Events::default();
         let aws = Cloud::new("aws");
         let site = Subject::Site(aws.clone(), "eu-west-1".into());
-        for subject in [site, Subject::Cloud(aws), Subject::Own, Subject::Fence("www".into())] {
+        let anchor = Subject::Anchor("192.0.2.1:443".parse().unwrap());
+        for subject in [site, Subject::Cloud(aws), Subject::Own, Subject::Fence("www".into()), anchor] {
             events.record_notice(&Notice { subject, failing: true, reason: "3 of 4".to_owned() }, 7);
         }
-        let texts: Vec<_> = events.latest(4).iter().map(|event| serde_json::to_string(&**event).unwrap()).collect();
+        let texts: Vec<_> = events.latest(5).iter().map(|event| serde_json::to_string(&**event).unwrap()).collect();
         let order = Override {
             scope: Scope::Site("aws/eu-west-1".into()),
             action: Action::Drain,
@@ -224,7 +258,7 @@ mod tests {
         events.record_order(&order, true, order.to_string(), 8);
         let text = serde_json::to_string(&*events.latest(1)[0]).unwrap();
         assert!(
-            text.contains(r#""of":"order","cloud":"aws","region":"eu-west-1","from":"off","to":"drained""#),
+            text.contains(r#""of":"order","cloud":"aws","region":"eu-west-1","target":"aws/eu-west-1","from":"off","to":"drained""#),
             "{text}"
         );
         assert!(text.contains("drained by anna"), "{text}");
@@ -233,6 +267,7 @@ mod tests {
             r#""of":"cloud","cloud":"aws","from":"working","to":"failing""#,
             r#""of":"self","from":"working","to":"failing""#,
             r#""of":"soft","service":"www","from":"heeded","to":"unheeded""#,
+            r#""of":"anchor","from":"working","to":"failing""#,
         ]) {
             assert!(text.contains(expected), "{text}");
         }

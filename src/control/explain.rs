@@ -218,10 +218,16 @@ fn choose(snapshot: &Snapshot, service: &ServiceEntry, location: LocationId, fam
             rank: candidate.rank.map(|rank| rank + 1),
             preferred: candidate.preference.map(|index| plan.policy.preferences[index].place.label.clone()),
             share: if offered { f64::from(candidate.parts) / 256.0 } else { 0.0 },
-            why: match snapshot.standing(plan.members[candidate.member.index()]).hand {
-                _ if !offered => "nobody gets this type".to_owned(),
-                Hand::Down => "forced down by hand: never answered".to_owned(),
-                Hand::Off | Hand::Up | Hand::Drained { .. } => why(plan, &decision, candidate),
+            why: {
+                let standing = snapshot.standing(plan.members[candidate.member.index()]);
+                let held = standing.held || table.held().is_some() && standing.hand != Hand::Down;
+                let why = match standing.hand {
+                    _ if !offered => "nobody gets this type".to_owned(),
+                    Hand::Down => "forced down by hand: never answered".to_owned(),
+                    Hand::Up => format!("{}; forced up by hand", why(plan, &decision, candidate)),
+                    Hand::Off | Hand::Drained { .. } => why(plan, &decision, candidate),
+                };
+                if held { why + "; held by hand, whatever probes say" } else { why }
             },
         }
     };
@@ -296,6 +302,9 @@ fn why_chosen(decision: &Decision, candidate: &Candidate, answering: usize) -> &
     };
     match state(candidate) {
         Some(State::Down) => "down, but so is all else inside the fence (when_none)",
+        _ if decision.candidates.iter().any(|other| other.parts > 0 && state(other) > state(candidate)) => {
+            "answers: others keep a part of their clients, and this has the rest"
+        }
         _ if decision.preference.is_some() => "answers: preferred, within its budget of the fastest",
         _ if decision.candidates.iter().any(passed_over) => "answers: the cheapest within the cost budget",
         _ if answering > 1 => "answers: ties with the best",

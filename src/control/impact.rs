@@ -91,10 +91,14 @@ pub struct Weighed {
 }
 
 impl Weighed {
-    /// From the orders in force, to those that would be. Does little; [`Impact::of`] does the rest without the board.
+    /// From the orders in force, to those that would be. Does little; [`Impact::of`] does the rest without the board. None:
+    /// the board does not know the endpoints yet.
     #[must_use]
-    pub fn new(snapshot: &Snapshot, board: &Board, before: &Overrides, after: &Overrides) -> Self {
+    pub fn new(snapshot: &Snapshot, board: &Board, before: &Overrides, after: &Overrides) -> Option<Self> {
         let config = &snapshot.parts.config;
+        if board.endpoints().len() != config.endpoints.len() {
+            return None;
+        }
         let mut weighed = Self { standings: Vec::new(), released: Vec::new(), blind: Vec::new() };
         for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
             let (was, will, health) = (before.of(endpoint), after.of(endpoint), board.endpoint(id));
@@ -112,7 +116,7 @@ impl Weighed {
         };
         let held: Vec<PlanId> = after.held_services().filter_map(plan).collect();
         weighed.released = before.held_services().filter_map(plan).filter(|plan| !held.contains(plan)).collect();
-        weighed
+        Some(weighed)
     }
 }
 
@@ -122,10 +126,10 @@ fn finally(before: &Standing, was: Ordered, will: Ordered, health: &EndpointHeal
         Hand::Drained { .. } => Hand::Drained { since: Timestamp::MIN, over: None },
         hand => hand,
     };
-    let mut standing = Standing { hand, ..before.clone() };
-    let is_freed = was.held || was.hand == Hand::Up && hand != Hand::Up;
-    if is_freed && !will.held {
-        standing = Standing { hand, ..Standing::of_health(health, before.ttl, before.in_doubt) };
+    let mut standing = Standing { hand, held: will.held, ..before.clone() };
+    // What a hold that goes on has kept of one that was forced up is not known here: it may be what probes say.
+    if was.held && !will.held || was.hand == Hand::Up && hand != Hand::Up {
+        standing = Standing { hand, held: will.held, ..Standing::of_health(health, before.ttl, before.in_doubt) };
     }
     if hand == Hand::Up {
         standing.warming = None;
@@ -157,10 +161,10 @@ impl PlanImpact {
                     && let Some(&to) = then.members(order).first()
                 {
                     let moved = moved(&before.plan, endpoints, location, country, (from, to));
-                    let worse = moved.to_ms - moved.from_ms;
-                    let known = moves.entry(moved.country.clone()).or_insert((moved.clone(), worse));
-                    if worse > known.1 {
-                        *known = (moved, worse);
+                    let far = (moved.to_ms - moved.from_ms).abs();
+                    let known = moves.entry(moved.country.clone()).or_insert((moved.clone(), far));
+                    if far > known.1 {
+                        *known = (moved, far);
                     }
                 }
             }

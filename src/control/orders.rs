@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::overrides::{Action, Held, Ordered, Override, Overrides, Scope, Unread};
+use super::request::{Done, Order, Request, Verb};
 use super::run::Control;
 use crate::config::{self, Config};
 use crate::model::{Digest, EndpointId, Family, PlanId, Service, State};
-use crate::steer::age;
+use crate::steer::{Step, age};
 use crate::table::{Hand, Held as HeldPlan, HeldMember, Snapshot, Standing};
 
 /// The longest reason and the longest author, in octets.
@@ -25,89 +25,6 @@ const LONGEST_REASON: usize = 500;
 const LONGEST_AUTHOR: usize = 100;
 /// The longest time that an order may hold, and a drain take.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Request {
-    /// What.
-    pub action: Verb,
-    /// An endpoint, `CLOUD/REGION`, a region or a cloud; `all` for holds.
-    pub target: String,
-    /// Why, for those who look later.
-    #[serde(default)]
-    pub reason: String,
-    /// Who asks.
-    pub author: String,
-    /// For how long; none: until it is taken back. A duration as the configuration writes it.
-    #[serde(default, rename = "for")]
-    pub lasting: Option<String>,
-    /// How long a drain takes; none: as long as each service says.
-    #[serde(default)]
-    pub over: Option<String>,
-    /// Do it although clients are left without an endpoint, or too little capacity.
-    #[serde(default)]
-    pub accept_impact: bool,
-    /// Do nothing; tell what it would come to.
-    #[serde(default)]
-    pub dry_run: bool,
-}
-
-/// What can be ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verb {
-    /// Take its clients away by steps.
-    Drain,
-    /// Give them back.
-    Undrain,
-    /// Count it as up.
-    Up,
-    /// Never answer it.
-    Down,
-    /// Let verdicts move nothing.
-    Hold,
-    /// Take back what was forced or held.
-    Release,
-}
-
-impl Verb {
-    /// May clients lose an endpoint that lives by it, or get one that does not?
-    #[must_use]
-    pub fn may_harm(self) -> bool {
-        matches!(self, Self::Drain | Self::Down | Self::Up | Self::Release)
-    }
-
-    fn action(self) -> Option<Action> {
-        match self {
-            Self::Drain => Some(Action::Drain),
-            Self::Up => Some(Action::Up),
-            Self::Down => Some(Action::Down),
-            Self::Hold => Some(Action::Hold),
-            Self::Undrain | Self::Release => None,
-        }
-    }
-}
-
-/// A request on its way to the control task.
-pub(super) struct Order {
-    pub(super) request: Request,
-    /// What it came to; an error is about the request.
-    pub(super) reply: oneshot::Sender<Result<Done, String>>,
-}
-
-/// What an order came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {
-    /// The orders that it put in force.
-    pub put: Vec<Override>,
-    /// Those that it took back.
-    pub removed: Vec<Override>,
-    /// Of a drain: when the last step is taken, by the slowest of the services.
-    pub drained_at: Option<Timestamp>,
-    /// Why they are not on disk, so that a restart would lose them; none: they are.
-    pub not_kept: Option<String>,
-}
 
 impl Overrides {
     /// Takes a request in.
@@ -147,9 +64,13 @@ impl Overrides {
             let removed = self.remove(&scope, actions);
             if removed.is_empty() {
                 let word = if *verb == Verb::Undrain { "drained" } else { "forced or held" };
-                return Err(format!("{scope} is not {word} by an order of its own"));
+                let others: Vec<String> = self.list().iter().map(|order| format!("{}: {order}", order.scope)).collect();
+                let others = if others.is_empty() { "no order is".to_owned() } else { others.join(", ") };
+                return Err(format!("{scope} is not {word} by an order of its own; in force: {others}"));
             }
-            return Ok(Done { put: Vec::new(), removed, drained_at: None, not_kept: None });
+            let warmup = config.plans.iter().map(|plan| plan.policy.warmup).max().unwrap_or_default();
+            let back_at = now.checked_add(warmup).ok();
+            return Ok(Done { put: Vec::new(), removed, drained_at: None, back_at, not_kept: None });
         };
         if *verb == Verb::Hold && lasting.is_none() {
             return Err("a hold needs an end: say for how long, as in 30m".to_owned());
@@ -165,7 +86,7 @@ impl Overrides {
             Action::Drain | Action::Hold => Vec::new(),
         };
         self.put(order.clone())?;
-        Ok(Done { put: vec![order], removed, drained_at: drained_at.flatten(), not_kept: None })
+        Ok(Done { put: vec![order], removed, drained_at: drained_at.flatten(), back_at: None, not_kept: None })
     }
 
     /// The digest of what serves, with these.
@@ -216,7 +137,7 @@ pub(super) struct Orders {
 impl Orders {
     /// What the operator's hand makes of how an endpoint stands by health.
     pub(super) fn apply(&self, ordered: Ordered, name: &str, standing: Standing) -> Standing {
-        let mut standing = Standing { hand: ordered.hand, ..standing };
+        let mut standing = Standing { hand: ordered.hand, held: ordered.held, ..standing };
         if let Some((states, warming)) = self.held.endpoints.get(name).filter(|_| ordered.held) {
             standing.warming = *warming;
             for (address, state) in &mut standing.addresses {
@@ -238,12 +159,20 @@ impl Orders {
         for order in removed.iter().filter(|order| matches!(order.action, Action::Drain | Action::Down)) {
             let at = order.until.map_or(now, |until| until.min(now));
             for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
-                // Clients that have not left yet need no ramp to come back.
-                let its = config.plans.iter().filter(|plan| plan.members.contains(&id)).map(|plan| plan.policy.drain);
-                let over = || order.over_s.map(Duration::from_secs).or(its.min()).unwrap_or_default();
-                if order.scope.holds(endpoint) && (order.action == Action::Down || age(order.at, at) >= over()) {
-                    self.held.given_back.insert(endpoint.name.clone(), at);
+                if !order.scope.holds(endpoint) {
+                    continue;
                 }
+                let policies =
+                    || config.plans.iter().filter(|plan| plan.members.contains(&id)).map(|plan| &plan.policy);
+                let over = order.over_s.map(Duration::from_secs).or(policies().map(|policy| policy.drain).min());
+                let left = match order.action {
+                    Action::Drain => Step::left(age(order.at, at), over.unwrap_or_default()),
+                    _ => 0.0,
+                };
+                // Those that have not left yet do not come back: the ramp begins where the drain was.
+                let begun = policies().map(|policy| policy.warmup).max().unwrap_or_default().mul_f64(left);
+                let since = at.checked_sub(begun).unwrap_or(at);
+                self.held.given_back.insert(endpoint.name.clone(), since);
             }
         }
     }
@@ -277,6 +206,7 @@ impl Control {
                     .iter()
                     .for_each(|order| info!(target = %order.scope, %order, "in force by hand, as before"));
                 *self.shared.overrides() = kept;
+                self.tell_expired(&gone);
                 if !gone.is_empty() {
                     self.keep_orders(None);
                 }
@@ -325,13 +255,17 @@ impl Control {
     pub(super) fn expire_orders(&mut self, now: Timestamp) {
         let gone = self.shared.overrides().expire(now);
         if !gone.is_empty() {
-            gone.iter().for_each(|order| warn!(target = %order.scope, %order, "expired"));
             self.put_in_force(&gone, now);
-            let generation = self.shared.published.load().generation;
-            for order in &gone {
-                self.shared.events.record_order(order, false, format!("expired: {order}"), generation);
-            }
+            self.tell_expired(&gone);
             self.keep_orders(None);
+        }
+    }
+
+    fn tell_expired(&self, gone: &[Override]) {
+        let generation = self.shared.published.load().generation;
+        for order in gone {
+            warn!(target = %order.scope, %order, "expired");
+            self.shared.events.record_order(order, false, format!("expired: {order}"), generation);
         }
     }
 
@@ -473,7 +407,10 @@ mod tests {
             obey(Request { over: Some("5m".into()), lasting: Some("2h".into()), ..request(Verb::Drain, "aws") })
                 .unwrap();
         assert_eq!((drained.put[0].over_s, drained.put[0].until.unwrap().as_second()), (Some(300), 7200));
-        assert_eq!(obey(request(Verb::Undrain, "a")).unwrap_err(), "a is not drained by an order of its own");
+        assert_eq!(
+            obey(request(Verb::Undrain, "a")).unwrap_err(),
+            "a is not drained by an order of its own; in force: aws: drained by anna since 1970-01-01T00:00:00Z (aws) until 1970-01-01T02:00:00Z: patching"
+        );
         assert_eq!(obey(request(Verb::Undrain, "aws")).unwrap().removed, drained.put);
         obey(request(Verb::Down, "a")).unwrap();
         assert_eq!(obey(request(Verb::Up, "a")).unwrap().removed[0].action, Action::Down);

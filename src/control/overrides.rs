@@ -310,7 +310,7 @@ pub struct Held {
     /// By service and endpoint.
     pub(super) services: BTreeMap<Arc<str>, BTreeMap<Arc<str>, HeldMember>>,
     /// When endpoints were given back to their clients.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) given_back: BTreeMap<Arc<str>, Timestamp>,
 }
 

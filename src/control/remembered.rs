@@ -30,7 +30,7 @@ struct Kept {
     version: u32,
     at: Timestamp,
     checks: Vec<RememberedCheck>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     recovered: BTreeMap<Arc<str>, Timestamp>,
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::attempt::Compiled;
@@ -18,8 +18,9 @@ use super::first::First;
 use super::freeing::Freeing;
 use super::hosts::Hosts;
 use super::load::Loaded;
-use super::orders::{Order, Orders};
+use super::orders::Orders;
 use super::remembered;
+use super::request::Order;
 use super::settling::Settling;
 use super::shared::{Journal, Shared};
 use super::watch::Watch;
@@ -32,7 +33,7 @@ use crate::table::{PlanTable, Published, Snapshot, Standing};
 
 /// Outcomes and addresses that may wait for the control task; when full, probes wait.
 const CHANNEL: usize = 4096;
-/// How often what probes find without changing anything is taken in.
+/// What is expected to change nothing waits for so long at most.
 const CALM: Duration = Duration::from_millis(25);
 /// Orders that may wait.
 const MAX_ORDERS: usize = 16;
@@ -61,6 +62,8 @@ pub struct Control {
     reporter: mpsc::Sender<Report>,
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) calm: Arc<Calm>,
+    /// When what lies there is taken in.
+    pub(super) calm_at: Option<Instant>,
     pub(super) resolver: Resolver,
     resolved: mpsc::Receiver<Resolved>,
     pub(super) hosts: Hosts,
@@ -134,6 +137,7 @@ impl Control {
             reporter,
             reports,
             calm,
+            calm_at: None,
             resolved,
             hosts: Hosts::default(),
             hangup: signal(SignalKind::hangup()).expect("the handler of SIGHUP can be installed"),
@@ -189,8 +193,6 @@ impl Control {
         self.reconfigure_prober();
         let opens = Instant::now() + self.config().first_round;
         let mut batch = Vec::new();
-        let mut calm = interval(CALM);
-        calm.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
         self.open_when_ready(opens);
         loop {
@@ -200,7 +202,8 @@ impl Control {
             tokio::select! {
                 () = &mut shutdown => break,
                 _ = self.reports.recv_many(&mut batch, MAX_BATCH) => self.take_reports(&mut batch).await,
-                _ = calm.tick() => self.take_calm(),
+                () = self.calm.waits(), if self.calm_at.is_none() => self.calm_at = Some(Instant::now() + CALM),
+                () = sleep_until(self.calm_at.unwrap_or(opens)), if self.calm_at.is_some() => self.take_calm().await,
                 Some(resolved) = self.resolved.recv() => self.resolve(resolved),
                 Some(order) = self.received.recv() => self.take_order(order),
                 () = self.watch.changed() => self.notice(),
@@ -336,12 +339,13 @@ impl Control {
             }
         }
         for (service, panicking) in snapshot.changes_where(before, PlanTable::is_panicking) {
-            let service = &service.label;
+            let (label, table) = (&service.label, snapshot.plan_table(service.plan));
             if panicking {
-                error!(%service, "panic: too little capacity is up, so that endpoints that are down keep a part");
-            } else {
-                info!(%service, "the panic is over");
-            }
+                let left = table.left(&snapshot.parts.config.endpoints).into_iter().fold(1.0, f64::min) * 100.0;
+                error!(service = %label, "panic: {left:.0} % of a fence's capacity is up, so endpoints that are down keep a part");
+            } else if !table.is_exhausted() {
+                info!(service = %label, "the panic is over");
+            } // else it is worse than panic, which has been said
         }
     }
 

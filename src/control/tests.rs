@@ -68,7 +68,7 @@ fn states(shared: &Shared) -> Vec<State> {
 
 /// Takes in reports, then publishes once.
 fn all<const N: usize>(control: &mut Control, reports: [Report; N]) {
-    let seen = control.observe(reports);
+    let seen = control.observe(&mut reports.into());
     control.conclude(&seen);
 }
 

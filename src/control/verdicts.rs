@@ -36,7 +36,7 @@ pub(super) struct Seen {
 impl Control {
     /// Takes in reports, and those that belong to the same burst, then publishes once.
     pub(super) async fn take_reports(&mut self, batch: &mut Vec<Report>) {
-        let mut seen = self.observe(self.calm.take().into_iter().chain(batch.drain(..)));
+        let mut seen = self.observe(batch);
         let burst = self.verdicts_at.is_some_and(|at| at.elapsed() < QUIET);
         if any_of(&seen, |_| true) && (burst || !any_of(&seen, |verdict| !verdict.is_doubt())) {
             // Tokio's timers tick in milliseconds.
@@ -46,22 +46,23 @@ impl Control {
             {
                 batch.push(report);
             }
-            seen.extend(self.observe(batch.drain(..)));
+            seen.extend(self.observe(batch));
         }
         self.conclude(&seen);
     }
 
-    /// Takes in what changes nothing, as far as the probes know.
-    pub(super) fn take_calm(&mut self) {
-        let reports = self.calm.take();
-        if !reports.is_empty() {
-            let seen = self.observe(reports);
-            self.conclude(&seen);
-        }
+    /// Takes in what is expected to change nothing, with what waits in the channel.
+    pub(super) async fn take_calm(&mut self) {
+        self.calm_at = None;
+        let mut batch: Vec<Report> = std::iter::from_fn(|| self.reports.try_recv().ok()).take(MAX_BATCH).collect();
+        self.take_reports(&mut batch).await;
     }
 
-    /// The board takes reports in, and draws what follows from them together.
-    pub(super) fn observe(&self, reports: impl IntoIterator<Item = Report>) -> Vec<Seen> {
+    /// The board takes reports in, and those that are laid down with them, in the order of time; and draws what follows from
+    /// all together.
+    pub(super) fn observe(&self, reports: &mut Vec<Report>) -> Vec<Seen> {
+        reports.append(&mut self.calm.take());
+        reports.sort_by_key(|report| report.at);
         let mut board = self.shared.board();
         let seen = |report: Report| {
             let probe = board.check(report.check)?.probe.name.clone();
@@ -71,7 +72,7 @@ impl Control {
             let verdict = verdict.map(|verdict| (board.endpoint(verdict.endpoint).name.clone(), verdict));
             Some(Seen { found, verdict })
         };
-        let mut seen: Vec<_> = reports.into_iter().filter_map(seen).collect();
+        let mut seen: Vec<_> = reports.drain(..).filter_map(seen).collect();
         let verdicts = board.correlate(Timestamp::now());
         seen.extend(by_themselves(&board, verdicts));
         self.hurry(board.take_paces());
@@ -80,10 +81,12 @@ impl Control {
 
     /// Lets time pass, for the board and for ramps.
     pub(super) fn tick(&mut self) {
+        // What was seen before comes first.
+        let mut seen = self.observe(&mut Vec::new());
         let (now, shared) = (Timestamp::now(), self.shared.clone());
         let mut board = shared.board();
         let verdicts = board.tick(now);
-        let seen: Vec<_> = by_themselves(&board, verdicts).collect();
+        seen.extend(by_themselves(&board, verdicts));
         self.hurry(board.take_paces());
         drop(board);
         self.conclude(&seen);
@@ -116,8 +119,13 @@ impl Control {
                 self.shared.tell(); // it shows in `/status` all the same
             }
         }
-        let generation = self.shared.published.load().generation;
-        seen.iter().for_each(|seen| seen.tell(generation, &self.shared.events));
+        let snapshot = self.shared.published.load();
+        let generation = snapshot.generation;
+        for seen in seen {
+            let endpoint = seen.verdict.as_ref().map(|(_, verdict)| verdict.endpoint);
+            let held = endpoint.is_some_and(|endpoint| snapshot.standing(endpoint).held);
+            seen.tell(generation, held, &self.shared.events);
+        }
         let notices = self.shared.board().take_notices();
         notices.iter().for_each(|notice| tell_notice(notice, generation, &self.shared.events));
     }
@@ -151,7 +159,8 @@ fn tell_notice(notice: &Notice, generation: u64, events: &Events) {
 }
 
 impl Seen {
-    fn tell(&self, generation: u64, events: &Events) {
+    /// `held`: it moves nothing.
+    fn tell(&self, generation: u64, held: bool, events: &Events) {
         if let Some((probe, outcome, rtt)) = &self.found {
             if let Some(rtt) = rtt {
                 metrics::histogram!("meridian_probe_seconds", "probe" => probe.clone()).record(rtt.as_secs_f64());
@@ -175,6 +184,7 @@ impl Seen {
         let (from, to) = (change.from.as_str(), change.to.as_str());
         metrics::counter!("meridian_verdicts_total", "endpoint" => name.clone(), "to" => to).increment(1);
         match (change.from, change.to) {
+            _ if held => warn!(endpoint = %name, from, to, reason, "verdict; held by hand, so it moves nothing"),
             (_, State::Down) => warn!(endpoint = %name, from, to, reason, generation, "verdict"),
             // An address of it changed alone.
             (before, after) if before == after => {

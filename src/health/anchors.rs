@@ -64,7 +64,8 @@ impl Anchors {
             self.last_down = Some(now);
         }
         let subject = Subject::Anchor(anchor.check.target);
-        let notice = Notice { subject, failing, reason: change.reason };
+        let reason = format!("{}: {}", anchor.check.target, change.reason);
+        let notice = Notice { subject, failing, reason };
         Some((failing || change.from == State::Down).then_some(notice))
     }
 

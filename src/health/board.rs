@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::anchors::Anchors;
 use super::correlation::{Correlation, Group, Notice};
@@ -22,6 +22,9 @@ use crate::model::{Addresses, Endpoint, EndpointId, Site, State};
 /// The addresses of hostname endpoints, by endpoint name. Absent: not asked yet; empty: it does not
 /// resolve.
 pub type HostAddresses = BTreeMap<Arc<str>, Vec<IpAddr>>;
+
+/// Who tells of an earlier time than that has had his clock set back.
+const LATE: SignedDuration = SignedDuration::from_secs(1);
 
 /// The states of all checks of all endpoints of one configuration.
 #[derive(Debug, Default)]
@@ -45,6 +48,8 @@ pub struct Board {
     notices: Vec<Notice>,
     outliers: Outliers,
     soft: SoftLimits,
+    /// How far time has come.
+    latest: Timestamp,
 }
 
 impl Board {
@@ -65,8 +70,8 @@ impl Board {
             self.add_endpoint(index, endpoint, &probes, resolved, &mut old, now);
         }
         let entries = &self.entries;
-        let softened = entries.iter().map(|entry| entry.is_softened(&self.slots)).collect();
-        self.soft.reconfigure(config, softened, |index| entries[index].may_soften);
+        let stands = entries.iter().map(|entry| entry.stand(&self.slots)).collect();
+        self.soft.reconfigure(config, stands, |index| entries[index].may_soften);
         for (index, entry) in self.entries.iter_mut().enumerate() {
             entry.sum_up(&self.slots, !self.soft.is_unheeded(index), self.own_fault.held_from(), now);
         }
@@ -92,6 +97,7 @@ impl Board {
     /// Takes in what a check found. None: nothing that answers may hold has changed, or there is no
     /// such check any more.
     pub fn observe(&mut self, id: CheckId, now: Timestamp, outcome: Outcome) -> Option<Verdict> {
+        let now = self.forward(now);
         if outcome != Outcome::Silent {
             self.own_fault.count_run(outcome == Outcome::Late, self.correlation.health().window, now);
         }
@@ -124,8 +130,9 @@ impl Board {
 
     /// Draws what follows from many outcomes together (BEHAVIOUR rules 13 and 14), after some were taken in.
     pub fn correlate(&mut self, now: Timestamp) -> Vec<Verdict> {
+        let now = self.forward(now);
         let (notices, alerts) = self.correlation.review(now);
-        let (unheeded, softened) = self.soft.review();
+        let (unheeded, softened) = self.soft.review(now);
         self.notices.extend(notices.into_iter().chain(unheeded));
         let stirred = alerts.into_iter().chain(softened);
         let mut verdicts: Vec<Verdict> = stirred.filter_map(|index| self.sum_up(index, None, now)).collect();
@@ -146,6 +153,7 @@ impl Board {
 
     /// Lets time pass, for what is held back until some time.
     pub fn tick(&mut self, now: Timestamp) -> Vec<Verdict> {
+        let now = self.forward(now);
         let is_due = |id: &CheckId| self.slots[id].health.next_tick().is_none_or(|at| at <= now);
         let due: Vec<CheckId> = self.held.iter().copied().filter(is_due).collect();
         let conclude = |id| {
@@ -157,11 +165,19 @@ impl Board {
         verdicts
     }
 
+    /// Reports come a little late, and what time has freed they must not hold back again. A clock may be set back for good.
+    fn forward(&mut self, now: Timestamp) -> Timestamp {
+        let is_late = now < self.latest && self.latest.duration_since(now) < LATE;
+        self.latest = if is_late { self.latest } else { now };
+        self.latest
+    }
+
     /// When [`tick`](Self::tick) has something to do.
     #[must_use]
     pub fn next_tick(&self) -> Option<Timestamp> {
         let freed = self.held.iter().filter_map(|id| self.slots[id].health.next_tick());
-        freed.chain(self.correlation.next_tick()).chain(self.own_fault.next_tick(self.correlation.health())).min()
+        let groups = self.correlation.next_tick().into_iter().chain(self.soft.next_tick());
+        freed.chain(groups).chain(self.own_fault.next_tick(self.correlation.health())).min()
     }
 
     /// The checks that shall be probed fast (true) or no more (false) since this was asked.
@@ -216,7 +232,7 @@ impl Board {
         let entry = &mut self.entries[index];
         let (from, before, was_down) = (entry.health.state, entry.address_states(), entry.is_down());
         let (doubt, may_turn) = (entry.health.in_doubt, entry.may_turn);
-        self.soft.turn(index, entry.is_softened(&self.slots));
+        self.soft.turn(index, entry.stand(&self.slots));
         entry.sum_up(&self.slots, !self.soft.is_unheeded(index), self.own_fault.held_from(), now);
         let is_down = entry.is_down();
         if is_down != was_down {
@@ -277,7 +293,7 @@ impl Board {
             }
         }
         for (index, entry) in self.entries.iter().enumerate() {
-            self.soft.turn(index, entry.is_softened(&self.slots));
+            self.soft.turn(index, entry.stand(&self.slots));
         }
         for (index, entry) in self.entries.iter_mut().enumerate() {
             let recovered = recovered.get(&entry.health.name).copied();
@@ -390,9 +406,19 @@ impl Board {
             }
         };
         let health = EndpointHealth::after(old.endpoints.remove(&endpoint.name), &endpoint.name, &addresses, now);
-        let is_away = health.state == State::Down;
+        // Who is held back has been down.
+        let is_away = matches!(health.state, State::Down | State::Damped);
         let may_soften = votes.iter().flatten().flat_map(Vote::checks).any(|id| self.slots[id].may_soften());
-        self.entries.push(Entry { votes, bare, may_turn: false, is_alert: false, may_soften, is_away, health });
+        self.entries.push(Entry {
+            votes,
+            bare,
+            may_turn: false,
+            is_alert: false,
+            may_soften,
+            heeds_soft: true,
+            is_away,
+            health,
+        });
     }
 
     fn add_check(

@@ -1,15 +1,18 @@
 //! Soft signals, which may be wrong about many at once: metrics, and answers that are slow (BEHAVIOUR rule 15).
 //!
-//! What they take out of a fence of some service, or set back there, is bounded by `max_soft_down` of its capacity. Where
-//! they speak against more, it is load or the instrument: they are *unheeded* for all endpoints of that fence, in every
-//! service, and that is said once.
+//! What they take out of a fence of some service, or set back there, is bounded by `max_soft_down` of its capacity. What is
+//! down without them counts for nothing on either side, so that a death makes no soft signal believed, and the last that
+//! lives is never taken out by one. Where they speak against more, it is load or the instrument: at once they are *unheeded*
+//! for all endpoints of that fence, in every service, until it has been less for a window.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::correlation::{Notice, Subject};
+use jiff::Timestamp;
+
+use super::correlation::{Notice, Subject, after};
 use crate::config::Config;
-use crate::model::{FenceMask, Member, Plan};
 
 /// Shares are decimal fractions, which doubles do not hold exactly.
 const ROUNDING: f64 = 1e-9;
@@ -21,13 +24,31 @@ const NAMED: usize = 5;
 pub(super) struct SoftLimits {
     /// At most this share.
     share: f64,
+    /// Heeded again after so long below it.
+    window: Duration,
     fences: Vec<Fence>,
-    /// By endpoint: the fences that leave it.
-    of: Vec<Vec<usize>>,
-    /// By endpoint: soft signals speak against it.
-    softened: Vec<bool>,
+    endpoints: Vec<Softened>,
     /// Fences to be looked at again.
     stirred: BTreeSet<usize>,
+    /// What is to be said of fences that are no more.
+    gone: Vec<Notice>,
+}
+
+/// How an endpoint stands with soft signals and without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stand {
+    /// They speak against it.
+    pub(super) softened: bool,
+    /// It is down without them.
+    pub(super) down: bool,
+}
+
+#[derive(Debug)]
+struct Softened {
+    name: Arc<str>,
+    stand: Stand,
+    /// The fences that leave it.
+    fences: Vec<usize>,
 }
 
 /// Endpoints that a fence leaves to some clients, against some of which soft signals may speak.
@@ -35,131 +56,166 @@ pub(super) struct SoftLimits {
 struct Fence {
     /// The first service that has it.
     service: Arc<str>,
-    members: Vec<FenceMember>,
-    /// Soft signals speak against too much of it, as far as has been told.
+    /// Indexes of endpoints, with what each can carry.
+    members: Vec<(usize, f64)>,
+    /// Soft signals count for nobody of it.
     unheeded: bool,
-}
-
-#[derive(Debug)]
-struct FenceMember {
-    /// Index of the endpoint.
-    at: usize,
-    name: Arc<str>,
-    capacity: f64,
-}
-
-impl Fence {
-    /// The share of its capacity that soft signals speak against.
-    fn softened(&self, softened: &[bool]) -> f64 {
-        let capacity = |sum, member: &FenceMember| sum + member.capacity;
-        let lost = self.members.iter().filter(|member| softened[member.at]).fold(0.0, capacity);
-        lost / self.members.iter().fold(0.0, capacity)
-    }
-
-    fn key(&self) -> (Arc<str>, Vec<Arc<str>>) {
-        (self.service.clone(), self.members.iter().map(|member| member.name.clone()).collect())
-    }
-
-    fn notice(&self, softened: &[bool], share: f64) -> Notice {
-        let percent = |share: f64| (share * 100.0).round();
-        let subject = Subject::Fence(self.service.clone());
-        if !self.unheeded {
-            return Notice { subject, failing: false, reason: "soft signals count again".to_owned() };
-        }
-        let against: Vec<&str> =
-            self.members.iter().filter(|member| softened[member.at]).map(|member| &*member.name).collect();
-        let more = against.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let reason = format!(
-            "soft signals speak against {} of {} endpoints, {} % of their capacity ({}{more}); over max_soft_down, {} %, it is \
-             load or the instrument, and counts for nobody there",
-            against.len(),
-            self.members.len(),
-            percent(self.softened(softened)),
-            against[..against.len().min(NAMED)].join(", "),
-            percent(share),
-        );
-        Notice { subject, failing: true, reason }
-    }
+    /// Since when they speak against little enough that they could.
+    under_since: Option<Timestamp>,
+    /// What has been told.
+    told: bool,
 }
 
 impl SoftLimits {
-    /// Takes over the fences of a configuration, and against which endpoints soft signals speak; `may_speak`: against which
-    /// they can. What has been told of a fence stands.
-    pub(super) fn reconfigure(&mut self, config: &Config, softened: Vec<bool>, may_speak: impl Fn(usize) -> bool) {
-        let told: HashSet<_> = self.fences.iter().filter(|fence| fence.unheeded).map(Fence::key).collect();
+    /// Takes over the fences of a configuration, and how its endpoints stand; `may_speak`: against which soft signals can.
+    /// What has been told of the same endpoints stands.
+    pub(super) fn reconfigure(&mut self, config: &Config, stands: Vec<Stand>, may_speak: impl Fn(usize) -> bool) {
+        let mut old = std::mem::take(self);
+        let mut told: HashSet<Vec<Arc<str>>> = HashSet::new();
+        for fence in old.fences.iter().filter(|fence| fence.told) {
+            told.insert(old.names(fence));
+        }
+        let endpoint = |(endpoint, stand): (&crate::model::Endpoint, Stand)| Softened {
+            name: endpoint.name.clone(),
+            stand,
+            fences: Vec::new(),
+        };
+        self.share = config.health.max_soft_down;
+        self.window = config.health.window;
+        self.gone = std::mem::take(&mut old.gone);
+        self.endpoints = config.endpoints.iter().zip(stands).map(endpoint).collect();
         let mut services = vec![None; config.plans.len()];
         for service in config.services.iter().rev() {
             services[service.plan.index()] = Some(&service.label);
         }
-        (self.share, self.softened) = (config.health.max_soft_down, softened);
-        (self.fences, self.of) = (Vec::new(), vec![Vec::new(); self.softened.len()]);
         let mut known = HashSet::new();
         for (plan, service) in config.plans.iter().zip(services) {
-            let Some(service) = service else { continue };
-            if !plan.members.iter().any(|id| may_speak(id.index())) {
+            let Some(service) = service.filter(|_| plan.members.iter().any(|id| may_speak(id.index()))) else {
                 continue;
-            }
+            };
             let capacities = plan.capacities(&config.endpoints);
-            for set in sets(plan, &config.fence_combinations) {
-                let member = |member: Member| {
-                    let at = plan.members[member.index()].index();
-                    FenceMember { at, name: config.endpoints[at].name.clone(), capacity: capacities[member.index()] }
-                };
-                let members: Vec<FenceMember> = set.into_iter().map(member).collect();
-                let mut is_new = || known.insert(members.iter().map(|member| member.at).collect::<Vec<_>>());
-                if !members.iter().any(|member| may_speak(member.at)) || !is_new() {
-                    continue;
+            for set in plan.fenced_sets(&config.fence_combinations).into_iter().filter(|set| set.len() > 1) {
+                let at = |index: usize| plan.members[index].index();
+                let members: Vec<_> =
+                    set.iter().map(|member| (at(member.index()), capacities[member.index()])).collect();
+                let key: Vec<_> = members.iter().map(|(at, capacity)| (*at, capacity.to_bits())).collect();
+                if members.iter().any(|(at, _)| may_speak(*at)) && known.insert(key) {
+                    self.add(service, members, &mut told);
                 }
-                members.iter().for_each(|member| self.of[member.at].push(self.fences.len()));
-                let fence = Fence { service: service.clone(), members, unheeded: false };
-                self.fences.push(Fence { unheeded: told.contains(&fence.key()), ..fence });
             }
         }
-        self.stirred = (0..self.fences.len()).collect();
+        for fence in old.fences.iter().filter(|fence| fence.told && told.contains(&old.names(fence))) {
+            self.gone.push(old.notice(fence, false));
+        }
     }
 
-    /// Soft signals speak against an endpoint, or no more.
-    pub(super) fn turn(&mut self, endpoint: usize, softened: bool) {
-        if std::mem::replace(&mut self.softened[endpoint], softened) != softened {
-            self.stirred.extend(&self.of[endpoint]);
+    fn add(&mut self, service: &Arc<str>, members: Vec<(usize, f64)>, told: &mut HashSet<Vec<Arc<str>>>) {
+        let index = self.fences.len();
+        members.iter().for_each(|(at, _)| self.endpoints[*at].fences.push(index));
+        let mut fence = Fence { service: service.clone(), members, unheeded: false, under_since: None, told: false };
+        fence.told = told.remove(&self.names(&fence));
+        // What was unheeded has to be so little for a window, as ever.
+        fence.unheeded = fence.told || self.is_over(&fence);
+        self.fences.push(fence);
+        self.stirred.insert(index);
+    }
+
+    /// Takes in how an endpoint stands now.
+    pub(super) fn turn(&mut self, endpoint: usize, stand: Stand) {
+        let Softened { stand: before, fences, .. } = &mut self.endpoints[endpoint];
+        if std::mem::replace(before, stand) == stand {
+            return;
+        }
+        for index in fences.clone() {
+            if self.is_over(&self.fences[index]) {
+                self.fences[index].unheeded = true;
+            }
+            self.stirred.insert(index);
         }
     }
 
     /// Do soft signals count for nothing at an endpoint, since they speak against too many of a fence of it?
     pub(super) fn is_unheeded(&self, endpoint: usize) -> bool {
-        self.softened[endpoint] && self.of[endpoint].iter().any(|&fence| self.is_over(&self.fences[fence]))
+        let Softened { stand, fences, .. } = &self.endpoints[endpoint];
+        stand.softened && fences.iter().any(|&fence| self.fences[fence].unheeded)
     }
 
-    fn is_over(&self, fence: &Fence) -> bool {
-        fence.softened(&self.softened) > self.share + ROUNDING
-    }
-
-    /// What is to be said after some turned, and which endpoints are to be summed up anew.
-    pub(super) fn review(&mut self) -> (Vec<Notice>, BTreeSet<usize>) {
-        let (mut notices, mut endpoints) = (Vec::new(), BTreeSet::new());
+    /// What is to be said after some turned or time passed, and which endpoints are to be summed up anew.
+    pub(super) fn review(&mut self, now: Timestamp) -> (Vec<Notice>, BTreeSet<usize>) {
+        let (mut notices, mut endpoints) = (std::mem::take(&mut self.gone), BTreeSet::new());
         for index in std::mem::take(&mut self.stirred) {
             let over = self.is_over(&self.fences[index]);
-            let fence = &mut self.fences[index];
-            if std::mem::replace(&mut fence.unheeded, over) != over {
-                notices.push(fence.notice(&self.softened, self.share));
-                endpoints.extend(fence.members.iter().map(|member| member.at).filter(|&at| self.softened[at]));
+            let (fence, window) = (&mut self.fences[index], self.window);
+            fence.under_since = if over || !fence.unheeded { None } else { fence.under_since.or(Some(now)) };
+            if let Some(since) = fence.under_since {
+                fence.unheeded = now < after(since.min(now), window);
+                if fence.unheeded {
+                    self.stirred.insert(index);
+                }
             }
+            if fence.unheeded == fence.told {
+                continue;
+            }
+            fence.told = fence.unheeded;
+            endpoints.extend(fence.members.iter().map(|(at, _)| *at));
+            notices.push(self.notice(&self.fences[index], self.fences[index].told));
         }
+        endpoints.retain(|&at| self.endpoints[at].stand.softened);
         (notices, endpoints)
+    }
+
+    /// When [`review`](Self::review) has something to do, if nothing else happens.
+    pub(super) fn next_tick(&self) -> Option<Timestamp> {
+        let waiting = self.stirred.iter().filter_map(|&index| self.fences[index].under_since);
+        waiting.min().map(|since| after(since, self.window))
     }
 
     /// Where soft signals count for nothing, and why.
     pub(super) fn unheeded(&self) -> impl Iterator<Item = Notice> {
-        let unheeded = self.fences.iter().filter(|fence| fence.unheeded);
-        unheeded.map(|fence| fence.notice(&self.softened, self.share))
+        self.fences.iter().filter(|fence| fence.told).map(|fence| self.notice(fence, true))
     }
-}
 
-/// The members that the fences of a plan leave to some clients, each set once.
-fn sets(plan: &Plan, combinations: &[FenceMask]) -> BTreeSet<Vec<Member>> {
-    let own = plan.policy.fences.iter().fold(FenceMask::default(), |mask, fence| mask.with(fence.place));
-    let masks: BTreeSet<u64> = combinations.iter().map(|mask| mask.0 & own.0).collect();
-    let known = masks.into_iter().map(|mask| plan.allowed(FenceMask(mask)).collect());
-    known.chain([plan.allowed_unknown()]).filter(|set: &Vec<Member>| !set.is_empty()).collect()
+    fn is_over(&self, fence: &Fence) -> bool {
+        self.softened(fence) > self.share + ROUNDING
+    }
+
+    /// The share of what lives of its capacity that soft signals speak against.
+    fn softened(&self, fence: &Fence) -> f64 {
+        let (mut softened, mut all) = (0.0, 0.0);
+        for (at, capacity) in &fence.members {
+            let stand = self.endpoints[*at].stand;
+            all += if stand.down { 0.0 } else { *capacity };
+            softened += if stand.softened && !stand.down { *capacity } else { 0.0 };
+        }
+        if all > 0.0 { softened / all } else { 0.0 }
+    }
+
+    fn names(&self, fence: &Fence) -> Vec<Arc<str>> {
+        fence.members.iter().map(|(at, _)| self.endpoints[*at].name.clone()).collect()
+    }
+
+    fn notice(&self, fence: &Fence, begins: bool) -> Notice {
+        let percent = |share: f64| (share * 100.0).round();
+        let stands = fence.members.iter().map(|(at, _)| &self.endpoints[*at]);
+        let against: Vec<_> = stands.filter(|endpoint| endpoint.stand.softened && !endpoint.stand.down).collect();
+        let named = |names: Vec<&str>| {
+            let more = names.len().saturating_sub(NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            names[..names.len().min(NAMED)].join(", ") + &more
+        };
+        let reason = if begins {
+            format!(
+                "soft signals speak against {} of {} endpoints, {} % of the capacity that lives ({}); over max_soft_down, {} %, \
+                 it is load or the instrument, and counts for none of them",
+                against.len(),
+                fence.members.len(),
+                percent(self.softened(fence)),
+                named(against.iter().map(|endpoint| &*endpoint.name).collect()),
+                percent(self.share),
+            )
+        } else {
+            format!("soft signals count again for {}", named(self.names(fence).iter().map(|name| &**name).collect()))
+        };
+        Notice { subject: Subject::Fence(fence.service.clone()), failing: begins, reason }
+    }
 }

@@ -22,6 +22,8 @@
 //! A check whose settings were edited is carried over: it shows the state that its predecessor had, and its own first
 //! outcome decides.
 
+use std::collections::VecDeque;
+
 use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,9 @@ use super::Outcome;
 use super::damping::Penalty;
 use crate::config::{Damping, Probe};
 use crate::model::State;
+
+/// So many flips can be forgiven.
+const FORGIVABLE: usize = 8;
 
 /// What turns a check.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,8 +68,8 @@ pub struct HealthState {
     evidence: Evidence,
     suspicion: Option<Suspicion>,
     penalty: Penalty,
-    /// When it flipped last, and the penalty before.
-    unflipped: Option<(Timestamp, Penalty)>,
+    /// When it flipped of late, each with the penalty before.
+    flips: VecDeque<(Timestamp, Penalty)>,
     /// It is up, but slow: why.
     slow: Option<String>,
 }
@@ -158,7 +163,7 @@ impl HealthState {
             evidence: Evidence::NONE,
             suspicion: None,
             penalty: Penalty::default(),
-            unflipped: None,
+            flips: VecDeque::new(),
             slow: None,
         }
     }
@@ -230,10 +235,11 @@ impl HealthState {
         Some(if ended { Change { reason: "it is slow no more".to_owned(), ..change } } else { change })
     }
 
-    /// A flip after that time was no fault of the target's.
+    /// Flips after that time were no fault of the target's.
     pub(super) fn forgive(&mut self, since: Timestamp, now: Timestamp) -> Option<Change> {
-        let (_, before) = self.unflipped.take_if(|(at, _)| *at > since)?;
-        self.penalty = before;
+        let first = self.flips.iter().position(|(at, _)| *at > since)?;
+        self.penalty = self.flips[first].1;
+        self.flips.truncate(first);
         self.tick(now)
     }
 
@@ -273,7 +279,10 @@ impl HealthState {
         };
         let was_usable = matches!(self.found, State::Up | State::Degraded);
         if let Some(damping) = self.rules.damping.as_ref().filter(|_| was_usable && to == State::Down) {
-            self.unflipped = Some((now, self.penalty));
+            self.flips.push_back((now, self.penalty));
+            if self.flips.len() > FORGIVABLE {
+                self.flips.pop_front();
+            }
             self.penalty.flip(damping, now);
         }
         (self.found, self.evidence) = (to, Evidence::NONE);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::slot::Slot;
+use super::soft::Stand;
 use super::{CheckId, Last};
 use crate::model::State;
 
@@ -61,6 +62,8 @@ pub(super) struct Entry {
     pub(super) is_alert: bool,
     /// Some check can speak against it by a soft signal.
     pub(super) may_soften: bool,
+    /// Such signals count for it.
+    pub(super) heeds_soft: bool,
     /// It has been down, and is not up or degraded again.
     pub(super) is_away: bool,
     pub(super) health: EndpointHealth,
@@ -136,10 +139,15 @@ impl AddressHealth {
 }
 
 impl Entry {
-    /// Do soft signals speak against it: would it stand better without?
-    pub(super) fn is_softened(&self, slots: &BTreeMap<CheckId, Slot>) -> bool {
-        let best = |heeds_soft| self.votes.iter().map(|votes| worst_state(votes, slots, heeds_soft)).min();
-        self.may_soften && best(true) > best(false)
+    /// How it stands with soft signals and without; they speak against it where any address would stand better without.
+    pub(super) fn stand(&self, slots: &BTreeMap<CheckId, Slot>) -> Stand {
+        let without = |votes: &[Vote]| worst_state(votes, slots, false);
+        let worse = |votes: &Vec<Vote>| worst_state(votes, slots, true) > without(votes);
+        let down = match self.votes.iter().map(|votes| without(votes)).min() {
+            Some(best) => best == State::Down,
+            None => self.health.state == State::Down,
+        };
+        Stand { softened: self.may_soften && self.votes.iter().any(worse), down }
     }
 
     /// Sums the states of checks up; times are those of changes. `heeds_soft` as of
@@ -151,6 +159,7 @@ impl Entry {
         held_from: Option<Timestamp>,
         now: Timestamp,
     ) {
+        self.heeds_soft = heeds_soft;
         for (address, votes) in self.health.addresses.iter_mut().zip(&self.votes) {
             let (found, mut reason) = worst(votes, slots, heeds_soft, now);
             if !heeds_soft && worst_state(votes, slots, true) > found {
@@ -185,7 +194,8 @@ impl Entry {
         self.is_alert = is_alert && !self.is_down();
         let is_usable = |address: &AddressHealth| address.state < State::Unknown && !address.is_held();
         let usable = self.health.addresses.iter().zip(&self.votes).filter(|(address, _)| is_usable(address));
-        let usable = usable.flat_map(|(_, votes)| votes).flat_map(Vote::checks).map(|id| &slots[id].health);
+        let usable = usable.flat_map(|(_, votes)| votes).flat_map(Vote::checks).map(|id| &slots[id]);
+        let usable = usable.filter(|slot| self.heeds_soft || !slot.check.probe.kind.is_soft()).map(|slot| &slot.health);
         let (in_doubt, may_turn) = usable.fold((false, false), |(in_doubt, may_turn), health| {
             (in_doubt || health.in_doubt(), may_turn || health.wants_haste())
         });

@@ -1,5 +1,6 @@
 //! Plans, policies and services.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +149,16 @@ impl Plan {
         let fences: Vec<&Fence> = fences.collect();
         let members = (0..self.members.len()).map(|index| Member(index as u8));
         members.filter(move |member| fences.iter().all(|fence| fence.members.binary_search(member).is_ok()))
+    }
+
+    /// The members that its fences leave to some clients, each set once; no empty one. `combinations` are
+    /// `Config::fence_combinations`.
+    #[must_use]
+    pub fn fenced_sets(&self, combinations: &[FenceMask]) -> BTreeSet<Vec<Member>> {
+        let own = self.policy.fences.iter().fold(FenceMask::default(), |mask, fence| mask.with(fence.place));
+        let masks: BTreeSet<u64> = combinations.iter().map(|mask| mask.0 & own.0).collect();
+        let known = masks.into_iter().map(|mask| self.allowed(FenceMask(mask)).collect());
+        known.chain([self.allowed_unknown()]).filter(|set: &Vec<Member>| !set.is_empty()).collect()
     }
 
     /// The members that a client of unknown place gets, ascending.

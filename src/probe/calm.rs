@@ -1,9 +1,11 @@
-//! Reports that change nothing: those of checks that are well and stay so.
+//! Reports that are expected to change nothing: those of checks that are well and stay so.
 //!
 //! They are nearly all there are. Each by itself would wake the control plane; these are laid down for it, and it takes them
-//! in some dozen times a second, or when one comes that may change something, before that one.
+//! in together, before long or with the next one that may change something.
 
 use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::Notify;
 
 use super::Report;
 
@@ -14,6 +16,7 @@ const ROOM: usize = 65_536;
 #[derive(Debug, Default)]
 pub struct Calm {
     reports: Mutex<Vec<Report>>,
+    first: Notify,
 }
 
 impl Calm {
@@ -24,14 +27,20 @@ impl Calm {
             return Err(report);
         }
         reports.push(report);
+        if reports.len() == 1 {
+            self.first.notify_one();
+        }
         Ok(())
     }
 
-    /// Takes all of them, oldest first.
+    /// Until there are some, or were some since this was asked.
+    pub async fn waits(&self) {
+        self.first.notified().await;
+    }
+
+    /// Takes all of them.
     #[must_use]
     pub fn take(&self) -> Vec<Report> {
-        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = reports.len();
-        std::mem::replace(&mut *reports, Vec::with_capacity(room))
+        std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -38,7 +38,8 @@ impl Panic {
             Spread::Multivalue(_) => 0.0, // a set in one answer has no parts
             Spread::Sticky | Spread::Random => policy.panic_below,
         };
-        if living <= 0.0 || below <= 0.0 {
+        // None lives: `when_none` acts. All do: nobody is left to keep anything, and the next to die dies alone.
+        if living <= 0.0 || living >= 1.0 || below <= 0.0 {
             return Self::default();
         }
         if living < below {
@@ -49,7 +50,7 @@ impl Panic {
         if self.kept == 0 {
             return Self::default();
         }
-        if living <= (below + MARGIN).min(1.0) && living < 1.0 {
+        if living <= below + MARGIN {
             return Self { kept: self.peak, calm_since: None, ..self };
         }
         let calm_since = self.calm_since.unwrap_or(now);
@@ -125,6 +126,7 @@ mod tests {
         assert_eq!(seen, [(80, 96), (125, 64), (170, 32), (215, 13), (260, 0)]);
         assert_eq!(panic, Panic::default());
         assert_eq!(calm.after(1.0 / 3.0, &policy, at(100)).kept, 128, "and worse again is worse at once");
+        assert_eq!(calm.after(1.0, &policy, at(30)), Panic::default(), "with all there, it is over at once");
         assert_eq!(calm.after(2.0 / 3.0, &policy, at(-3600)), Panic::default(), "a clock set back does not prolong it");
     }
 }

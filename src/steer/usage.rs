@@ -33,6 +33,14 @@ impl Step {
         }
     }
 
+    /// How far before its end a ramp upwards stands where one downwards that takes `over` is `age` after its begin, as a
+    /// share of its length; 0: it begins anew.
+    #[must_use]
+    pub fn left(age: Duration, over: Duration) -> f64 {
+        let kept = Self::falling(age, over).kept;
+        STEPS.iter().position(|step| *step == kept).map_or(0.0, |passed| passed as f64 / STEPS.len() as f64)
+    }
+
     /// The same downwards, from 75 % to nothing.
     #[must_use]
     pub fn falling(age: Duration, over: Duration) -> Self {
@@ -164,6 +172,11 @@ mod tests {
         assert_eq!(up(240), (256, None));
         let down = |seconds| Step::falling(Duration::from_secs(seconds), 4 * MINUTE).kept;
         assert_eq!([0, 60, 120, 180, 240, 900].map(down), [192, 128, 64, 26, 0, 0]);
+        let left = |seconds| Step::left(Duration::from_secs(seconds), 4 * MINUTE);
+        assert_eq!([0, 60, 120, 180, 240].map(left), [0.75, 0.5, 0.25, 0.0, 0.0]);
+        for seconds in [0, 60, 120, 180] {
+            assert_eq!(up((left(seconds) * 240.0) as u64).0, down(seconds), "it goes on where the other was");
+        }
         assert_eq!(Step::rising(Duration::ZERO, Duration::ZERO), Step { kept: 256, lasts: None });
         assert_eq!(Step::falling(Duration::ZERO, Duration::ZERO), Step { kept: 0, lasts: None });
     }

@@ -1,5 +1,6 @@
 //! Plans of a configuration → their tables: ranked, given tries, settled.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,11 +12,11 @@ use super::panics::Panics;
 use super::plan::{Now, PlanTable};
 use super::ranking::{Ranking, Rankings};
 use super::reuse::{InConfig, Ranked};
-use super::snapshot::{Before, Parts, ServiceEntry};
+use super::snapshot::{Before, Parts, ServiceEntry, Snapshot};
 use super::survey::Survey;
 use super::tries::{Demand, Tries};
 use crate::config::Config;
-use crate::model::{Endpoint, Family, Plan, Problem};
+use crate::model::{Endpoint, Family, Plan, Policy, Problem};
 
 /// The tables of all plans (index: `PlanId`).
 ///
@@ -38,36 +39,53 @@ pub(super) fn compile_plans(
     }
     let plans = demands(config, services, before).into_iter().zip(rankings.iter().cloned());
     let tries = Tries::build(&parts.geo, config.geo_memory, plans, &old);
-    let endpoints = &config.endpoints;
-    let mut panicking = Vec::new();
-    if let Some(Before { snapshot, .. }) = before {
-        let endpoints = &snapshot.parts.config.endpoints[..];
-        panicking.extend(
-            snapshot.plans.iter().filter(|table| table.panics().is_some()).map(|table| Panicking { table, endpoints }),
-        );
-    }
+    let panics = before.map(|before| Panicking::of(before.snapshot)).unwrap_or_default();
     let table = |(plan, rankings): (&Plan, Rankings)| {
         let tries = rankings.each_ref().map(|ranking| tries.of(ranking));
         let now = Now { endpoints: &config.endpoints, entries, at };
-        let panics = panicking.iter().find_map(|before| before.panics_of(plan, endpoints, &rankings));
+        let panics = panics.go_on(plan, &config.endpoints, &rankings);
         Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, now, panics, None))
     };
     Ok(config.plans.iter().zip(rankings).map(table).collect())
 }
 
-/// A plan of the snapshot before that is in panic.
+/// The plans of the snapshot before, by their orders, if any of them is in panic.
+#[derive(Default)]
 struct Panicking<'a> {
-    table: &'a PlanTable,
     endpoints: &'a [Endpoint],
+    by_orders: HashMap<*const Ranking, Vec<&'a PlanTable>>,
 }
 
 impl<'a> Panicking<'a> {
-    /// What goes on in a plan: that of the same endpoints in the same orders.
-    fn panics_of(&self, plan: &Plan, endpoints: &[Endpoint], rankings: &Rankings) -> Option<&'a [Panics; 2]> {
-        let same_orders = self.table.rankings().iter().zip(rankings).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs));
-        let ours = self.table.plan.members.iter().map(|id| &self.endpoints[id.index()].name);
-        let theirs = plan.members.iter().map(|id| &endpoints[id.index()].name);
-        if same_orders && ours.eq(theirs) { self.table.panics() } else { None }
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let mut panicking = Self { endpoints: &snapshot.parts.config.endpoints, by_orders: HashMap::new() };
+        if snapshot.plans.iter().any(|table| table.panics().is_some()) {
+            for table in &snapshot.plans {
+                panicking.by_orders.entry(Arc::as_ptr(&table.rankings()[0])).or_default().push(table);
+            }
+        }
+        panicking
+    }
+
+    /// What goes on in a plan of the same endpoints in the same orders: that of the one with the same policy, or of one
+    /// that panics alike. None: nothing.
+    fn go_on(&self, plan: &Plan, endpoints: &[Endpoint], rankings: &Rankings) -> Option<&'a [Panics; 2]> {
+        let names = |plan: &Plan, endpoints: &[Endpoint]| -> Vec<Arc<str>> {
+            plan.members.iter().map(|id| endpoints[id.index()].name.clone()).collect()
+        };
+        let tables = self.by_orders.get(&Arc::as_ptr(&rankings[0]))?;
+        let is_same = |table: &&&PlanTable| {
+            let same_orders = table.rankings().iter().zip(rankings).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs));
+            same_orders && names(&table.plan, self.endpoints) == names(plan, endpoints)
+        };
+        let same: Vec<_> = tables.iter().filter(is_same).collect();
+        let panics_by = |policy: &Policy| {
+            let Policy { panic_below, panic_hold, warmup, spread, .. } = policy;
+            (panic_below.to_bits(), *panic_hold, *warmup, *spread)
+        };
+        let found = same.iter().find(|table| table.plan.policy == plan.policy);
+        let alike = || same.iter().find(|table| panics_by(&table.plan.policy) == panics_by(&plan.policy));
+        found.or_else(alike)?.panics()
     }
 }
 

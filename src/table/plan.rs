@@ -124,7 +124,8 @@ impl PlanTable {
     }
 
     /// The states in which its members are held.
-    pub(super) fn held(&self) -> Option<&Held> {
+    #[must_use]
+    pub fn held(&self) -> Option<&Held> {
         self.held.as_ref()
     }
 

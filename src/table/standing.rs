@@ -23,6 +23,8 @@ pub struct Standing {
     pub warming: Option<Timestamp>,
     /// Its clients leave it, or it must not be answered.
     pub hand: Hand,
+    /// Verdicts move it not.
+    pub held: bool,
 }
 
 /// What the operator's hand does to an endpoint (BEHAVIOUR rules 19 and 27).
@@ -48,7 +50,7 @@ impl Standing {
     /// Addresses whose states are known and fixed, without anything besides.
     #[must_use]
     pub fn of(addresses: Vec<(IpAddr, State)>) -> Self {
-        Self { addresses, ttl: u32::MAX, in_doubt: false, warming: None, hand: Hand::Off }
+        Self { addresses, ttl: u32::MAX, in_doubt: false, warming: None, hand: Hand::Off, held: false }
     }
 
     /// An endpoint with fixed addresses, all in one state; without addresses for a hostname.
@@ -73,6 +75,12 @@ impl Standing {
     pub(super) fn ttl(&self, policy: &Policy) -> u32 {
         let doubt = u32::try_from(policy.ttl_doubt.as_secs()).unwrap_or(u32::MAX);
         if self.in_doubt { self.ttl.min(doubt) } else { self.ttl }
+    }
+
+    /// Is any address of it not down?
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        self.addresses.iter().any(|(_, state)| *state != State::Down)
     }
 
     /// The best state among the addresses of `family`; none where it must not be answered: it has no such address, or

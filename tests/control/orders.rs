@@ -7,7 +7,7 @@ use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 
 use crate::of;
-use crate::server::{NETHERLANDS, SYDNEY, Server, Shop, WWW, ask, get, http, ip, query};
+use crate::server::{NETHERLANDS, SYDNEY, Server, Shop, WWW, ask, get, http, ip, meridian, query};
 
 const PATH: &str = "/api/v1/overrides";
 
@@ -54,6 +54,13 @@ async fn a_drain_tells_where_clients_go_and_is_taken_back() {
     assert!(endpoint["override"].as_str().unwrap().starts_with("drained by anna since "), "{endpoint:#}");
     assert_eq!((&endpoint["verdict"], status["overrides"].as_array().unwrap().len()), (&"up".into(), 1));
     assert_ne!(status["decision_hash"], hash, "nodes with other orders decide otherwise");
+
+    let url = format!("http://{}", server.admin);
+    let (code, text, error) = meridian(shop.folder(), &["status", "--server", &url]).await;
+    let line =
+        text.lines().find(|line| line.starts_with("azure-westeurope")).unwrap_or_else(|| panic!("{text}{error}"));
+    assert!(code == Some(0) && line.contains("up") && line.contains("drained by anna since "), "{text}");
+    assert!(text.contains("orders by hand in force: 1\n") && text.contains("azure: off -> drained"), "{text}");
 
     done(&server, "undrain", "azure").await;
     assert_eq!(server.www(NETHERLANDS).await.0, [ip("192.0.2.3")]);

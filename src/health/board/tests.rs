@@ -76,8 +76,34 @@ fn a_restart_goes_on_with_who_came_back() {
     let mut after = board(&probes, &endpoints);
     after.recall(before.remember(), at(20));
     assert_eq!(recovered(&after), [Some(at(9)), None, None]);
+    // An edit does not make it forget that it was away.
+    after.reconfigure(&config(&probes, &endpoints), &HostAddresses::new(), at(30));
     after.tick(at(69));
     assert_eq!((state(&after, 2), recovered(&after)), (State::Up, vec![Some(at(9)), None, Some(at(69))]));
+}
+
+/// What a probe saw just before time freed it, and told just after, holds nobody back again.
+#[test]
+fn late_reports_do_not_turn_time_back() {
+    let flaps = crate::config::Damping {
+        half_life: Duration::from_secs(300),
+        hold_at: 1.0,
+        free_at: 0.5,
+        at_most: Duration::from_secs(60),
+    };
+    let mut board = board(&[Probe { damping: Some(flaps), ..probe("p") }], &[endpoint("a", fixed(&[V4]), &["p"])]);
+    let check = id(&board, "p", "203.0.113.20:443");
+    for outcome in [success(), refused(), refused(), success(), success()] {
+        board.observe(check, at(1), outcome);
+    }
+    assert_eq!((state(&board, 0), board.next_tick()), (State::Damped, Some(at(61))));
+    assert_eq!(board.tick(at(61)).len(), 1);
+    let before = at(61) - Duration::from_millis(10);
+    assert_eq!((board.observe(check, before, success()), state(&board, 0)), (None, State::Up));
+    assert_eq!(board.endpoint(EndpointId(0)).recovered, Some(at(61)));
+    // A clock that is set back is another matter.
+    board.observe(check, at(2), success());
+    assert_eq!(board.endpoint(EndpointId(0)).last.as_ref().unwrap().at, at(2));
 }
 
 fn probe(name: &str) -> Probe {

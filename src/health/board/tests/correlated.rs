@@ -213,6 +213,8 @@ fn flips_that_were_our_own_fault_are_forgiven() {
         world.board.reconfigure(&world.config, &HostAddresses::new(), at(1));
         world.checks = world.board.checks().map(|(id, _)| id).take(ENDPOINTS).collect();
         world.all(ALL, at(1), &success());
+        world.all(0..7, at(8), &refused());
+        world.all(0..7, at(9), &success());
         world.all(0..7, at(10), &refused());
         if ours {
             world.anchors(at(12), &refused());
@@ -224,6 +226,20 @@ fn flips_that_were_our_own_fault_are_forgiven() {
     assert_eq!(states(false, false), [State::Up; ENDPOINTS]);
     assert_eq!(states(true, false), [State::Damped; ENDPOINTS]);
     assert_eq!(states(true, true), [State::Up; ENDPOINTS], "who flipped before it was found, and who did later");
+}
+
+#[test]
+fn anchors_that_go_and_come_are_told_of() {
+    let mut world = world(3);
+    let anchors = world.anchors.clone();
+    world.outcomes(&anchors[..1], at(10), &refused());
+    world.outcomes(&anchors[..1], at(20), &success());
+    let told: Vec<_> =
+        world.board.take_notices().into_iter().map(|n| (n.subject.to_string(), n.failing, n.reason)).collect();
+    let anchor = "anchor 198.51.100.0:443".to_owned();
+    let (gone, back) =
+        ("198.51.100.0:443: 2 failures, the last: connection refused", "198.51.100.0:443: 2 successes in a row");
+    assert_eq!(told, [(anchor.clone(), true, gone.to_owned()), (anchor, false, back.to_owned())]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{Aim, Limits, Metric, Slow};
 use crate::health::Subject;
-use crate::model::{Capacity, Fence, Member};
+use crate::model::{Capacity, Fence, FenceUnknown, Member};
 
 /// A board of endpoints that are up by a probe `p` and by a figure `lag`.
 struct World {
@@ -46,6 +46,12 @@ impl World {
         }
     }
 
+    /// So many seconds pass.
+    fn pass(&mut self, seconds: i64) {
+        self.second += seconds;
+        self.board.tick(at(self.second));
+    }
+
     /// Who is down.
     fn down(&self) -> Vec<usize> {
         (0..self.config.endpoints.len()).filter(|&index| state(&self.board, index as u32) == State::Down).collect()
@@ -66,26 +72,37 @@ fn figures_take_out_a_third_and_more_of_the_same_counts_for_nobody() {
     assert_eq!((world.down(), world.notices()), (vec![0, 1], vec![]));
     world.tell("lag", 2, &refused());
     assert_eq!(world.down(), [0; 0]);
-    let why = "soft signals speak against 3 of 6 endpoints, 50 % of their capacity (e0, e1, e2); over max_soft_down, 34 %, it \
-               is load or the instrument, and counts for nobody there";
+    let why = "soft signals speak against 3 of 6 endpoints, 50 % of the capacity that lives (e0, e1, e2); over max_soft_down, \
+               34 %, it is load or the instrument, and counts for none of them";
     assert_eq!(world.notices(), [("a fence of www".to_owned(), true, why.to_owned())]);
     assert_eq!(world.board.unheeded().map(|notice| notice.reason).collect::<Vec<_>>(), [why]);
     let reason = world.board.reason(EndpointId(2));
     assert!(reason.contains("against too many: probe lag: 2 failures"), "{reason}");
 
-    // Who does not answer goes down all the same, and is then no matter of soft signals.
+    // Who dies of it makes them no truer: two of the five that live.
     world.tell("p", 0, &refused());
+    world.pass(60);
+    assert_eq!((world.down(), world.notices()), (vec![0], vec![]));
+    // Once they speak against few enough, and for a window.
+    world.tell("lag", 2, &success());
+    assert_eq!((world.down(), world.notices()), (vec![0], vec![]));
+    world.pass(9);
+    assert_eq!(world.down(), [0]);
+    world.pass(1);
+    let again = "soft signals count again for e0, e1, e2, e3, e4 and 1 more";
     assert_eq!(
         (world.down(), world.notices()),
-        (vec![0, 1, 2], vec![("a fence of www".to_owned(), false, "soft signals count again".to_owned())])
+        (vec![0, 1], vec![("a fence of www".to_owned(), false, again.to_owned())])
     );
-    world.tell("lag", 3, &refused());
-    assert_eq!((world.down(), world.notices().len()), (vec![0], 1));
-    world.tell("lag", 3, &success());
-    world.tell("p", 0, &success());
-    assert_eq!((world.down(), world.notices().len()), (vec![], 2), "heeded, and unheeded again");
-    world.tell("lag", 2, &success());
-    assert_eq!(world.down(), [0, 1]);
+}
+
+#[test]
+fn the_last_that_lives_is_taken_out_by_none() {
+    let mut world = world(3, |_| {});
+    world.tell("p", 0, &refused());
+    world.tell("p", 1, &refused());
+    world.tell("lag", 2, &refused());
+    assert_eq!((world.down(), world.notices().len()), (vec![0, 1], 1));
 }
 
 #[test]
@@ -105,9 +122,21 @@ fn an_edit_and_a_restart_tell_of_it_no_more_than_once() {
     assert_eq!(world.down(), [0; 0]);
     world.board.correlate(at(60));
     assert_eq!((world.down(), world.notices().len()), (vec![], 1), "the process is another");
-    let config = Config { health: Health { max_soft_down: 0.5, ..config.health.clone() }, ..config };
-    world.board.reconfigure(&config, &HostAddresses::new(), at(61));
-    assert_eq!(world.down(), [0, 1, 2]);
+    let mut other = config.clone();
+    other.health.max_soft_down = 0.5;
+    world.board.reconfigure(&other, &HostAddresses::new(), at(61));
+    (world.second, _) = (61, world.board.correlate(at(61)));
+    world.pass(10);
+    assert_eq!((world.down(), world.notices().len()), (vec![0, 1, 2], 1));
+
+    world.board.reconfigure(&config, &HostAddresses::new(), at(80));
+    world.board.correlate(at(80));
+    assert_eq!((world.down(), world.notices().len()), (vec![], 1));
+    (other.services, other.plans) = (Vec::new(), Vec::new());
+    world.board.reconfigure(&other, &HostAddresses::new(), at(81));
+    world.board.correlate(at(81));
+    let notices = world.notices();
+    assert!(world.down() == [0, 1, 2] && notices.len() == 1 && !notices[0].1, "a fence that is no more: {notices:?}");
 }
 
 #[test]
@@ -122,6 +151,7 @@ fn it_goes_by_capacity_and_by_fence() {
     heavy.tell("lag", 0, &refused());
     assert_eq!((heavy.down(), heavy.notices().len()), (vec![], 1));
     heavy.tell("lag", 0, &success());
+    heavy.pass(10);
     (1..4).for_each(|index| heavy.tell("lag", index, &refused()));
     assert_eq!(heavy.down(), [1, 2, 3], "30 %");
 
@@ -153,7 +183,40 @@ fn without_a_service_nothing_bounds_it_and_who_is_known_by_figures_alone_is_neve
     board.observe(check, at(1), Outcome::Missing { why: "no figure".to_owned() });
     assert_eq!(state(&board, 0), State::Unknown);
     board.observe(check, at(2), refused());
-    assert_eq!(state(&board, 0), State::Up, "all of a fence: it is the instrument");
+    assert_eq!(state(&board, 0), State::Down, "nobody could be sent elsewhere, and nobody is");
+}
+
+/// Where one way to each of many endpoints is slow, it is the way.
+#[test]
+fn addresses_are_bounded_as_endpoints_are() {
+    let one = |index| {
+        let (v4, v6) = (address(index), format!("2001:db8::{index}"));
+        endpoint(&format!("e{index}"), fixed(&[&v4, &v6]), &["lag"])
+    };
+    let mut config = config(&[lag()], &[0, 1, 2].map(one));
+    let mut board = Board::new();
+    board.reconfigure(&config, &HostAddresses::new(), at(0));
+    let tell = |board: &mut Board, second: i64, target: &str, outcome: &Outcome| {
+        let check = id(board, "lag", target);
+        (0..2).for_each(|_| drop(board.observe(check, at(second), outcome.clone())));
+        board.correlate(at(second));
+    };
+    for index in 0..3 {
+        tell(&mut board, 1, &format!("{}:443", address(index)), &success());
+        tell(&mut board, 1, &format!("[2001:db8::{index}]:443"), &success());
+    }
+    let down = |board: &Board| {
+        board.endpoints().flat_map(|health| &health.addresses).filter(|address| address.state == State::Down).count()
+    };
+    tell(&mut board, 2, "[2001:db8::0]:443", &refused());
+    assert_eq!(down(&board), 1);
+    tell(&mut board, 3, "[2001:db8::1]:443", &refused());
+    assert_eq!((down(&board), board.unheeded().count()), (0, 1));
+    // A set of clients of no known place counts as any.
+    config.plans[0].policy.fence_unknown = FenceUnknown::Set(vec![Member(1), Member(2)]);
+    board.reconfigure(&config, &HostAddresses::new(), at(4));
+    board.correlate(at(4));
+    assert_eq!(board.unheeded().count(), 2);
 }
 
 #[test]
@@ -185,7 +248,7 @@ fn who_is_slow_beside_others_is_degraded_for_as_long() {
     let verdicts = rounds(&mut board, 5, [300, 300, 40, 50, 60]);
     let [(1, State::Up, why)] = &verdicts[..] else { panic!("{verdicts:?}") };
     assert!(why.contains("against too many: probe p: slow"), "{why}");
-    rounds(&mut board, 5, [20, 300, 40, 50, 60]);
+    rounds(&mut board, 10, [20, 300, 40, 50, 60]);
     assert_eq!(state(&board, 1), State::Degraded);
     rounds(&mut board, 5, [20, 30, 40, 50, 60]);
     assert_eq!((state(&board, 1), board.unheeded().count()), (State::Up, 0));

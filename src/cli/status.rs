@@ -1,0 +1,267 @@
+//! `meridian status`: how the running server and its endpoints are, in a table.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::arguments::Status;
+use super::report;
+use super::server;
+
+/// How often `--watch` looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// Where there are more endpoints, those that are simply up are counted and not listed, unless all are asked for.
+const MANY: usize = 40;
+/// The latest events that are told.
+const EVENTS: usize = 5;
+/// Clears a terminal and goes to its top.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Asks the running server, and prints what it says; until interrupted with `--watch`.
+#[must_use]
+pub fn run(arguments: &Status) -> ExitCode {
+    report::start_log();
+    report::finish(server::base(&arguments.config, arguments.server.as_deref()).and_then(|base| {
+        report::block_on(async {
+            let client = server::client()?;
+            loop {
+                let seen: Seen = {
+                    let text = server::text(&base, client.get(format!("{base}/status?limit=0"))).await?;
+                    serde_json::from_str(&text).map_err(io::Error::from)?
+                };
+                let is_terminal = io::stdout().is_terminal();
+                let clear = if arguments.watch && is_terminal { CLEAR } else { "" };
+                let words = in_words(&seen, arguments.all, Timestamp::now());
+                writeln!(io::stdout(), "{clear}{words}")?;
+                if !arguments.watch {
+                    return Ok(());
+                }
+                tokio::time::sleep(EVERY).await;
+            }
+        })
+    }))
+}
+
+/// What of `/status` is told.
+#[derive(Debug, Deserialize)]
+struct Seen {
+    version: String,
+    generation: u64,
+    ready: bool,
+    started: Timestamp,
+    reload: Reload,
+    endpoints: Vec<Endpoint>,
+    failing: Vec<Failing>,
+    unheeded: Vec<Unheeded>,
+    #[serde(rename = "self")]
+    own_fault: Option<OwnFault>,
+    overrides: Vec<serde_json::Value>,
+    services_total: usize,
+    events: Vec<Event>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reload {
+    at: Timestamp,
+    result: String,
+    stale: bool,
+    restart_pending: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Endpoint {
+    name: String,
+    verdict: String,
+    reason: String,
+    since: Timestamp,
+    r#override: Option<String>,
+    ramp: Option<Ramp>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Ramp {
+    phase: String,
+    share: f64,
+    ends: Timestamp,
+}
+
+#[derive(Debug, Deserialize)]
+struct Failing {
+    cloud: String,
+    region: Option<String>,
+    reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Unheeded {
+    service: String,
+    reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct OwnFault {
+    reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Event {
+    at: Timestamp,
+    of: String,
+    endpoint: Option<String>,
+    cloud: Option<String>,
+    region: Option<String>,
+    service: Option<String>,
+    from: String,
+    to: String,
+    reason: String,
+}
+
+impl Endpoint {
+    /// Is there nothing to say of it?
+    fn is_plain(&self) -> bool {
+        self.verdict == "up" && self.r#override.is_none() && self.ramp.is_none()
+    }
+
+    /// What is to be said of it besides its verdict.
+    fn words(&self) -> String {
+        let ramp = self.ramp.as_ref().map(|Ramp { phase, share, ends }| {
+            format!("{phase}: {:.0} % of its clients, done at {ends:.0}", share * 100.0)
+        });
+        let why = (self.verdict != "up").then(|| self.reason.clone());
+        [ramp, self.r#override.clone(), why].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
+
+fn in_words(seen: &Seen, all: bool, now: Timestamp) -> String {
+    let mut text = String::new();
+    let ready = if seen.ready { "ready" } else { "NOT READY: steered names are not answered yet" };
+    let up =
+        seen.endpoints.iter().filter(|endpoint| matches!(&*endpoint.verdict, "up" | "degraded" | "damped")).count();
+    let (count, Reload { at, result, stale, restart_pending }) = (seen.endpoints.len(), &seen.reload);
+    let _ = writeln!(
+        text,
+        "meridian {} {ready}; runs for {}, generation {}; {up} of {count} endpoints live, {} services",
+        seen.version,
+        ago(seen.started, now),
+        seen.generation,
+        seen.services_total
+    );
+    let stale = if *stale { ", and what serves is NOT what is on disk" } else { "" };
+    let restart = if *restart_pending { "; some edits wait for a restart" } else { "" };
+    let _ = writeln!(text, "files read {} ago: {result}{stale}{restart}", ago(*at, now));
+    if let Some(fault) = &seen.own_fault {
+        let _ = writeln!(text, "OUR OWN FAULT, downs are held: {}", fault.reason);
+    }
+    for Failing { cloud, region, reason } in &seen.failing {
+        let region = region.as_deref().map(|region| format!(" {region}")).unwrap_or_default();
+        let _ = writeln!(text, "FAILS AS A WHOLE: {cloud}{region}: {reason}");
+    }
+    for Unheeded { service, reason } in &seen.unheeded {
+        let _ = writeln!(text, "UNHEEDED in a fence of {service}: {reason}");
+    }
+    if !seen.overrides.is_empty() {
+        let _ = writeln!(text, "orders by hand in force: {}", seen.overrides.len());
+    }
+    endpoints_in_words(&mut text, seen, all, now);
+    text
+}
+
+fn endpoints_in_words(text: &mut String, seen: &Seen, all: bool, now: Timestamp) {
+    let is_shown = |endpoint: &&Endpoint| all || seen.endpoints.len() <= MANY || !endpoint.is_plain();
+    let shown: Vec<&Endpoint> = seen.endpoints.iter().filter(is_shown).collect();
+    let width = shown.iter().map(|endpoint| endpoint.name.len()).max().unwrap_or_default();
+    text.push('\n');
+    for endpoint in &shown {
+        let since = ago(endpoint.since, now);
+        let line = format!("{:width$}  {:8}  {since:>8}  {}", endpoint.name, endpoint.verdict, endpoint.words());
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    let rest = seen.endpoints.len() - shown.len();
+    if rest > 0 {
+        let _ = writeln!(text, "and {rest} that are up; --all lists them");
+    }
+    let first = seen.events.len().saturating_sub(EVENTS);
+    if first < seen.events.len() {
+        text.push_str("\nlatest:\n");
+    }
+    for event in &seen.events[first..] {
+        let Event { at, of, endpoint, cloud, region, service, from, to, reason } = event;
+        let whose = [endpoint, cloud, region, service].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+        let whose = if whose.is_empty() { of.clone() } else { whose };
+        let _ = writeln!(text, "{at:.0}  {whose}: {from} -> {to}: {reason}");
+    }
+}
+
+/// How long ago, in its largest unit and the next.
+fn ago(at: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(at).as_secs().max(0);
+    let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+    let largest = units.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(units.len() - 1);
+    let (unit, name) = units[largest];
+    let next = units.get(largest + 1).map(|(next, name)| format!("{}{name}", seconds % unit / next));
+    format!("{}{name}{}", seconds / unit, next.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn seen(endpoints: serde_json::Value) -> Seen {
+        let at = "2026-11-27T10:00:00Z";
+        serde_json::from_value(json!({
+            "version": "0.1.0", "generation": 7, "ready": true, "started": at,
+            "reload": {"at": at, "result": "ok", "stale": false, "restart_pending": false},
+            "endpoints": endpoints, "failing": [{"cloud": "aws", "region": null, "reason": "3 of 4 down"}],
+            "unheeded": [], "self": null, "overrides": [{}], "services_total": 2,
+            "events": [{"at": at, "of": "endpoint", "endpoint": "b", "from": "up", "to": "down", "reason": "refused"}],
+        }))
+        .unwrap()
+    }
+
+    fn endpoint(name: &str, verdict: &str) -> serde_json::Value {
+        json!({"name": name, "verdict": verdict, "reason": "2 failures", "since": "2026-11-27T10:00:00Z",
+               "override": null, "ramp": null})
+    }
+
+    #[test]
+    fn what_is_wrong_stands_first_and_every_endpoint_has_a_line() {
+        let now = "2026-11-27T11:02:03Z".parse().unwrap();
+        let mut drained = endpoint("long-name", "up");
+        drained["override"] = "drained by anna".into();
+        drained["ramp"] = json!({"phase": "draining", "share": 0.5, "ends": "2026-11-27T11:03:00Z"});
+        let text = in_words(&seen(json!([drained, endpoint("b", "down"), endpoint("c", "up")])), false, now);
+        assert_eq!(
+            text,
+            "meridian 0.1.0 ready; runs for 1h2m, generation 7; 2 of 3 endpoints live, 2 services\n\
+             files read 1h2m ago: ok\n\
+             FAILS AS A WHOLE: aws: 3 of 4 down\n\
+             orders by hand in force: 1\n\
+             \n\
+             long-name  up            1h2m  draining: 50 % of its clients, done at 2026-11-27T11:03:00Z; drained by anna\n\
+             b          down          1h2m  2 failures\n\
+             c          up            1h2m\n\
+             \n\
+             latest:\n\
+             2026-11-27T10:00:00Z  b: up -> down: refused\n"
+        );
+    }
+
+    #[test]
+    fn of_many_those_that_are_simply_up_are_counted() {
+        let now = "2026-11-27T10:00:09Z".parse().unwrap();
+        let many: Vec<_> = (0..100).map(|n| endpoint(&format!("e{n}"), if n == 50 { "down" } else { "up" })).collect();
+        let seen = seen(many.into());
+        let text = in_words(&seen, false, now);
+        assert!(
+            text.contains("\ne50  down            9s  2 failures\nand 99 that are up; --all lists them\n"),
+            "{text}"
+        );
+        assert!(in_words(&seen, true, now).contains("\ne7   up"));
+    }
+}
