@@ -414,30 +414,35 @@ impl RampStatus {
     fn of(snapshot: &Snapshot, endpoint: EndpointId) -> Option<Self> {
         let standing = snapshot.standing(endpoint);
         let (now, plans) = (Timestamp::now(), &snapshot.parts.config.plans);
+        let returned = standing.returned.iter().map(|returned| returned.at).max();
         let begun = match standing.hand {
             Hand::Drained { since, .. } => since,
-            _ => standing.warming?,
+            // Who is down has no clients to come back.
+            _ if !standing.lives() => return None,
+            _ => standing.warming.max(returned)?,
         };
         if age(begun, now) > MAX_RAMP {
             return None; // without a look at all plans
         }
-        let policies = || plans.iter().filter(|plan| plan.members.contains(&endpoint)).map(|plan| &plan.policy);
-        let (phase, since, longest) = match (standing.hand, standing.warming) {
-            (Hand::Drained { since, over }, _) => {
-                ("draining", since, over.or_else(|| policies().map(|policy| policy.drain).max())?)
-            }
-            // Who is down has no clients to come back.
-            (Hand::Off | Hand::Up, Some(since)) if standing.lives() => {
-                ("warming", since, policies().map(|policy| policy.warmup).max()?)
-            }
-            _ => return None,
-        };
-        let ends = since.checked_add(longest).ok().filter(|ends| *ends > now)?;
-        let step = |over| match phase {
-            "draining" => Step::falling(age(since, now), over),
-            _ => Step::rising(age(since, now), over),
-        };
-        Some(Self { phase, share: f64::from(step(longest).kept) / f64::from(ALL_PARTS), ends })
+        let policies = plans.iter().filter(|plan| plan.members.contains(&endpoint)).map(|plan| &plan.policy);
+        let (mut kept, mut ends) = (ALL_PARTS, None);
+        for policy in policies {
+            let (step, since, over) = match standing.hand {
+                Hand::Drained { since, over } => {
+                    let over = over.unwrap_or(policy.drain);
+                    (Step::falling(age(since, now), over), age(since, now), over)
+                }
+                _ => {
+                    let Some(since) = standing.warming_for(policy, now) else { continue };
+                    (Step::rising(since, policy.warmup), since, policy.warmup)
+                }
+            };
+            kept = kept.min(step.kept);
+            ends = ends.max(over.checked_sub(since).filter(|left| !left.is_zero()));
+        }
+        let phase = if matches!(standing.hand, Hand::Drained { .. }) { "draining" } else { "warming" };
+        let ends = now.checked_add(ends?).ok()?;
+        Some(Self { phase, share: f64::from(kept) / f64::from(ALL_PARTS), ends })
     }
 }
 

@@ -1,5 +1,6 @@
 //! How commands tell what they find: log, diagnostics, exit codes.
 
+use std::fmt;
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -17,6 +18,15 @@ pub enum StartError {
     Problems(Vec<Problem>),
     /// A socket or the system refuses.
     Io(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Problems(problems) => write!(f, "{} problems with the configuration", problems.len()),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
 }
 
 impl From<io::Error> for StartError {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::arguments::Status;
-use super::report;
+use super::report::{self, StartError};
 use super::server;
 
 /// How often `--watch` looks.
@@ -28,18 +28,19 @@ pub fn run(arguments: &Status) -> ExitCode {
     report::finish(server::base(&arguments.config, arguments.server.as_deref()).and_then(|base| {
         report::block_on(async {
             let client = server::client()?;
+            let look = async || {
+                let text = server::text(&base, client.get(format!("{base}/status?limit=0"))).await?;
+                let seen: Seen = serde_json::from_str(&text).map_err(io::Error::from)?;
+                Ok(in_words(&seen, arguments.all, Timestamp::now()))
+            };
+            if !arguments.watch {
+                return Ok(io::stdout().write_all(look().await?.as_bytes())?);
+            }
+            let clear = if io::stdout().is_terminal() { CLEAR } else { "" };
             loop {
-                let seen: Seen = {
-                    let text = server::text(&base, client.get(format!("{base}/status?limit=0"))).await?;
-                    serde_json::from_str(&text).map_err(io::Error::from)?
-                };
-                let is_terminal = io::stdout().is_terminal();
-                let clear = if arguments.watch && is_terminal { CLEAR } else { "" };
-                let words = in_words(&seen, arguments.all, Timestamp::now());
+                // A server that is restarted is what one watches.
+                let words = look().await.unwrap_or_else(|error: StartError| format!("{error}\n"));
                 writeln!(io::stdout(), "{clear}{words}")?;
-                if !arguments.watch {
-                    return Ok(());
-                }
                 tokio::time::sleep(EVERY).await;
             }
         })

@@ -132,7 +132,7 @@ fn finally(before: &Standing, was: Ordered, will: Ordered, health: &EndpointHeal
         standing = Standing { hand, held: will.held, ..Standing::of_health(health, before.ttl, before.in_doubt) };
     }
     if hand == Hand::Up {
-        standing.warming = None;
+        (standing.warming, standing.returned) = (None, Vec::new());
         standing.addresses.iter_mut().for_each(|(_, state)| *state = State::Up);
     }
     standing

@@ -17,12 +17,14 @@ use super::request::{Done, Order, Request, Verb};
 use super::run::Control;
 use crate::config::{self, Config};
 use crate::model::{Digest, EndpointId, Family, PlanId, Service, State};
-use crate::steer::{Step, age};
-use crate::table::{Hand, Held as HeldPlan, HeldMember, Snapshot, Standing};
+use crate::steer::age;
+use crate::table::{Hand, Held as HeldPlan, HeldMember, Returned, Snapshot, Standing};
 
 /// The longest reason and the longest author, in octets.
 const LONGEST_REASON: usize = 500;
 const LONGEST_AUTHOR: usize = 100;
+/// Of an endpoint that is given back again and again, so many times are remembered.
+const RETURNS: usize = 4;
 /// The longest time that an order may hold, and a drain take.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
@@ -69,7 +71,8 @@ impl Overrides {
                 return Err(format!("{scope} is not {word} by an order of its own; in force: {others}"));
             }
             let warmup = config.plans.iter().map(|plan| plan.policy.warmup).max().unwrap_or_default();
-            let back_at = now.checked_add(warmup).ok();
+            let comes_back = removed.iter().any(|order| matches!(order.action, Action::Drain | Action::Down));
+            let back_at = comes_back.then(|| now.checked_add(warmup).ok()).flatten();
             return Ok(Done { put: Vec::new(), removed, drained_at: None, back_at, not_kept: None });
         };
         if *verb == Verb::Hold && lasting.is_none() {
@@ -149,30 +152,25 @@ impl Orders {
             standing.warming = None;
             standing.addresses.iter_mut().for_each(|(_, state)| *state = State::Up);
         }
-        Standing { warming: standing.warming.max(self.held.given_back.get(name).copied()), ..standing }
+        Standing { returned: self.held.given_back.get(name).cloned().unwrap_or_default(), ..standing }
     }
 
     /// Orders were taken back, or have expired: the clients come back by steps.
     fn give_back(&mut self, removed: &[Override], config: &Config, now: Timestamp) {
         let longest = config.plans.iter().map(|plan| plan.policy.warmup).max().unwrap_or_default();
-        self.held.given_back.retain(|_, at| age(*at, now) < longest);
+        for returned in self.held.given_back.values_mut() {
+            returned.retain(|returned| age(returned.at, now) < longest);
+        }
+        self.held.given_back.retain(|_, returned| !returned.is_empty());
         for order in removed.iter().filter(|order| matches!(order.action, Action::Drain | Action::Down)) {
             let at = order.until.map_or(now, |until| until.min(now));
-            for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
-                if !order.scope.holds(endpoint) {
-                    continue;
+            let drained = (order.action == Action::Drain).then_some((order.at, order.over_s));
+            for endpoint in config.endpoints.iter().filter(|endpoint| order.scope.holds(endpoint)) {
+                let known = self.held.given_back.entry(endpoint.name.clone()).or_default();
+                known.push(Returned { at, drained });
+                if known.len() > RETURNS {
+                    known.remove(0);
                 }
-                let policies =
-                    || config.plans.iter().filter(|plan| plan.members.contains(&id)).map(|plan| &plan.policy);
-                let over = order.over_s.map(Duration::from_secs).or(policies().map(|policy| policy.drain).min());
-                let left = match order.action {
-                    Action::Drain => Step::left(age(order.at, at), over.unwrap_or_default()),
-                    _ => 0.0,
-                };
-                // Those that have not left yet do not come back: the ramp begins where the drain was.
-                let begun = policies().map(|policy| policy.warmup).max().unwrap_or_default().mul_f64(left);
-                let since = at.checked_sub(begun).unwrap_or(at);
-                self.held.given_back.insert(endpoint.name.clone(), since);
             }
         }
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::last_good::write_whole;
 use crate::config::Config;
 use crate::model::{Endpoint, State};
-use crate::table::{Hand, HeldMember};
+use crate::table::{Hand, HeldMember, Returned};
 
 /// The most orders at a time.
 pub(super) const MAX_OVERRIDES: usize = 1000;
@@ -311,7 +311,7 @@ pub struct Held {
     pub(super) services: BTreeMap<Arc<str>, BTreeMap<Arc<str>, HeldMember>>,
     /// When endpoints were given back to their clients.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) given_back: BTreeMap<Arc<str>, Timestamp>,
+    pub(super) given_back: BTreeMap<Arc<str>, Vec<Returned>>,
 }
 
 /// The states of its addresses, and since when it has its clients by steps.
@@ -426,7 +426,7 @@ mod tests {
         held.endpoints.insert("a".into(), (addresses, Some(at(5))));
         let member = HeldMember { states: [Some(State::Degraded), None], warming: None };
         held.services.insert("www".into(), BTreeMap::from([("a".into(), member)]));
-        held.given_back.insert("a".into(), at(3));
+        held.given_back.insert("a".into(), vec![Returned { at: at(3), drained: Some((at(1), Some(60))) }]);
         overrides.write(&held, &path).unwrap();
         assert_eq!(Overrides::read(&path).unwrap(), (overrides, held));
         let text = fs::read_to_string(&path).unwrap();

@@ -1,5 +1,6 @@
 //! The control plane's one task: what arrives → what is served.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,8 +38,8 @@ const CHANNEL: usize = 4096;
 const CALM: Duration = Duration::from_millis(25);
 /// Orders that may wait.
 const MAX_ORDERS: usize = 16;
-/// The most reports that are taken in at a time.
-pub(super) const MAX_BATCH: usize = 1024;
+/// The most reports that are taken in at a time: all that wait, so that none is taken in before an older one.
+pub(super) const MAX_BATCH: usize = CHANNEL;
 /// At the end, how long the last good set may take to be kept. It is whole or not there.
 pub(super) const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -330,9 +331,11 @@ impl Control {
     /// panic begins and ends.
     fn tell_exhausted(&self, before: &Snapshot) {
         let snapshot = self.shared.published.load();
+        let mut lost = BTreeSet::new();
         for (service, exhausted) in snapshot.changes_where(before, PlanTable::is_exhausted) {
             let service = &service.label;
             if exhausted {
+                lost.insert(service.clone());
                 error!(%service, "some of its clients have no endpoint up: when_none acts for them");
             } else {
                 info!(%service, "all its clients have an endpoint up again");
@@ -341,9 +344,9 @@ impl Control {
         for (service, panicking) in snapshot.changes_where(before, PlanTable::is_panicking) {
             let (label, table) = (&service.label, snapshot.plan_table(service.plan));
             if panicking {
-                let left = table.left(&snapshot.parts.config.endpoints).into_iter().fold(1.0, f64::min) * 100.0;
+                let left = table.living_in_panic(&snapshot.parts.config.endpoints) * 100.0;
                 error!(service = %label, "panic: {left:.0} % of a fence's capacity is up, so endpoints that are down keep a part");
-            } else if !table.is_exhausted() {
+            } else if !lost.contains(label) {
                 info!(service = %label, "the panic is over");
             } // else it is worse than panic, which has been said
         }

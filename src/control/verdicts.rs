@@ -54,8 +54,13 @@ impl Control {
     /// Takes in what is expected to change nothing, with what waits in the channel.
     pub(super) async fn take_calm(&mut self) {
         self.calm_at = None;
-        let mut batch: Vec<Report> = std::iter::from_fn(|| self.reports.try_recv().ok()).take(MAX_BATCH).collect();
+        let mut batch = self.waiting();
         self.take_reports(&mut batch).await;
+    }
+
+    /// What waits in the channel.
+    fn waiting(&mut self) -> Vec<Report> {
+        std::iter::from_fn(|| self.reports.try_recv().ok()).take(MAX_BATCH).collect()
     }
 
     /// The board takes reports in, and those that are laid down with them, in the order of time; and draws what follows from
@@ -82,7 +87,8 @@ impl Control {
     /// Lets time pass, for the board and for ramps.
     pub(super) fn tick(&mut self) {
         // What was seen before comes first.
-        let mut seen = self.observe(&mut Vec::new());
+        let mut waiting = self.waiting();
+        let mut seen = self.observe(&mut waiting);
         let (now, shared) = (Timestamp::now(), self.shared.clone());
         let mut board = shared.board();
         let verdicts = board.tick(now);
@@ -123,7 +129,7 @@ impl Control {
         let generation = snapshot.generation;
         for seen in seen {
             let endpoint = seen.verdict.as_ref().map(|(_, verdict)| verdict.endpoint);
-            let held = endpoint.is_some_and(|endpoint| snapshot.standing(endpoint).held);
+            let held = endpoint.is_some_and(|endpoint| snapshot.steering && snapshot.standing(endpoint).held);
             seen.tell(generation, held, &self.shared.events);
         }
         let notices = self.shared.board().take_notices();

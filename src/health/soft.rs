@@ -5,7 +5,7 @@
 //! lives is never taken out by one. Where they speak against more, it is load or the instrument: at once they are *unheeded*
 //! for all endpoints of that fence, in every service, until it has been less for a window.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::correlation::{Notice, Subject, after};
 use crate::config::Config;
+use crate::model::Endpoint;
 
 /// Shares are decimal fractions, which doubles do not hold exactly.
 const ROUNDING: f64 = 1e-9;
@@ -58,12 +59,16 @@ struct Fence {
     service: Arc<str>,
     /// Indexes of endpoints, with what each can carry.
     members: Vec<(usize, f64)>,
-    /// Soft signals count for nobody of it.
-    unheeded: bool,
-    /// Since when they speak against little enough that they could.
+    /// Soft signals count for nobody of it, and so it has been told; none: they do, or may not from now on.
+    unheeded: Option<Unheeded>,
+}
+
+#[derive(Clone, Debug)]
+struct Unheeded {
+    /// Why, when it began.
+    why: String,
+    /// Since when they speak against little enough that they could count.
     under_since: Option<Timestamp>,
-    /// What has been told.
-    told: bool,
 }
 
 impl SoftLimits {
@@ -71,15 +76,10 @@ impl SoftLimits {
     /// What has been told of the same endpoints stands.
     pub(super) fn reconfigure(&mut self, config: &Config, stands: Vec<Stand>, may_speak: impl Fn(usize) -> bool) {
         let mut old = std::mem::take(self);
-        let mut told: HashSet<Vec<Arc<str>>> = HashSet::new();
-        for fence in old.fences.iter().filter(|fence| fence.told) {
-            told.insert(old.names(fence));
-        }
-        let endpoint = |(endpoint, stand): (&crate::model::Endpoint, Stand)| Softened {
-            name: endpoint.name.clone(),
-            stand,
-            fences: Vec::new(),
-        };
+        let known = old.fences.iter().filter_map(|fence| Some((old.names(fence), fence.unheeded.clone()?)));
+        let known: HashMap<Vec<Arc<str>>, Unheeded> = known.collect();
+        let endpoint =
+            |(endpoint, stand): (&Endpoint, Stand)| Softened { name: endpoint.name.clone(), stand, fences: Vec::new() };
         self.share = config.health.max_soft_down;
         self.window = config.health.window;
         self.gone = std::mem::take(&mut old.gone);
@@ -88,7 +88,7 @@ impl SoftLimits {
         for service in config.services.iter().rev() {
             services[service.plan.index()] = Some(&service.label);
         }
-        let mut known = HashSet::new();
+        let (mut sets, mut stays) = (HashSet::new(), HashSet::new());
         for (plan, service) in config.plans.iter().zip(services) {
             let Some(service) = service.filter(|_| plan.members.iter().any(|id| may_speak(id.index()))) else {
                 continue;
@@ -99,25 +99,20 @@ impl SoftLimits {
                 let members: Vec<_> =
                     set.iter().map(|member| (at(member.index()), capacities[member.index()])).collect();
                 let key: Vec<_> = members.iter().map(|(at, capacity)| (*at, capacity.to_bits())).collect();
-                if members.iter().any(|(at, _)| may_speak(*at)) && known.insert(key) {
-                    self.add(service, members, &mut told);
+                if !members.iter().any(|(at, _)| may_speak(*at)) || !sets.insert(key) {
+                    continue;
                 }
+                let (index, service) = (self.fences.len(), service.clone());
+                members.iter().for_each(|(at, _)| self.endpoints[*at].fences.push(index));
+                let fence = Fence { service, members, unheeded: None };
+                let names = self.names(&fence);
+                self.fences.push(Fence { unheeded: known.get(&names).cloned(), ..fence });
+                self.stirred.insert(index);
+                stays.insert(names);
             }
         }
-        for fence in old.fences.iter().filter(|fence| fence.told && told.contains(&old.names(fence))) {
-            self.gone.push(old.notice(fence, false));
-        }
-    }
-
-    fn add(&mut self, service: &Arc<str>, members: Vec<(usize, f64)>, told: &mut HashSet<Vec<Arc<str>>>) {
-        let index = self.fences.len();
-        members.iter().for_each(|(at, _)| self.endpoints[*at].fences.push(index));
-        let mut fence = Fence { service: service.clone(), members, unheeded: false, under_since: None, told: false };
-        fence.told = told.remove(&self.names(&fence));
-        // What was unheeded has to be so little for a window, as ever.
-        fence.unheeded = fence.told || self.is_over(&fence);
-        self.fences.push(fence);
-        self.stirred.insert(index);
+        let gone = old.fences.iter().filter(|fence| fence.unheeded.is_some() && !stays.contains(&old.names(fence)));
+        self.gone.extend(gone.map(|fence| old.ends(fence)));
     }
 
     /// Takes in how an endpoint stands now.
@@ -126,53 +121,65 @@ impl SoftLimits {
         if std::mem::replace(before, stand) == stand {
             return;
         }
-        for index in fences.clone() {
-            if self.is_over(&self.fences[index]) {
-                self.fences[index].unheeded = true;
-            }
-            self.stirred.insert(index);
-        }
+        self.stirred.extend(fences.iter());
     }
 
     /// Do soft signals count for nothing at an endpoint, since they speak against too many of a fence of it?
     pub(super) fn is_unheeded(&self, endpoint: usize) -> bool {
         let Softened { stand, fences, .. } = &self.endpoints[endpoint];
-        stand.softened && fences.iter().any(|&fence| self.fences[fence].unheeded)
+        stand.softened
+            && fences
+                .iter()
+                .map(|&fence| &self.fences[fence])
+                .any(|fence| fence.unheeded.is_some() || self.is_over(fence))
     }
 
     /// What is to be said after some turned or time passed, and which endpoints are to be summed up anew.
     pub(super) fn review(&mut self, now: Timestamp) -> (Vec<Notice>, BTreeSet<usize>) {
         let (mut notices, mut endpoints) = (std::mem::take(&mut self.gone), BTreeSet::new());
         for index in std::mem::take(&mut self.stirred) {
-            let over = self.is_over(&self.fences[index]);
-            let (fence, window) = (&mut self.fences[index], self.window);
-            fence.under_since = if over || !fence.unheeded { None } else { fence.under_since.or(Some(now)) };
-            if let Some(since) = fence.under_since {
-                fence.unheeded = now < after(since.min(now), window);
-                if fence.unheeded {
-                    self.stirred.insert(index);
+            let (over, fence) = (self.is_over(&self.fences[index]), &self.fences[index]);
+            let softened = fence.members.iter().map(|(at, _)| *at).filter(|&at| self.endpoints[at].stand.softened);
+            endpoints.extend(softened);
+            let unheeded = match (fence.unheeded.clone(), over) {
+                (None, false) => None,
+                (None, true) => {
+                    let begins = self.begins(fence);
+                    notices.push(begins.clone());
+                    Some(Unheeded { why: begins.reason, under_since: None })
                 }
-            }
-            if fence.unheeded == fence.told {
-                continue;
-            }
-            fence.told = fence.unheeded;
-            endpoints.extend(fence.members.iter().map(|(at, _)| *at));
-            notices.push(self.notice(&self.fences[index], self.fences[index].told));
+                (Some(unheeded), true) => Some(Unheeded { under_since: None, ..unheeded }),
+                (Some(unheeded), false) => {
+                    let since = unheeded.under_since.map_or(now, |since| since.min(now)); // a clock may be set back
+                    let is_over = now >= after(since, self.window);
+                    if is_over {
+                        notices.push(self.ends(fence));
+                    } else {
+                        self.stirred.insert(index);
+                    }
+                    (!is_over).then_some(Unheeded { under_since: Some(since), ..unheeded })
+                }
+            };
+            self.fences[index].unheeded = unheeded;
         }
-        endpoints.retain(|&at| self.endpoints[at].stand.softened);
         (notices, endpoints)
     }
 
     /// When [`review`](Self::review) has something to do, if nothing else happens.
     pub(super) fn next_tick(&self) -> Option<Timestamp> {
-        let waiting = self.stirred.iter().filter_map(|&index| self.fences[index].under_since);
+        let waiting = self.stirred.iter().filter_map(|&index| self.fences[index].unheeded.as_ref()?.under_since);
         waiting.min().map(|since| after(since, self.window))
     }
 
     /// Where soft signals count for nothing, and why.
     pub(super) fn unheeded(&self) -> impl Iterator<Item = Notice> {
-        self.fences.iter().filter(|fence| fence.told).map(|fence| self.notice(fence, true))
+        let notice = |fence: &Fence| {
+            let Unheeded { why, under_since } = fence.unheeded.as_ref()?;
+            let since = under_since.map(|since| format!("; less since {since:.0}")).unwrap_or_default();
+            let subject = Subject::Fence(fence.service.clone());
+            Some(Notice { subject, failing: true, reason: why.clone() + &since })
+        };
+        self.fences.iter().filter_map(notice)
     }
 
     fn is_over(&self, fence: &Fence) -> bool {
@@ -194,28 +201,31 @@ impl SoftLimits {
         fence.members.iter().map(|(at, _)| self.endpoints[*at].name.clone()).collect()
     }
 
-    fn notice(&self, fence: &Fence, begins: bool) -> Notice {
+    fn begins(&self, fence: &Fence) -> Notice {
         let percent = |share: f64| (share * 100.0).round();
         let stands = fence.members.iter().map(|(at, _)| &self.endpoints[*at]);
-        let against: Vec<_> = stands.filter(|endpoint| endpoint.stand.softened && !endpoint.stand.down).collect();
-        let named = |names: Vec<&str>| {
-            let more = names.len().saturating_sub(NAMED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            names[..names.len().min(NAMED)].join(", ") + &more
-        };
-        let reason = if begins {
-            format!(
-                "soft signals speak against {} of {} endpoints, {} % of the capacity that lives ({}); over max_soft_down, {} %, \
-                 it is load or the instrument, and counts for none of them",
-                against.len(),
-                fence.members.len(),
-                percent(self.softened(fence)),
-                named(against.iter().map(|endpoint| &*endpoint.name).collect()),
-                percent(self.share),
-            )
-        } else {
-            format!("soft signals count again for {}", named(self.names(fence).iter().map(|name| &**name).collect()))
-        };
-        Notice { subject: Subject::Fence(fence.service.clone()), failing: begins, reason }
+        let against = stands.filter(|endpoint| endpoint.stand.softened && !endpoint.stand.down);
+        let against: Vec<Arc<str>> = against.map(|endpoint| endpoint.name.clone()).collect();
+        let reason = format!(
+            "soft signals speak against {} of {} endpoints, {} % of the capacity that lives ({}); over max_soft_down, {} %, it \
+             is load or the instrument, and counts for none of them",
+            against.len(),
+            fence.members.len(),
+            percent(self.softened(fence)),
+            named(&against),
+            percent(self.share),
+        );
+        Notice { subject: Subject::Fence(fence.service.clone()), failing: true, reason }
     }
+
+    fn ends(&self, fence: &Fence) -> Notice {
+        let reason = format!("soft signals count again for {}", named(&self.names(fence)));
+        Notice { subject: Subject::Fence(fence.service.clone()), failing: false, reason }
+    }
+}
+
+fn named(names: &[Arc<str>]) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names[..names.len().min(NAMED)].join(", ") + &more
 }

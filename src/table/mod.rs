@@ -47,5 +47,5 @@ pub use publish::Published;
 pub use ready::{Ready, ReadyKind};
 pub use replies::{Replies, Reply};
 pub use snapshot::{Before, Parts, ServiceEntry, Snapshot};
-pub use standing::{Hand, Standing};
+pub use standing::{Hand, Returned, Standing};
 pub use talkers::{Talkers, Traffic};

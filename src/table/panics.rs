@@ -35,7 +35,7 @@ pub(super) fn after(
 }
 
 /// How much of a set's capacity is not down, of what the operator's hand leaves.
-fn living(set: &MemberSet, usages: &[Option<Usage>], capacities: &Capacities) -> f32 {
+pub(super) fn living(set: &MemberSet, usages: &[Option<Usage>], capacities: &Capacities) -> f32 {
     let in_hand = |usage: &Option<Usage>| usage.is_some_and(|usage| !usage.is_drained());
     let lives = |usage: &Option<Usage>| usage.is_some_and(|usage| usage.state != State::Down);
     capacities.share(set, usages, in_hand, lives).unwrap_or(1.0) as f32

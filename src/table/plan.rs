@@ -166,6 +166,18 @@ impl PlanTable {
         self.panics.iter().flatten().any(|panic| *panic != Panic::default()).then_some(&self.panics)
     }
 
+    /// Of what fences leave that panic, the least share of capacity that lives, of what the operator's hand leaves.
+    #[must_use]
+    pub fn living_in_panic(&self, endpoints: &[Endpoint]) -> f64 {
+        let capacities = Capacities::of(&self.plan, endpoints);
+        let of = |family: usize| {
+            let sets = self.rankings[family].sets().iter().zip(&self.panics[family]);
+            let panicking = sets.filter(|(_, panic)| panic.kept > 0).map(|(set, _)| set);
+            panicking.map(|set| panics::living(set, &self.usages[family], &capacities)).fold(1.0, f32::min)
+        };
+        f64::from(of(0).min(of(1)))
+    }
+
     /// Does panic send some clients to endpoints that are down?
     #[must_use]
     pub fn is_panicking(&self) -> bool {

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::plan::HeldMember;
 use crate::health::EndpointHealth;
 use crate::model::{Addresses, Endpoint, Family, Policy, State};
-use crate::steer::{Phase, Usage, age};
+use crate::steer::{Phase, Step, Usage, age};
 
 /// One endpoint's addresses and what health says of each; and what the operator's hand does to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +20,35 @@ pub struct Standing {
     pub ttl: u32,
     /// It may turn soon: answers with it have each service's `ttl_doubt` at most.
     pub in_doubt: bool,
-    /// It came back then, or the operator gave it back, and has its clients by steps.
+    /// It came back then, and has its clients by steps.
     pub warming: Option<Timestamp>,
+    /// The operator gave it back, so that it has them by steps, too; the ramp that is least far counts.
+    pub returned: Vec<Returned>,
     /// Its clients leave it, or it must not be answered.
     pub hand: Hand,
     /// Verdicts move it not.
     pub held: bool,
+}
+
+/// An order that took an endpoint out has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Returned {
+    /// Then.
+    pub at: Timestamp,
+    /// Of a drain: when it began, and how many seconds it was to take, as of [`Hand::Drained`]. Clients that had not left do
+    /// not come back: the ramp begins where the drain was.
+    pub drained: Option<(Timestamp, Option<u64>)>,
+}
+
+impl Returned {
+    /// How far its ramp is, in a plan of that policy.
+    fn age(self, policy: &Policy, now: Timestamp) -> Duration {
+        let left = self.drained.map_or(0.0, |(since, over)| {
+            Step::left(age(since, self.at), over.map_or(policy.drain, Duration::from_secs))
+        });
+        age(self.at, now).saturating_add(policy.warmup.mul_f64(left))
+    }
 }
 
 /// What the operator's hand does to an endpoint (BEHAVIOUR rules 19 and 27).
@@ -50,7 +74,15 @@ impl Standing {
     /// Addresses whose states are known and fixed, without anything besides.
     #[must_use]
     pub fn of(addresses: Vec<(IpAddr, State)>) -> Self {
-        Self { addresses, ttl: u32::MAX, in_doubt: false, warming: None, hand: Hand::Off, held: false }
+        Self {
+            addresses,
+            ttl: u32::MAX,
+            in_doubt: false,
+            warming: None,
+            returned: Vec::new(),
+            hand: Hand::Off,
+            held: false,
+        }
     }
 
     /// An endpoint with fixed addresses, all in one state; without addresses for a hostname.
@@ -99,11 +131,19 @@ impl Standing {
         };
         let state = self.state(family)?;
         let (state, warming) = match held {
-            Some(held) if self.hand != Hand::Up => (held.states[family as usize].unwrap_or(state), held.warming),
-            _ => (state, self.warming),
+            Some(held) if self.hand != Hand::Up => {
+                (held.states[family as usize].unwrap_or(state), held.warming.map(|since| age(since, now)))
+            }
+            _ => (state, self.warming_for(policy, now)),
         };
+        Some(Usage::new(state, Phase { warming, draining }, policy))
+    }
 
-        Some(Usage::new(state, Phase { warming: warming.map(|since| age(since, now)), draining }, policy))
+    /// How long it has been coming back, in a plan of that policy; none: it does not.
+    #[must_use]
+    pub fn warming_for(&self, policy: &Policy, now: Timestamp) -> Option<Duration> {
+        let returned = self.returned.iter().map(|returned| returned.age(policy, now));
+        self.warming.map(|since| age(since, now)).into_iter().chain(returned).min()
     }
 
     /// The addresses of `family` to answer with: those that are not down, or all where all are
@@ -134,5 +174,28 @@ mod tests {
         let none = standing([State::Down, State::Down]);
         assert_eq!((none.state(Family::V4), none.answerable(Family::V4)), (Some(State::Down), vec![a, b]));
         assert_eq!((none.state(Family::V6), none.answerable(Family::V6)), (None, vec![]));
+    }
+
+    #[test]
+    fn who_is_given_back_goes_on_where_its_drain_was_by_each_policy() {
+        let at = |seconds| Timestamp::new(1_000_000 + seconds, 0).unwrap();
+        let seconds = Duration::from_secs;
+        let policy = |drain, warmup| Policy { drain: seconds(drain), warmup: seconds(warmup), ..Policy::nearest() };
+        let kept = |standing: &Standing, policy: &Policy, now| {
+            standing.usage(Family::V4, policy, None, at(now)).map(|usage| usage.kept)
+        };
+        let one = Standing::of(vec![("192.0.2.1".parse().unwrap(), State::Up)]);
+        let back =
+            |drained: Option<i64>, then| Returned { at: at(then), drained: drained.map(|since| (at(since), None)) };
+        // 75, 50, 25, 10 % by the minute, and of the slower plan by ten minutes.
+        let (quick, slow) = (policy(240, 240), policy(2400, 2400));
+        let undrained = Standing { returned: vec![back(Some(0), 130)], ..one.clone() };
+        assert_eq!((kept(&undrained, &quick, 130), kept(&undrained, &quick, 190)), (Some(64), Some(128)));
+        assert_eq!(kept(&undrained, &slow, 130), Some(192), "three quarters have not left it");
+        let forced = Standing { returned: vec![back(None, 130)], ..one.clone() };
+        assert_eq!(kept(&forced, &quick, 130), Some(26));
+        // Drained altogether, back, and at once drained and given back again.
+        let twice = Standing { returned: vec![back(Some(0), 500), back(Some(505), 510)], ..one };
+        assert_eq!((kept(&twice, &quick, 510), kept(&twice, &quick, 560)), (Some(26), Some(64)));
     }
 }

@@ -46,6 +46,16 @@ impl World {
         }
     }
 
+    /// The same of several, in one batch.
+    fn together(&mut self, told: &[(&str, usize, Outcome)]) {
+        self.second += 1;
+        for (probe, index, outcome) in told {
+            let check = id(&self.board, probe, &format!("{}:443", address(*index)));
+            (0..2).for_each(|_| drop(self.board.observe(check, at(self.second), outcome.clone())));
+        }
+        self.board.correlate(at(self.second));
+    }
+
     /// So many seconds pass.
     fn pass(&mut self, seconds: i64) {
         self.second += seconds;
@@ -94,6 +104,44 @@ fn figures_take_out_a_third_and_more_of_the_same_counts_for_nobody() {
         (world.down(), world.notices()),
         (vec![0, 1], vec![("a fence of www".to_owned(), false, again.to_owned())])
     );
+}
+
+/// What comes in one batch counts as it is at its end.
+#[test]
+fn the_order_within_a_batch_does_not_matter() {
+    let mut three = world(3, |_| {});
+    three.tell("lag", 0, &refused());
+    assert_eq!(three.down(), [0]);
+    three.together(&[("lag", 1, refused()), ("lag", 0, success())]);
+    assert_eq!((three.down(), three.notices()), (vec![1], vec![]), "one at a time");
+    let mut three = world(3, |_| {});
+    three.tell("lag", 0, &refused());
+    three.together(&[("p", 2, refused()), ("p", 0, refused())]);
+    assert_eq!((three.down(), three.notices()), (vec![0, 2], vec![]), "who is gone altogether is no soft signal");
+}
+
+#[test]
+fn the_window_goes_on_over_edits_and_ends_where_a_clock_is_set_back() {
+    let mut six = world(6, |_| {});
+    (0..3).for_each(|index| six.tell("lag", index, &refused()));
+    six.tell("lag", 2, &success());
+    six.pass(5);
+    let config = six.config.clone();
+    six.board.reconfigure(&config, &HostAddresses::new(), at(six.second));
+    six.pass(4);
+    assert_eq!(six.down(), [0; 0]);
+    six.pass(1);
+    assert_eq!(six.down(), [0, 1]);
+
+    let mut six = world(6, |_| {});
+    six.pass(7200);
+    (0..3).for_each(|index| six.tell("lag", index, &refused()));
+    six.tell("lag", 2, &success());
+    six.second -= 3600;
+    six.pass(0);
+    assert_eq!(six.board.next_tick(), Some(at(six.second + 10)));
+    six.pass(10);
+    assert_eq!(six.down(), [0, 1]);
 }
 
 #[test]
