@@ -15,7 +15,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use ipnet::IpNet;
 use meridian::geo::{Database, Geo, Merged, UNLOCATED, compile};
-use meridian::latency::expected_ms;
+use meridian::latency::{Destination, Origin};
 use meridian::model::{Location, PlaceSet, Site, find_region};
 
 const SITES: [&str; 10] = [
@@ -59,11 +59,12 @@ fn load() -> Geo {
 /// By location, the number of the order of the first sites, as `steer::rank` tells orders apart: the
 /// sites by expected latency, and how far each one's ties reach.
 fn orders(sites: usize) -> Vec<u32> {
-    let site = |name: &&str| Site::from(find_region("aws", name).expect("it is built in"));
-    let sites: Vec<Site> = SITES[..sites].iter().map(site).collect();
+    let site = |name: &&str| Destination::new(&Site::from(find_region("aws", name).expect("it is built in")));
+    let sites: Vec<Destination> = SITES[..sites].iter().map(site).collect();
     let mut ids = HashMap::new();
     let order = |location: &Location| {
-        let mut ranked: Vec<(f32, usize)> = sites.iter().map(|site| expected_ms(location, site)).zip(0..).collect();
+        let origin = Origin::new(location);
+        let mut ranked: Vec<(f32, usize)> = sites.iter().map(|site| origin.expected_ms(site)).zip(0..).collect();
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let reach = |from: &(f32, usize)| ranked.partition_point(|to| to.0 <= from.0 + TIE_MS);
         let key: Vec<(usize, usize)> = ranked.iter().map(|one| (one.1, reach(one))).collect();

@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock};
 use ipnet::IpNet;
 use maxminddb::{Reader, WithinOptions, geoip2};
 use meridian::geo::{Database, Geo, UNLOCATED, compile, trace};
-use meridian::latency::expected_ms;
+use meridian::latency::{Destination, Origin};
 use meridian::model::{Coordinates, Location, LocationId, PlaceSet, Problem, Severity, Site, find_region};
 use mmdb::{Value, Writer, asn, city, country, text};
 use proptest::prelude::*;
@@ -160,8 +160,10 @@ fn the_shipped_file_is_read_as_the_reader_reads_it() {
 fn three_sites() -> Vec<u32> {
     let sites =
         ["us-east-1", "eu-central-1", "ap-southeast-1"].map(|name| Site::from(find_region("aws", name).unwrap()));
+    let sites = sites.map(|site| Destination::new(&site));
     let order = |location: &Location| {
-        let ms = sites.each_ref().map(|site| expected_ms(location, site));
+        let origin = Origin::new(location);
+        let ms = sites.each_ref().map(|site| origin.expected_ms(site));
         let sooner = |a: usize, b: usize| u32::from(ms[a] <= ms[b]) | u32::from((ms[a] - ms[b]).abs() <= 3.0) << 1;
         sooner(0, 1) | sooner(0, 2) << 2 | sooner(1, 2) << 4
     };

@@ -1,5 +1,6 @@
 //! What an order of the operator would come to, before it is in force (BEHAVIOUR rule 27).
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -7,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::overrides::{Ordered, Overrides};
 use crate::health::{Board, EndpointHealth};
-use crate::latency;
-use crate::model::{Endpoint, EndpointId, Family, Location, Member, OrderId, Plan, PlanId, State};
+use crate::latency::{Destination, Origin};
+use crate::model::{Endpoint, EndpointId, Family, Member, OrderId, Plan, PlanId, State};
 use crate::steer::{Choice, Settler, Usage};
 use crate::table::{Hand, PlanTable, Snapshot, Standing};
 
@@ -71,8 +72,10 @@ impl Impact {
         let Weighed { standings, released, blind } = ordered;
         let after = snapshot.with_standings(standings, now).released(&released, now);
         let plans = snapshot.plans_changed(&after).into_iter();
+        let origins = || snapshot.parts.geo.locations().iter().map(Origin::new).collect::<Vec<_>>();
+        let origins = LazyCell::new(origins);
         let impact = |(before, after, services): (&PlanTable, &PlanTable, Vec<&str>)| {
-            let impact = PlanImpact::of(snapshot, before, after, &services);
+            let impact = PlanImpact::of(snapshot, &origins, before, after, &services);
             (impact != PlanImpact::none(&services)).then_some(impact)
         };
         Self { plans: plans.filter_map(impact).collect(), blind }
@@ -144,8 +147,9 @@ impl PlanImpact {
         Self { services, without: Vec::new(), scarce: None, moves: Vec::new(), more: 0 }
     }
 
-    fn of(snapshot: &Snapshot, before: &PlanTable, after: &PlanTable, services: &[&str]) -> Self {
+    fn of(snapshot: &Snapshot, origins: &[Origin], before: &PlanTable, after: &PlanTable, services: &[&str]) -> Self {
         let endpoints = &snapshot.parts.config.endpoints;
+        let members = Members::of(&before.plan, endpoints);
         let mut impact = Self::none(services);
         let (mut without, mut moves) = (BTreeMap::new(), BTreeMap::<String, (Move, f32)>::new());
         for family in Family::ALL {
@@ -160,7 +164,7 @@ impl PlanImpact {
                 } else if let Some(from) = now.leaving(order, &then)
                     && let Some(&to) = then.members(order).first()
                 {
-                    let moved = moved(&before.plan, endpoints, location, country, (from, to));
+                    let moved = members.moved(&origins[index], country, (from, to));
                     let far = (moved.to_ms - moved.from_ms).abs();
                     let known = moves.entry(moved.country.clone()).or_insert((moved.clone(), far));
                     if far > known.1 {
@@ -186,17 +190,20 @@ impl PlanImpact {
     }
 }
 
-fn moved(
-    plan: &Plan,
-    endpoints: &[Endpoint],
-    location: &Location,
-    country: String,
-    (from, to): (Member, Member),
-) -> Move {
-    let endpoint = |member: Member| &endpoints[plan.members[member.index()].index()];
-    let name = |member| endpoint(member).name.to_string();
-    let ms = |member| latency::expected_ms(location, &endpoint(member).site);
-    Move { country, from: name(from), to: name(to), from_ms: ms(from), to_ms: ms(to) }
+/// A plan's, ready to tell how far they are.
+struct Members<'a>(Vec<(&'a Endpoint, Destination)>);
+
+impl<'a> Members<'a> {
+    fn of(plan: &Plan, endpoints: &'a [Endpoint]) -> Self {
+        let endpoint = |id: &EndpointId| &endpoints[id.index()];
+        Self(plan.members.iter().map(endpoint).map(|one| (one, Destination::new(&one.site))).collect())
+    }
+
+    fn moved(&self, origin: &Origin, country: String, (from, to): (Member, Member)) -> Move {
+        let name = |member: Member| self.0[member.index()].0.name.to_string();
+        let ms = |member: Member| origin.expected_ms(&self.0[member.index()].1);
+        Move { country, from: name(from), to: name(to), from_ms: ms(from), to_ms: ms(to) }
+    }
 }
 
 /// Who answers, by order.

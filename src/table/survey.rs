@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::latency;
+use crate::latency::{Destination, Origin};
 use crate::model::{Endpoint, EndpointId, Location, Member, Place, PlaceSet, Plan, Site};
 use crate::steer::Facts;
 
@@ -17,6 +17,8 @@ pub(super) struct Survey<'a> {
     /// Index: `EndpointId`; an index into `sites`.
     site_of: Vec<usize>,
     sites: Vec<&'a Site>,
+    /// By location; empty until the first plan.
+    origins: Vec<Origin>,
     /// By site: expected latency by location.
     estimates: HashMap<usize, Box<[f32]>>,
     /// Bit by location.
@@ -35,7 +37,8 @@ impl<'a> Survey<'a> {
             })
         });
         let site_of = site_of.collect();
-        Self { locations, endpoints, site_of, sites, estimates: HashMap::new(), places: HashMap::new() }
+        let (origins, estimates, places) = (Vec::new(), HashMap::new(), HashMap::new());
+        Self { locations, endpoints, site_of, sites, origins, estimates, places }
     }
 
     /// Works out what ranking `plan` asks for.
@@ -43,11 +46,16 @@ impl<'a> Survey<'a> {
         if self.estimates.len() + plan.members.len() > MAX_SITES {
             self.estimates.clear();
         }
+        if self.origins.is_empty() {
+            self.origins = self.locations.iter().map(Origin::new).collect();
+        }
         let by_cost = plan.policy.cost_budget_ms > 0.0;
         for id in &plan.members {
-            let (site, locations) = (self.site_of[id.index()], self.locations);
-            let estimate = |location| latency::expected_ms(location, self.sites[site]);
-            self.estimates.entry(site).or_insert_with(|| locations.iter().map(estimate).collect());
+            let site = self.site_of[id.index()];
+            self.estimates.entry(site).or_insert_with(|| {
+                let to = Destination::new(self.sites[site]);
+                self.origins.iter().map(|origin| origin.expected_ms(&to)).collect()
+            });
             if by_cost {
                 let endpoints: &'a [Endpoint] = self.endpoints;
                 endpoints[id.index()].cost.by_place.iter().for_each(|(place, _)| self.prepare_place(place));
@@ -136,6 +144,7 @@ fn holds(place: &[u64], location: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::latency;
     use crate::model::{Addresses, Coordinates, Cost, MAX_MEMBERS, Policy, built_in_regions};
 
     fn endpoint(number: usize) -> Endpoint {

@@ -19,7 +19,7 @@ fn a_preference_wins_within_its_budget() {
             "tie = \"0ms\"\nprefer = [{{ where = \"country:DE\", clouds = [\"azure\"], within = \"{within}\" }}]"
         ))
     };
-    // Amsterdam is some 6 ms further than Frankfurt.
+    // Amsterdam is some 9 ms further than Frankfurt.
     let near = prefer("30ms");
     assert_eq!(who(&near, GERMANY), ["ams"]);
     assert_eq!(who(&near, GERMANY_V6), ["ams"]);
@@ -79,7 +79,7 @@ fn the_cheapest_within_the_budget_of_the_fastest() {
         )
     };
     assert_eq!(who(&budget("0ms"), GERMANY), ["fra"]);
-    assert_eq!(who(&budget("10ms"), GERMANY), ["ams"], "Dublin is 18 ms further");
+    assert_eq!(who(&budget("10ms"), GERMANY), ["ams"], "Dublin is 22 ms further");
     assert_eq!(who(&budget("30ms"), GERMANY), ["dub"]);
     assert_eq!(who(&budget("30ms").without(&["dub"]), GERMANY), ["ams"]);
     // Dearer for others: from London, Amsterdam costs more than London itself.

@@ -1,0 +1,165 @@
+//! How much longer clients wait than need be, by what we expect without measuring; and what that is learnt from.
+//!
+//! The judge draws sets of regions from a seed, lets every city choose among each set by distance, by the prior
+//! (`latency::expected_ms`) and by the table of measured round trips itself, and adds up what each choice costs. All
+//! tables are arguments, so that any others can be judged; none of them is part of Meridian.
+
+#![allow(missing_docs)]
+
+mod fit;
+mod geoip;
+mod judge;
+mod process;
+mod report;
+mod tables;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use judge::{Case, Method, Settings};
+use meridian::model::Location;
+use tables::{Directions, Measured};
+
+const HELP: &str = "\
+What choosing a region without measuring costs, by tables of measured round trips.
+
+cargo bench --bench regret -- judge --rtt PATH --cities PATH --regions PATH [--leave-out CITY[,CITY]]
+                                    [--directions both] [--geoip PATH] [--draws N] [--seed N] [--svg PATH]
+cargo bench --bench regret -- fit --aws PATH --azure PATH --sites PATH
+
+  judge   sets of 3 to 8 regions of one to three clouds, and all regions of each cloud, asked for by every city
+    --rtt        from city, to city, ms; one line of names above, as in all tables
+    --directions there: a client's round trips are those from its city; both: the mean of those from and to it
+    --cities     city, country, latitude, longitude
+    --regions    cloud, region, city that stands for it
+    --leave-out  cities of which nobody asks
+    --geoip      and again as this database sees one prefix of each city
+    --draws      sets, 2000              --seed  of their drawing, 7
+    --svg        regret by share of cases, drawn into this file
+  fit     writes src/latency/data/residual.csv
+    --aws --azure  round trips between their regions     --sites  cloud, region, latitude, longitude
+  --help  this text";
+
+/// What no constant was fitted on, and what was.
+const ORIGIN: &str = "\
+the prior: hubs, links and detours from general geography; the residual from AWS's and Azure's round trips between their
+regions, believed as far as each of the two predicts the other; nothing from tables of cities
+a client in a region's own city: 1 ms; one of whose city nothing was measured does not ask
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let asked = |word: &str| arguments.iter().any(|argument| argument == word);
+    if arguments.is_empty() || asked("--help") || asked("-h") {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    let done = match arguments[0].as_str() {
+        "judge" => {
+            let known = ["rtt", "directions", "cities", "regions", "leave-out", "geoip", "draws", "seed", "svg"];
+            Options::read(&arguments[1..], &known).and_then(|options| judge(&options))
+        }
+        "fit" => Options::read(&arguments[1..], &["aws", "azure", "sites"]).and_then(|options| fit(&options)),
+        word => Err(format!("unknown word '{word}'\n\n{HELP}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("regret: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What stands behind each `--name`.
+struct Options(HashMap<String, String>);
+
+impl Options {
+    fn read(arguments: &[String], known: &[&str]) -> Result<Self, String> {
+        let mut options = HashMap::new();
+        for pair in arguments.chunks(2) {
+            let name = pair[0].strip_prefix("--").filter(|name| known.contains(name));
+            let name = name.ok_or_else(|| format!("unknown word '{}'; see --help", pair[0]))?;
+            let value = pair.get(1).ok_or_else(|| format!("--{name} wants a value"))?;
+            options.insert(name.to_owned(), value.clone());
+        }
+        Ok(Self(options))
+    }
+
+    fn path(&self, name: &str) -> Result<&Path, String> {
+        self.0.get(name).map(Path::new).ok_or_else(|| format!("--{name} PATH is missing; see --help"))
+    }
+
+    fn number(&self, name: &str, default: u64) -> Result<u64, String> {
+        let Some(value) = self.0.get(name) else { return Ok(default) };
+        value.parse().map_err(|_| format!("--{name}: '{value}' is no number"))
+    }
+}
+
+fn fit(options: &Options) -> Result<(), String> {
+    let table = fit::residual(options.path("aws")?, options.path("azure")?, options.path("sites")?)?;
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/latency/data/residual.csv"));
+    std::fs::write(&path, table).map_err(|error| format!("{}: {error}", path.display()))?;
+    println!("written: src/latency/data/residual.csv");
+    Ok(())
+}
+
+fn judge(options: &Options) -> Result<(), String> {
+    let rtt = options.path("rtt")?;
+    let directions = match options.0.get("directions").map_or("there", String::as_str) {
+        "there" => Directions::There,
+        "both" => Directions::Both,
+        word => return Err(format!("--directions: 'there' or 'both', not '{word}'")),
+    };
+    let measured = Measured::read(options.path("cities")?, rtt, options.path("regions")?, directions)?;
+    let left_out = options.0.get("leave-out").map_or(Vec::new(), |names| names.split(',').map(str::to_owned).collect());
+    if let Some(name) = left_out.iter().find(|name| measured.cities.iter().all(|city| city.name != **name)) {
+        return Err(format!("--leave-out: there is no city '{name}'"));
+    }
+    let draws = options.number("draws", 2_000)? as usize;
+    let settings = Settings { seed: options.number("seed", 7)?, draws, left_out };
+    let name = rtt.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    println!(
+        "{name}: {} cities less {}, {} regions; {} round trips of cities of unknown place; {draws} sets, seed {}\n{ORIGIN}{}",
+        measured.cities.len(),
+        settings.left_out.len(),
+        measured.hosts.len(),
+        measured.unplaced,
+        settings.seed,
+        report::legend()
+    );
+    let true_locations: Vec<Location> = measured.cities.iter().map(judge::true_location).collect();
+    let cases = show(&measured, &true_locations, &settings, "from the cities' own places");
+    if let Some(database) = options.0.get("geoip") {
+        let found = geoip::locate(Path::new(database), &measured.cities)?;
+        let mut km: Vec<f32> = found.iter().flatten().map(|found| found.km as f32).collect();
+        km.sort_by(f32::total_cmp);
+        let far = |share| judge::quantile(&km, share).unwrap_or(0.0);
+        println!(
+            "one prefix a city, as the database sees it: {} of {} found, {:.0} km off in the median, {:.0} at most\n",
+            km.len(),
+            found.len(),
+            far(0.5),
+            far(1.0)
+        );
+        let locations = found.into_iter().map(|found| found.map_or_else(Location::default, |found| found.location));
+        show(&measured, &locations.collect::<Vec<_>>(), &settings, "by the GeoIP database");
+    }
+    if let Some(path) = options.0.get("svg") {
+        let title = format!("{name}: regret of choosing a region, by share of cases");
+        std::fs::write(path, report::picture(&title, &cases)).map_err(|error| format!("{path}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Prints the tables of one way to see clients.
+fn show(measured: &Measured, locations: &[Location], settings: &Settings, how: &str) -> Vec<Case> {
+    let groups = judge::groups(locations);
+    let cases = judge::cases(measured, locations, settings);
+    println!("{}", report::table(&format!("sets of 3 to 8 regions of one to three clouds, {how}"), &cases, &groups));
+    println!("{}", report::where_it_sits(&cases, &measured.cities, Method::Prior));
+    let whole = judge::whole_clouds(measured, locations, settings);
+    println!("{}", report::table(&format!("all regions of one cloud, {how}"), &whole, &groups));
+    cases
+}
