@@ -210,9 +210,16 @@ async fn what_a_late_timer_or_an_exhausted_machine_saw_is_discarded_and_counted(
     let mut bench = Bench::new(&long, [After(None, Ok(Found::Good))]);
     tokio::time::sleep(2 * SECOND).await;
     tokio::time::advance(60 * SECOND).await;
-    assert_eq!((bench.next().await.2, bench.next().await.2), (Outcome::Late, Outcome::Late));
-    assert_eq!(bench.next().await.2, Outcome::Failure { cause: Cause::Timeout(10 * SECOND) });
-    assert_eq!(bench.prober.discarded(), Discarded { late: 2, exhausted: 0 });
+    let mut late = 0;
+    let then = loop {
+        match bench.next().await.2 {
+            Outcome::Late => late += 1,
+            other => break other,
+        }
+    };
+    assert_eq!(then, Outcome::Failure { cause: Cause::Timeout(10 * SECOND) });
+    assert!(late == 2 || late == 3, "{late}: now and then, the second run is under way, too");
+    assert_eq!(bench.prober.discarded(), Discarded { late, exhausted: 0 });
 
     let exhausted = Err(Failed::Here("too many open files".to_owned()));
     let mut bench = Bench::new(&probe(), [After(Some(Duration::ZERO), exhausted)]);
