@@ -73,6 +73,15 @@ pub struct Events {
     listeners: broadcast::Sender<Arc<Event>>,
 }
 
+impl Event {
+    /// One of now that is of nobody in particular, not numbered yet.
+    fn new(of: &'static str, (from, to): (&'static str, &'static str), reason: String, generation: u64) -> Self {
+        let (endpoint, cloud, region, service, target) = Default::default();
+        let (id, at, addresses) = (0, Timestamp::now(), Vec::new());
+        Self { id, at, of, endpoint, cloud, region, service, target, from, to, addresses, reason, generation }
+    }
+}
+
 impl Default for Events {
     fn default() -> Self {
         Self { kept: Mutex::default(), listeners: broadcast::Sender::new(BEHIND) }
@@ -86,20 +95,11 @@ impl Events {
             from: change.from.as_str(),
             to: change.to.as_str(),
         };
-        self.add(|id| Event {
-            id,
-            at: Timestamp::now(),
-            of: "endpoint",
+        let StateChange { from, to } = verdict.change;
+        self.add(Event {
             endpoint: Some(endpoint.clone()),
-            cloud: None,
-            region: None,
-            service: None,
-            target: None,
-            from: verdict.change.from.as_str(),
-            to: verdict.change.to.as_str(),
             addresses: verdict.addresses.iter().map(address).collect(),
-            reason: verdict.reason.clone(),
-            generation,
+            ..Event::new("endpoint", (from.as_str(), to.as_str()), verdict.reason.clone(), generation)
         });
     }
 
@@ -112,24 +112,8 @@ impl Events {
             Subject::Fence(service) => ("soft", None, None, Some(service.clone())),
         };
         let (good, bad) = if service.is_some() { ("heeded", "unheeded") } else { ("working", "failing") };
-        let (from, to) = if notice.failing { (good, bad) } else { (bad, good) };
-        let (at, reason) = (Timestamp::now(), notice.reason.clone());
-        let (endpoint, target, addresses) = (None, None, Vec::new());
-        self.add(|id| Event {
-            id,
-            at,
-            of,
-            endpoint,
-            cloud,
-            region,
-            service,
-            target,
-            from,
-            to,
-            addresses,
-            reason,
-            generation,
-        });
+        let turn = if notice.failing { (good, bad) } else { (bad, good) };
+        self.add(Event { cloud, region, service, ..Event::new(of, turn, notice.reason.clone(), generation) });
     }
 
     /// An order is in force from now on, or no more.
@@ -144,29 +128,15 @@ impl Events {
             Scope::Service(name) => service = Some(name.clone()),
         }
         let (word, (cloud, region)) = (order.action.as_str(), place);
-        let (from, to) = if begins { ("off", word) } else { (word, "off") };
-        let (of, at, addresses) = ("order", Timestamp::now(), Vec::new());
+        let turn = if begins { ("off", word) } else { (word, "off") };
         let target = Some(order.scope.to_string());
-        self.add(|id| Event {
-            id,
-            at,
-            of,
-            endpoint,
-            cloud,
-            region,
-            service,
-            target,
-            from,
-            to,
-            addresses,
-            reason,
-            generation,
-        });
+        self.add(Event { endpoint, cloud, region, service, target, ..Event::new("order", turn, reason, generation) });
     }
 
-    fn add(&self, event: impl FnOnce(u64) -> Event) {
+    /// Numbers it, keeps it and tells it.
+    fn add(&self, event: Event) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = Arc::new(event(kept.back().map_or(1, |last| last.id + 1)));
+        let event = Arc::new(Event { id: kept.back().map_or(1, |last| last.id + 1), ..event });
         if kept.len() == KEPT {
             kept.pop_front();
         }
