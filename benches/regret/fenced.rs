@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian::model::{
-    Addresses, Cost, Endpoint, EndpointId, Family, Fence, FenceMask, FenceUnknown, Location, Member, PlaceSet, Plan, Policy,
-    Spread, State, WhenNone,
+    Addresses, Cost, Endpoint, EndpointId, Family, Fence, FenceMask, FenceUnknown, Location, Member, PlaceSet, Plan,
+    Policy, Spread, State, WhenNone,
 };
 use meridian::steer::{Settled, Usage, decide};
 

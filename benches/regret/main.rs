@@ -64,7 +64,8 @@ fn main() -> ExitCode {
     }
     let done = match arguments[0].as_str() {
         "judge" => {
-            let known = ["rtt", "directions", "cities", "regions", "leave-out", "geoip", "draws", "seed", "svg", "samples"];
+            let known =
+                ["rtt", "directions", "cities", "regions", "leave-out", "geoip", "draws", "seed", "svg", "samples"];
             Options::read(&arguments[1..], &known).and_then(|options| judge(&options))
         }
         "fit" => Options::read(&arguments[1..], &["aws", "azure", "sites"]).and_then(|options| fit(&options)),

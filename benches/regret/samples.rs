@@ -177,7 +177,8 @@ impl Service<'_> {
             for &city in &self.clients {
                 let allowed: Vec<TargetId> = self.answering(city).into_iter().map(|at| TargetId(at as u16)).collect();
                 let (client, seed) = (address(city), random.next());
-                let chosen = samples.candidates(&estimates, self, client, &allowed, CANDIDATES, seed, after_hours(hour));
+                let chosen =
+                    samples.candidates(&estimates, self, client, &allowed, CANDIDATES, seed, after_hours(hour));
                 let chosen: Vec<usize> = chosen.into_iter().map(TargetId::index).collect();
                 self.take(&mut samples, city, &chosen, hour, random);
             }
@@ -265,14 +266,24 @@ impl Outcome {
             "each city's session of its {CANDIDATES} nearest by the prior, k times; published from {MIN_GAIN_MS} ms and 10 % on; \
              one region 40 to 150 ms\nfarther for a quarter of the clients, a half-life later; regret of less than \
              {NOISE_MS} ms as none\n{:<13} {:>8} {:>7} {:>7} {:>7} {:>9} {:>10} {:>11} {:>10} {:>9} {:>8}\n",
-            "stage", "cases", "best %", "mean", "p95", "mean, all", "p95, all", "overload %", "busiest x", "EU cases",
+            "stage",
+            "cases",
+            "best %",
+            "mean",
+            "p95",
+            "mean, all",
+            "p95, all",
+            "overload %",
+            "busiest x",
+            "EU cases",
             "outside"
         );
         for (stage, label) in STAGES.iter().enumerate() {
             let regrets = &mut self.regrets[stage];
             regrets.sort_by(f32::total_cmp);
             let count = regrets.len().max(1) as f64;
-            let mean = |least: f32| regrets.iter().filter(|ms| **ms >= least).map(|ms| f64::from(*ms)).sum::<f64>() / count;
+            let mean =
+                |least: f32| regrets.iter().filter(|ms| **ms >= least).map(|ms| f64::from(*ms)).sum::<f64>() / count;
             let best = regrets.iter().filter(|ms| **ms <= 0.0).count() as f64 / count;
             let p95 = quantile(regrets, 0.95).unwrap_or(0.0);
             let over: Vec<f32> = self.busiest[stage].iter().copied().filter(|busiest| *busiest > 2.0).collect();

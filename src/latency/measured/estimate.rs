@@ -22,7 +22,8 @@ pub struct Shift {
     pub target: TargetId,
     /// Logarithm of the factor on the prior.
     pub ln: f32,
-    /// Standard deviation of `ln`: of a prefix, how well it is known; of a country or network, how far its prefixes lie around it.
+    /// How far off `ln` may be (a standard deviation, but for far tails): of a prefix, as it is known; of a country or network,
+    /// its prefixes around it.
     pub spread: f32,
     /// What it rests on, decayed: of a prefix samples, of a country or network prefixes.
     pub samples: f32,
@@ -64,8 +65,8 @@ pub struct Estimates {
 const MAX_PREFIXES: usize = 131_072;
 /// A prefix no shift of which is farther from its parents' than this, in logarithms, says nothing.
 const SAYS_NOTHING: f32 = 0.02;
-/// What is expected of a prefix by its network or country is that far off, in parts, at most.
-const GROUP_SPREAD: f64 = 0.25;
+/// What a prefix says for its group is shrunk towards the prior by little: that is done with all votes together.
+const VOTE_SPREAD: f64 = 0.30;
 /// No shift is larger: e^2 is over seven times.
 const MOST_LN: f64 = 2.0;
 
@@ -131,9 +132,8 @@ impl Estimates {
     ) -> Expected {
         let network = country.zip(asn).and_then(|network| find(&self.networks, &network, target));
         let shift = network.or_else(|| find(&self.countries, &country?, target));
-        let (factor, spread) = shift.map_or((1.0, PRIOR_SPREAD), |shift| {
-            (exp(f64::from(shift.ln)), f64::from(shift.spread).min(GROUP_SPREAD))
-        });
+        let (factor, spread) =
+            shift.map_or((1.0, PRIOR_SPREAD), |shift| (exp(f64::from(shift.ln)), f64::from(shift.spread)));
         Expected { prior_ms, factor, spread }
     }
 
@@ -207,7 +207,7 @@ impl Samples {
             }
             let expected = |target| {
                 let prior_ms = subject.prior_ms(target)?;
-                Some(Expected { prior_ms, factor: 1.0, spread: PRIOR_SPREAD })
+                Some(Expected { prior_ms, factor: 1.0, spread: VOTE_SPREAD })
             };
             case.load(&self.records[subject.slot].words, clock, expected, |target| estimates.bias_ms(target));
             case.solve();
@@ -218,13 +218,15 @@ impl Samples {
         }
         estimates.countries = gather(by_country, abstentions, |_, _| 0.0);
         let countries = &estimates.countries;
-        let of_country = |group: (Country, u32), target| find(countries, &group.0, target).map_or(0.0, |shift| shift.ln);
+        let of_country =
+            |group: (Country, u32), target| find(countries, &group.0, target).map_or(0.0, |shift| shift.ln);
         estimates.networks = gather(by_network, abstentions, of_country);
     }
 
     fn estimate_prefixes(&self, estimates: &Estimates, subjects: &Subjects, clock: Clock) -> Vec<(IpNet, Vec<Shift>)> {
         let mut said: Vec<(f32, Key, Vec<Shift>)> = Vec::new();
-        let most_first = |a: &(f32, Key, Vec<Shift>), b: &(f32, Key, Vec<Shift>)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        let most_first =
+            |a: &(f32, Key, Vec<Shift>), b: &(f32, Key, Vec<Shift>)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
         let keep_most = |said: &mut Vec<(f32, Key, Vec<Shift>)>| {
             if said.len() > MAX_PREFIXES {
                 said.select_nth_unstable_by(MAX_PREFIXES, most_first);
@@ -234,9 +236,8 @@ impl Samples {
         let mut case = Case::default();
         for subject in subjects.iter() {
             let record = &self.records[subject.slot];
-            let expected = |target| {
-                Some(estimates.expected(subject.country, subject.asn, target, subject.prior_ms(target)?))
-            };
+            let expected =
+                |target| Some(estimates.expected(subject.country, subject.asn, target, subject.prior_ms(target)?));
             case.load(&record.words, clock, expected, |target| estimates.bias_ms(target));
             case.solve();
             if case.told().any(|told| (shift_ln(told) - ln(told.expected.factor)).abs() as f32 >= SAYS_NOTHING) {

@@ -9,8 +9,8 @@ use super::solve::Case;
 use super::store::{Key, Samples, spread};
 use super::{TargetId, World};
 
-/// A site could be best if it could be by so many standard deviations.
-const DOUBT: f64 = 2.0;
+/// A site could be best if it could be by so many spreads: of Student's t with three degrees of freedom, 3 % lie lower.
+const DOUBT: f64 = 3.0;
 /// A session measures this many, so that there is something to compare.
 const FEWEST: usize = 2;
 /// One session of so many measures a site that nothing speaks for.
@@ -75,9 +75,8 @@ impl Samples {
         let key = Key::of(client);
         let client = key.prefix().network();
         let (country, asn) = (world.country(client), world.asn(client));
-        let expected = |target| {
-            Some(estimates.expected(country, asn, target, f64::from(prior_ms(world, client, target)?)))
-        };
+        let expected =
+            |target| Some(estimates.expected(country, asn, target, f64::from(prior_ms(world, client, target)?)));
         let mut case = Case::default();
         case.load(self.words(key), self.clock(now), expected, |target| estimates.bias_ms(target));
         case.solve();

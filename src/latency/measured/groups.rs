@@ -1,9 +1,10 @@
 //! What the prefixes of a country, or of a network within one, have in common.
 
+use super::TargetId;
+use super::biases::PRIOR_SPREAD;
 use super::estimate::Shift;
 use super::median::{Weighted, median};
 use super::record::time_of;
-use super::TargetId;
 
 /// What one prefix says of a site, for its group.
 #[derive(Clone, Copy, Debug)]
@@ -19,10 +20,10 @@ pub(super) struct Vote<G> {
     pub(super) minute: u32,
 }
 
-/// Prefixes of one group are told apart no better, and no worse, than so.
-const SPREAD: (f64, f64) = (0.10, 0.30);
-/// A standard deviation, in medians of what is off.
-const IN_MEDIANS: f64 = 1.48;
+/// Prefixes of one group lie no nearer to each other than so, whatever they say, and no farther off than the prior.
+const LEAST_SPREAD: f64 = 0.06;
+/// The scale of Student's t with three degrees of freedom, in medians of what is off.
+const IN_MEDIANS: f64 = 1.31;
 
 /// By group: the shifts that most of its prefixes share, beside so many votes for what is said without them (`before`).
 ///
@@ -63,7 +64,7 @@ fn shared<G>(votes: &[Vote<G>], abstentions: f64, before: f32) -> Option<Shift> 
     Some(Shift {
         target: votes[0].target,
         ln: ln as f32,
-        spread: (IN_MEDIANS * off).clamp(SPREAD.0, SPREAD.1) as f32,
+        spread: (IN_MEDIANS * off).clamp(LEAST_SPREAD, PRIOR_SPREAD) as f32,
         samples: votes.iter().map(|vote| vote.weight).sum(),
         newest: time_of(newest),
         prior_ms: prior_ms as f32,

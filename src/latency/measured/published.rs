@@ -10,7 +10,7 @@ use super::estimate::{Estimates, Shift};
 use crate::model::Country;
 
 /// Factors on the prior by site, ascending by name.
-pub type Factors = Box<[(Arc<str>, f32)]>;
+pub(super) type Factors = Box<[(Arc<str>, f32)]>;
 
 /// What is published of one prefix.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +49,8 @@ impl Published {
     #[must_use]
     pub fn next(&self, estimates: &Estimates, world: &impl World, min_gain_ms: f32) -> Option<Self> {
         let step = Step { estimates, min_gain_ms };
-        let mut next = Self { countries: step.places(&self.countries, &estimates.countries, |_, _| 1.0), ..Self::default() };
+        let mut next =
+            Self { countries: step.places(&self.countries, &estimates.countries, |_, _| 1.0), ..Self::default() };
         let country = |group: &(Country, u32), site: &str| next.factor(Some(group.0), None, site);
         next.networks = step.places(&self.networks, &estimates.networks, country);
         let said: BTreeMap<IpNet, &[Shift]> =

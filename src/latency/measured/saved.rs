@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Settings;
 use super::published::{self, Factors, Prefix, Published};
 use super::record::{MAX_TARGETS, MAX_WORDS, is_whole};
 use super::store::{Key, MAX_NAME, MAX_PREFIXES, Record, Samples};
-use super::Settings;
 use crate::model::{Country, Digest};
 
 const SAMPLES: &[u8] = b"meridian samples 1\n";
@@ -23,7 +23,8 @@ impl Samples {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let words: usize = self.records.iter().map(|record| record.words.len()).sum();
-        let mut octets = Vec::with_capacity(SAMPLES.len() + 8 + self.records.len() * 9 + words * 4 + self.targets.len() * 32);
+        let mut octets =
+            Vec::with_capacity(SAMPLES.len() + 8 + self.records.len() * 9 + words * 4 + self.targets.len() * 32);
         octets.extend_from_slice(SAMPLES);
         octets.extend_from_slice(&(self.targets.len() as u32).to_le_bytes());
         self.targets.iter().for_each(|name| write_text(&mut octets, name));
@@ -164,8 +165,7 @@ impl<'a> Reader<'a> {
             let kind = String::from_utf8_lossy(kind);
             format!("not '{}': of another kind, of another version, or no such file at all", kind.trim_end())
         })?;
-        let (rest, digest) =
-            content.split_last_chunk::<DIGEST>().ok_or("cut short: too short for its own checksum")?;
+        let (rest, digest) = content.split_last_chunk::<DIGEST>().ok_or("cut short: too short for its own checksum")?;
         if Digest::of(&octets[..octets.len() - DIGEST]).0 != *digest {
             return Err("damaged or cut short: its checksum is another".to_owned());
         }

@@ -5,22 +5,24 @@
 //! below 0, since a last mile may be glass or a satellite. So what is added to all samples of a session changes nothing.
 //!
 //! The most likely R and o come from normal equations, out of which the offsets are taken: a matrix as wide as there are
-//! sites. What is far off counts less, as of Student's t with [`DEGREES`] degrees of freedom: samples, for packets that were lost;
-//! expectations, for networks that were rebuilt. So the equations are solved [`ROUNDS`] times, each with weights by the last, and the
-//! first by medians, which start among the many and the new.
+//! sites. What is far off counts less: expectations as of Student's t with three degrees of freedom, since the prior is mostly
+//! right and now and then quite wrong; samples as of one with four, since packets are lost. So the equations are solved
+//! [`ROUNDS`] times, each with weights by the last, and the first by medians of the samples, which start among the many and the
+//! new. So one sample that is near to what is expected is averaged with it, and one that is far from it is believed until others
+//! contradict it: a way that changed costs more than an outlier. (Outliers as a part of the model, and a second start from
+//! what is expected, found ways that changed too late.)
 
 use super::median::{Weighted, median};
 use super::record::{Seen, sessions};
 use super::{Settings, TargetId};
 use crate::latency::sphere::exp_of_minus;
 
-/// Standard deviation of a sample, in round trips …
+/// How far off samples are, in round trips (the scale of Student's t) …
 const NOISE: f64 = 0.10;
 /// … and, beside that, in ms: browsers' clocks.
 const CLOCK_MS: f64 = 1.0;
 /// What is expected cannot be nearer to what is than this, in ms, whatever it is in parts.
 const FLOOR_MS: f64 = 3.0;
-const DEGREES: f64 = 4.0;
 const ROUNDS: usize = 4;
 /// No round trip takes less.
 const LEAST_MS: f64 = 0.25;
@@ -45,8 +47,7 @@ impl Expected {
 
     /// Standard deviation.
     pub(super) fn spread_ms(self) -> f64 {
-        let ms = self.spread * self.ms();
-        (ms * ms + FLOOR_MS * FLOOR_MS).sqrt()
+        (squared(self.spread * self.ms()) + squared(FLOOR_MS)).sqrt()
     }
 }
 
@@ -69,13 +70,16 @@ pub(super) struct Told {
 impl Told {
     /// How much of what is said is the samples' and not what was expected before, 0 to 1.
     pub(super) fn weight(&self) -> f64 {
-        let before_ms = self.expected.spread_ms();
-        (1.0 - self.spread_ms * self.spread_ms / (before_ms * before_ms)).clamp(0.0, 1.0)
+        (1.0 - squared(self.spread_ms / self.expected.spread_ms())).clamp(0.0, 1.0)
+    }
+
+    /// From what is expected.
+    fn off_ms(&self) -> f64 {
+        self.ms - self.expected.ms()
     }
 
     fn noise_ms(&self, ms: f64) -> f64 {
-        let noise_ms = NOISE * ms;
-        (noise_ms * noise_ms + CLOCK_MS * CLOCK_MS).sqrt()
+        (squared(NOISE * ms) + squared(CLOCK_MS)).sqrt()
     }
 }
 
@@ -240,8 +244,9 @@ impl Case {
         for sitting in &self.sittings {
             for sample in &mut self.samples[sitting.from..sitting.to] {
                 let told = &self.told[sample.site];
-                let off_ms = sample.ms - sitting.offset.ms() - told.ms;
-                sample.weight = sitting.weight * heavy(off_ms, told.noise_ms(told.ms));
+                let ms = sample.ms - sitting.offset.ms();
+                let weight = 5.0 / (4.0 * squared(told.noise_ms(told.ms)) + squared(ms - told.ms));
+                sample.weight = sitting.weight * weight;
             }
         }
     }
@@ -252,7 +257,7 @@ impl Case {
         self.matrix.clear();
         self.matrix.resize(self.told.len() * width, 0.0);
         for (site, told) in self.told.iter().enumerate() {
-            let weight = heavy(told.ms - told.expected.ms(), told.expected.spread_ms());
+            let weight = 4.0 / (3.0 * squared(told.expected.spread_ms()) + squared(told.off_ms()));
             self.matrix[site * width + site] = weight;
             self.matrix[site * width + width - 1] = weight * told.expected.ms();
         }
@@ -284,15 +289,18 @@ impl Case {
         // Cholesky: the lower triangle, in place, and the right side with it.
         for i in 0..count {
             for j in 0..=i {
-                let sum = (0..j).fold(matrix[i * width + j], |sum, k| sum - matrix[i * width + k] * matrix[j * width + k]);
+                let sum =
+                    (0..j).fold(matrix[i * width + j], |sum, k| sum - matrix[i * width + k] * matrix[j * width + k]);
                 matrix[i * width + j] =
                     if i == j { sum.max(f64::MIN_POSITIVE).sqrt() } else { sum / matrix[j * width + j] };
             }
-            let right = (0..i).fold(matrix[i * width + count], |sum, k| sum - matrix[i * width + k] * matrix[k * width + count]);
+            let right = (0..i)
+                .fold(matrix[i * width + count], |sum, k| sum - matrix[i * width + k] * matrix[k * width + count]);
             matrix[i * width + count] = right / matrix[i * width + i];
         }
         for i in (0..count).rev() {
-            let back = (i + 1..count).fold(matrix[i * width + count], |sum, k| sum - matrix[k * width + i] * matrix[k * width + count]);
+            let back = (i + 1..count)
+                .fold(matrix[i * width + count], |sum, k| sum - matrix[k * width + i] * matrix[k * width + count]);
             matrix[i * width + count] = back / matrix[i * width + i];
             self.told[i].ms = matrix[i * width + count].max(LEAST_MS);
         }
@@ -328,8 +336,7 @@ impl Case {
         let missing = |sample: &Sample| sample.ms - told[sample.site].expected.ms();
         let variance = |sample: &Sample| {
             let told = &told[sample.site];
-            let (noise_ms, spread_ms) = (told.noise_ms(told.expected.ms()), told.expected.spread_ms());
-            noise_ms * noise_ms + spread_ms * spread_ms
+            squared(told.noise_ms(told.expected.ms())) + squared(told.expected.spread_ms())
         };
         for (site, here) in told.iter().enumerate() {
             let mut least = f64::INFINITY;
@@ -344,7 +351,7 @@ impl Case {
                 least = least.min(variance(own) + 1.0 / weight);
                 votes.push((missing(own) - (sum / weight).max(0.0) + here.bias_ms, sitting.weight));
             }
-            let well = BIAS_TOLD_MS * BIAS_TOLD_MS;
+            let well = squared(BIAS_TOLD_MS);
             if let Some(bias_ms) = median(votes) {
                 vote(here.target, (bias_ms, here.samples.min(1.0) * well / (well + least)));
             }
@@ -352,8 +359,6 @@ impl Case {
     }
 }
 
-/// What something counts that is so far off, of such a standard deviation: as of Student's t.
-fn heavy(off: f64, spread: f64) -> f64 {
-    let variance = spread * spread;
-    (DEGREES + 1.0) / (DEGREES * variance + off * off)
+fn squared(figure: f64) -> f64 {
+    figure * figure
 }

@@ -28,11 +28,11 @@ fn samples_find_what_the_prior_misses() {
         let mut random = Random(seed);
         let made = Made::new(400, 8, &mut random);
         let mut last = made.regret_of(&Estimates::default());
-        for times in [1, 4] {
+        for (times, most) in [(1, 0.75), (4, 0.6)] {
             let mut samples = made.store();
             made.measure_all(&mut samples, times, NOW, &mut random);
             let regret = made.regret_of(&samples.estimate(&made, NOW));
-            assert!(regret < 0.6 * last, "seed {seed}, {times}: {regret} after {last}");
+            assert!(regret < most * last, "seed {seed}, {times}: {regret} after {last}");
             last = regret;
         }
     }
@@ -135,7 +135,7 @@ fn what_is_old_says_less_and_then_nothing() {
         let estimates = samples.estimate(&made, later(hours));
         estimates.prefixes.iter().flat_map(|place| &place.1).map(|shift| shift.ln.abs()).sum::<f32>()
     };
-    let [new, aged, old] = [0, 28 * 24, 31 * 24].map(moved);
+    let [new, aged, old] = [0, 7 * 24, 31 * 24].map(moved);
     assert!(aged < 0.9 * new && aged > 0.0 && old == 0.0, "{new} {aged} {old}");
     let octets = samples.octets();
     samples.forget(later(29 * 24));

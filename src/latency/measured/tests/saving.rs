@@ -80,6 +80,8 @@ fn at_their_bounds_sites_are_refused() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
     /// What fits its checksum but was never written by us is an error, or a store that can be written and asked.
     #[test]
     fn made_up_content_does_no_harm(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
