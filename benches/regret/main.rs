@@ -29,7 +29,7 @@ What choosing a region without measuring costs, by tables of measured round trip
 
 cargo bench --bench regret -- judge --rtt PATH --cities PATH --regions PATH [--leave-out CITY[,CITY]]
                                     [--directions both] [--geoip PATH] [--draws N] [--seed N] [--svg PATH]
-                                    [--samples only|too]
+                                    [--samples only|too [--noise PERCENT]]
 cargo bench --bench regret -- fit --aws PATH --azure PATH --sites PATH
 cargo bench --bench regret -- memory [--prefixes N]
 
@@ -43,6 +43,7 @@ cargo bench --bench regret -- memory [--prefixes N]
     --draws      sets, 2000              --seed  of their drawing, 7
     --svg        regret by share of cases, drawn into this file
     --samples    too: and with cities that measure, before and after a region has moved; only: nothing but that
+    --noise      of their samples, per cent, 10
   fit     writes src/latency/data/residual.csv
     --aws --azure  round trips between their regions     --sites  cloud, region, latitude, longitude
   memory  octets and times of a store of samples, --prefixes 1000000
@@ -64,8 +65,19 @@ fn main() -> ExitCode {
     }
     let done = match arguments[0].as_str() {
         "judge" => {
-            let known =
-                ["rtt", "directions", "cities", "regions", "leave-out", "geoip", "draws", "seed", "svg", "samples"];
+            let known = [
+                "rtt",
+                "directions",
+                "cities",
+                "regions",
+                "leave-out",
+                "geoip",
+                "draws",
+                "seed",
+                "svg",
+                "samples",
+                "noise",
+            ];
             Options::read(&arguments[1..], &known).and_then(|options| judge(&options))
         }
         "fit" => Options::read(&arguments[1..], &["aws", "azure", "sites"]).and_then(|options| fit(&options)),
@@ -140,11 +152,12 @@ fn judge(options: &Options) -> Result<(), String> {
         report::legend()
     );
     let true_locations: Vec<Location> = measured.cities.iter().map(judge::true_location).collect();
+    let noise = options.number("noise", 10)? as f64 / 100.0;
     match options.0.get("samples").map(String::as_str) {
         None => {}
-        Some("too") => println!("{}", samples::run(&measured, &true_locations, &settings).table()),
+        Some("too") => println!("{}", samples::run(&measured, &true_locations, &settings, noise).table()),
         Some("only") => {
-            println!("{}", samples::run(&measured, &true_locations, &settings).table());
+            println!("{}", samples::run(&measured, &true_locations, &settings, noise).table());
             return Ok(());
         }
         Some(word) => return Err(format!("--samples: 'too' or 'only', not '{word}'")),

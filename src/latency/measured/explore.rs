@@ -11,8 +11,10 @@ use super::{TargetId, World};
 
 /// A site could be best if it could be by so many spreads: of Student's t with three degrees of freedom, 3 % lie lower.
 const DOUBT: f64 = 3.0;
-/// A session measures this many, so that there is something to compare.
-const FEWEST: usize = 2;
+/// Fewer samples than this, decayed, may all be outliers: then the site could be what is expected without them, too.
+const FEW: f64 = 1.5;
+/// A session measures this many, so that there is something to compare, and one outlier among them shows.
+const FEWEST: usize = 3;
 /// One session of so many measures a site that nothing speaks for.
 const RARELY: u64 = 16;
 
@@ -27,9 +29,10 @@ struct Outlook {
 impl Samples {
     /// Of the `allowed` sites, which are those that the client's fences allow, those that a session of this client should measure.
     ///
-    /// At most `count`: the one expected best first; then those that could be better for all that is known, the likeliest first, or
-    /// the second best where none could. What nobody has measured for long is known as badly as what nobody has measured. One session of
-    /// sixteen, by `seed`, takes for the last of them a site that nothing speaks for, so that no site is ever written off.
+    /// At most `count`: the one expected best first; then those that could be better for all that is known, the likeliest
+    /// first; then, up to three, the next best. What nobody has measured for long is known as badly as what nobody has ever
+    /// measured. One session of sixteen, by `seed`, takes a site that nothing speaks for instead of the last of them or besides, so that
+    /// none is ever written off.
     #[must_use]
     #[allow(clippy::too_many_arguments, reason = "each is an input of a pure function")]
     pub fn candidates(
@@ -46,13 +49,10 @@ impl Samples {
         sites.sort_unstable_by(|a, b| a.ms.total_cmp(&b.ms).then(a.target.cmp(&b.target)));
         let Some(best_ms) = sites.first().map(|best| best.ms) else { return Vec::new() };
         let hopeless = |site: &Outlook| site.least_ms >= best_ms;
-        // The second best stands in where nobody else has hope.
-        let fewest = FEWEST.min(sites.len());
-        if sites[1..].iter().any(|site| !hopeless(site)) {
-            sites[1..].sort_by(|a, b| a.least_ms.total_cmp(&b.least_ms));
-        }
+        let rank = |site: &Outlook| (hopeless(site), if hopeless(site) { site.ms } else { site.least_ms });
+        sites[1..].sort_by(|a, b| rank(a).0.cmp(&rank(b).0).then(rank(a).1.total_cmp(&rank(b).1)));
         let hopeful = 1 + sites[1..].iter().take_while(|site| !hopeless(site)).count();
-        let mut chosen = hopeful.max(fewest).min(count);
+        let mut chosen = hopeful.max(FEWEST.min(sites.len())).min(count);
         let others = sites.len() - chosen;
         let last = if chosen < count { chosen } else { chosen.saturating_sub(1) };
         if spread(seed).is_multiple_of(RARELY) && others > 0 && last > 0 {
@@ -84,10 +84,13 @@ impl Samples {
         allowed.sort_unstable();
         allowed.dedup();
         let outlook = |target: TargetId| {
-            let told = case.told().find(|told| told.target == target).map(|told| (told.ms, told.spread_ms));
-            let unmeasured = || expected(target).map(|expected| (expected.ms(), expected.spread_ms()));
-            let (ms, spread_ms) = told.or_else(unmeasured)?;
-            Some(Outlook { target, ms, least_ms: ms - DOUBT * spread_ms })
+            let expected = expected(target)?;
+            let least_ms = expected.ms() - DOUBT * expected.spread_ms();
+            let unmeasured = Outlook { target, ms: expected.ms(), least_ms };
+            let Some(told) = case.told().find(|told| told.target == target) else { return Some(unmeasured) };
+            let told_ms = told.ms - DOUBT * told.spread_ms;
+            let least_ms = if told.samples < FEW { told_ms.min(least_ms) } else { told_ms };
+            Some(Outlook { target, ms: told.ms, least_ms })
         };
         allowed.into_iter().filter_map(outlook).collect()
     }
