@@ -5,7 +5,7 @@
 //! below 0, since a last mile may be glass or a satellite. So what is added to all samples of a session changes nothing.
 //!
 //! The most likely R and o come from normal equations, out of which the offsets are taken: a matrix as wide as there are
-//! sites. What is far off counts less: expectations as of Student's t with three degrees of freedom, since the prior is mostly
+//! sites. What is far off counts less: expectations as of Student's t with three degrees of freedom, in logarithms, since the prior is mostly
 //! right and now and then quite wrong; samples as of one with four, since packets are lost. So the equations are solved
 //! [`ROUNDS`] times, each with weights by the last, and the first by medians of the samples, which start among the many and the
 //! new. So one sample that is near to what is expected is averaged with it, and one that is far from it is believed until others
@@ -15,7 +15,7 @@
 use super::median::{Weighted, median};
 use super::record::{Seen, sessions};
 use super::{Settings, TargetId};
-use crate::latency::sphere::exp_of_minus;
+use crate::latency::sphere::{exp_of_minus, ln};
 
 /// How far off samples are, in round trips (the scale of Student's t) …
 const NOISE: f64 = 0.10;
@@ -24,8 +24,9 @@ const CLOCK_MS: f64 = 1.0;
 /// What is expected cannot be nearer to what is than this, in ms, whatever it is in parts.
 const FLOOR_MS: f64 = 3.0;
 const ROUNDS: usize = 4;
-/// No round trip takes less.
+/// No round trip takes less, nor less than this of what is expected.
 const LEAST_MS: f64 = 0.25;
+const LEAST: f64 = 0.125;
 /// A bias is told well where it is known to so many ms.
 const BIAS_TOLD_MS: f64 = 10.0;
 
@@ -73,9 +74,20 @@ impl Told {
         (1.0 - squared(self.spread_ms / self.expected.spread_ms())).clamp(0.0, 1.0)
     }
 
-    /// From what is expected.
-    fn off_ms(&self) -> f64 {
-        self.ms - self.expected.ms()
+    /// No round trip is shorter.
+    fn least_ms(&self) -> f64 {
+        LEAST_MS.max(LEAST * self.expected.ms())
+    }
+
+    /// What the expectation counts in the equations: as Student's t in logarithms pulls, so that half of what is expected is as far
+    /// off as twice.
+    fn expected_weight(&self) -> f64 {
+        let (ms, expected_ms) = (self.ms, self.expected.ms());
+        let scale = squared(self.expected.spread_ms() / expected_ms);
+        let off = ln(ms / expected_ms);
+        let off_ms = ms - expected_ms;
+        let slope = if off_ms.abs() < 1e-3 * expected_ms { 1.0 / expected_ms } else { off / off_ms };
+        4.0 * slope / (ms * (3.0 * scale + off * off))
     }
 
     fn noise_ms(&self, ms: f64) -> f64 {
@@ -218,7 +230,8 @@ impl Case {
         }
     }
 
-    /// Medians: of each session's offset by what is expected, then of each round trip by these offsets.
+    /// Medians: of each session's offset by what is expected, then of each round trip by these offsets. None begins below half of
+    /// what is expected: ways are longer than they should be, but hardly ever shorter.
     fn begin(&mut self) {
         let Self { told, sittings, samples, votes, .. } = self;
         for sitting in sittings.iter_mut().filter(|sitting| sitting.offset != Offset::None) {
@@ -227,7 +240,11 @@ impl Case {
                 let told = &told[sample.site];
                 (sample.ms - told.expected.ms(), 1.0 / told.expected.spread_ms())
             }));
-            sitting.offset = Offset::Ms(median(votes).unwrap_or(0.0).max(0.0));
+            let longest = samples[sitting.from..sitting.to]
+                .iter()
+                .map(|sample| sample.ms - told[sample.site].expected.ms() / 2.0);
+            let longest_ms = longest.fold(f64::INFINITY, f64::min);
+            sitting.offset = Offset::Ms(median(votes).unwrap_or(0.0).min(longest_ms).max(0.0));
         }
         for (site, told) in told.iter_mut().enumerate() {
             votes.clear();
@@ -235,7 +252,7 @@ impl Case {
                 let own = samples[sitting.from..sitting.to].iter().filter(|sample| sample.site == site);
                 votes.extend(own.map(|sample| (sample.ms - sitting.offset.ms(), sitting.weight)));
             }
-            told.ms = median(votes).unwrap_or(told.expected.ms()).max(LEAST_MS);
+            told.ms = median(votes).unwrap_or(told.expected.ms()).max(told.least_ms());
         }
     }
 
@@ -257,7 +274,7 @@ impl Case {
         self.matrix.clear();
         self.matrix.resize(self.told.len() * width, 0.0);
         for (site, told) in self.told.iter().enumerate() {
-            let weight = 4.0 / (3.0 * squared(told.expected.spread_ms()) + squared(told.off_ms()));
+            let weight = told.expected_weight();
             self.matrix[site * width + site] = weight;
             self.matrix[site * width + width - 1] = weight * told.expected.ms();
         }
@@ -302,7 +319,7 @@ impl Case {
             let back = (i + 1..count)
                 .fold(matrix[i * width + count], |sum, k| sum - matrix[k * width + i] * matrix[k * width + count]);
             matrix[i * width + count] = back / matrix[i * width + i];
-            self.told[i].ms = matrix[i * width + count].max(LEAST_MS);
+            self.told[i].ms = matrix[i * width + count].max(self.told[i].least_ms());
         }
         let mut column = vec![0.0; count];
         for site in 0..count {

@@ -222,6 +222,6 @@ fn odd_figures_are_none() {
         made.prior[1][0] = ms;
         let estimates = samples.estimate(&made, NOW);
         let shifts = || estimates.prefixes.iter().flat_map(|place| &place.1);
-        assert!(shifts().all(|shift| shift.ln.abs() <= 2.0 && shift.spread.is_finite()), "{ms}: {estimates:?}");
+        assert!(shifts().all(|shift| shift.ln.abs() <= 4.1 && shift.spread.is_finite()), "{ms}: {estimates:?}");
     }
 }

@@ -123,7 +123,7 @@ fn floods_are_bounded() {
         take(&mut samples, 0, &made.measure(0, &mut random), NOW);
     }
     assert_eq!(samples.words(store::Key::of(client(0))).len(), record::MAX_WORDS);
-    let mut samples = store::Samples::bounded(Settings::default(), 1_000);
+    let mut samples = Samples::bounded(Settings::default(), 1_000);
     made.store().targets().iter().for_each(|name| _ = samples.target(name));
     made.measure_all(&mut samples, 3, NOW, &mut random);
     let honest = samples.prefixes();
