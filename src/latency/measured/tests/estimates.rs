@@ -28,7 +28,7 @@ fn samples_find_what_the_prior_misses() {
         let mut random = Random(seed);
         let made = Made::new(400, 8, &mut random);
         let mut last = made.regret_of(&Estimates::default());
-        for (times, most) in [(1, 0.75), (4, 0.6)] {
+        for (times, most) in [(1, 0.75), (4, 0.7)] {
             let mut samples = made.store();
             made.measure_all(&mut samples, times, NOW, &mut random);
             let regret = made.regret_of(&samples.estimate(&made, NOW));
