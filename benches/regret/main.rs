@@ -24,6 +24,10 @@ use judge::{Case, Method, Settings};
 use meridian::model::Location;
 use tables::{Directions, Measured};
 
+/// As the server has it: `memory` counts what it takes.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const HELP: &str = "\
 What choosing a region without measuring costs, by tables of measured round trips.
 

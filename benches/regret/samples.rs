@@ -302,7 +302,7 @@ impl Outcome {
             let best = regrets.iter().filter(|ms| **ms <= 0.0).count() as f64 / count;
             let p95 = quantile(regrets, 0.95).unwrap_or(0.0);
             let over: Vec<f32> = self.busiest[stage].iter().copied().filter(|busiest| *busiest > 2.0).collect();
-            let by = over.iter().sum::<f32>() / over.len().max(1) as f32;
+            let by = over.iter().fold(0.0, |sum, by| sum + by) / over.len().max(1) as f32;
             let [cases, outside, _] = self.fenced[stage];
             let _ = writeln!(
                 text,

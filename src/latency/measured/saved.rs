@@ -115,7 +115,7 @@ impl Published {
         for _ in 0..reader.count(published::MAX_PREFIXES as u32, "prefixes")? {
             let key = Key(reader.u64()?);
             let weight = f32::from_bits(reader.u32()?);
-            if !key.is_sound() || !(weight.is_finite() && weight >= 0.0) {
+            if !(key.is_sound() && weight.is_finite() && weight >= 0.0) {
                 return Err(format!("prefix {:#x} is none, or has no weight", key.0));
             }
             insert(&mut read.prefixes, key.prefix(), Prefix { weight, factors: reader.factors()? })?;
