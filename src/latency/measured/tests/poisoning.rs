@@ -98,7 +98,8 @@ proptest! {
         for site in 0..6 {
             let name = format!("cloud/region-{site:02}");
             let of = |published: &Published| published.factor(Some(network.0), Some(network.1), &name);
-            prop_assert!((of(&attack.after) / of(&attack.before) - 1.0).abs() < 0.1, "{name}: {}", of(&attack.after));
+            // Where others of the country stood at the threshold it may be passed, but it is theirs.
+            prop_assert!((of(&attack.after) / of(&attack.before) - 1.0).abs() < 0.2, "{name}: {}", of(&attack.after));
         }
     }
 }
