@@ -53,9 +53,13 @@ impl Case {
 
 /// Every client with each of many sets of regions. `locations`: what is known of each city's clients.
 pub(crate) fn cases(measured: &Measured, locations: &[Location], settings: &Settings) -> Vec<Case> {
+    cases_of(measured, locations, &settings.left_out, &sets(measured, settings))
+}
+
+/// Sets of 3 to 8 regions of one to three clouds, as indices of hosts.
+pub(crate) fn sets(measured: &Measured, settings: &Settings) -> Vec<Vec<usize>> {
     let mut random = Random(settings.seed);
-    let sets = (0..settings.draws).map(|_| draw(measured, &mut random)).collect::<Vec<_>>();
-    cases_of(measured, locations, &settings.left_out, &sets)
+    (0..settings.draws).map(|_| draw(measured, &mut random)).collect()
 }
 
 /// The same with all regions of one cloud at a time.
@@ -117,15 +121,29 @@ fn draw(measured: &Measured, random: &mut Random) -> Vec<usize> {
 }
 
 /// splitmix64: the same sets from one seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((u128::from(bits ^ (bits >> 31)) * bound as u128) >> 64) as usize
+        bits ^ (bits >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+    }
+
+    /// From 0 to 1.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Of the normal distribution.
+    pub(crate) fn normal(&mut self) -> f64 {
+        (-2.0 * (1.0 - self.unit()).ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
     }
 
     /// Leaves at most so many of a list.

@@ -6,11 +6,14 @@
 
 #![allow(missing_docs)]
 
+mod fenced;
 mod fit;
 mod geoip;
 mod judge;
+mod memory;
 mod process;
 mod report;
+mod samples;
 mod tables;
 
 use std::collections::HashMap;
@@ -21,12 +24,18 @@ use judge::{Case, Method, Settings};
 use meridian::model::Location;
 use tables::{Directions, Measured};
 
+/// As the server has it: `memory` counts what it takes.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const HELP: &str = "\
 What choosing a region without measuring costs, by tables of measured round trips.
 
 cargo bench --bench regret -- judge --rtt PATH --cities PATH --regions PATH [--leave-out CITY[,CITY]]
                                     [--directions both] [--geoip PATH] [--draws N] [--seed N] [--svg PATH]
+                                    [--samples only|too [--noise PERCENT]]
 cargo bench --bench regret -- fit --aws PATH --azure PATH --sites PATH
+cargo bench --bench regret -- memory [--prefixes N]
 
   judge   sets of 3 to 8 regions of one to three clouds, and all regions of each cloud, asked for by every city
     --rtt        from city, to city, ms; one line of names above, as in all tables
@@ -37,8 +46,11 @@ cargo bench --bench regret -- fit --aws PATH --azure PATH --sites PATH
     --geoip      and again as this database sees one prefix of each city
     --draws      sets, 2000              --seed  of their drawing, 7
     --svg        regret by share of cases, drawn into this file
+    --samples    too: and with cities that measure, before and after a region has moved; only: nothing but that
+    --noise      of their samples, per cent, 10
   fit     writes src/latency/data/residual.csv
     --aws --azure  round trips between their regions     --sites  cloud, region, latitude, longitude
+  memory  octets and times of a store of samples, --prefixes 1000000
   --help  this text";
 
 /// What no constant was fitted on, and what was.
@@ -57,10 +69,24 @@ fn main() -> ExitCode {
     }
     let done = match arguments[0].as_str() {
         "judge" => {
-            let known = ["rtt", "directions", "cities", "regions", "leave-out", "geoip", "draws", "seed", "svg"];
+            let known = [
+                "rtt",
+                "directions",
+                "cities",
+                "regions",
+                "leave-out",
+                "geoip",
+                "draws",
+                "seed",
+                "svg",
+                "samples",
+                "noise",
+            ];
             Options::read(&arguments[1..], &known).and_then(|options| judge(&options))
         }
         "fit" => Options::read(&arguments[1..], &["aws", "azure", "sites"]).and_then(|options| fit(&options)),
+        "memory" => Options::read(&arguments[1..], &["prefixes"])
+            .and_then(|options| memory::run(options.number("prefixes", 1_000_000)? as u32)),
         word => Err(format!("unknown word '{word}'\n\n{HELP}")),
     };
     match done {
@@ -130,6 +156,16 @@ fn judge(options: &Options) -> Result<(), String> {
         report::legend()
     );
     let true_locations: Vec<Location> = measured.cities.iter().map(judge::true_location).collect();
+    let noise = options.number("noise", 10)? as f64 / 100.0;
+    match options.0.get("samples").map(String::as_str) {
+        None => {}
+        Some("too") => println!("{}", samples::run(&measured, &true_locations, &settings, noise).table()),
+        Some("only") => {
+            println!("{}", samples::run(&measured, &true_locations, &settings, noise).table());
+            return Ok(());
+        }
+        Some(word) => return Err(format!("--samples: 'too' or 'only', not '{word}'")),
+    }
     let cases = show(&measured, &true_locations, &settings, "from the cities' own places");
     if let Some(database) = options.0.get("geoip") {
         let found = geoip::locate(Path::new(database), &measured.cities)?;

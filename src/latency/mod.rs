@@ -1,6 +1,6 @@
 //! Floor 1: the expected round-trip time between a client's location and a site.
 //!
-//! Nothing is measured here; the **prior** is what geography, cables and the clouds' own published round trips tell:
+//! The **prior** is what geography, cables and the clouds' own published round trips tell:
 //!
 //! ```text
 //! 2 ms + 0.0122 ms a km of the way (`graph`: hubs and cables)
@@ -14,14 +14,19 @@
 //! kilobyte; [`Destination`] for a site, some more. A pair is then a few hundred multiplications. Every figure comes out
 //! the same on every machine (`sphere`), and [`expected_ms`] says what the two halves say.
 //!
+//! What clients measured corrects it: [`Samples`] keeps their round trips, [`Estimates`] is what these say beyond the prior,
+//! and [`Published`] what answers go by (`measured`).
+//!
 //! The figures and their judgement: `benches/regret`. The data, with their origin: `src/latency/data`.
 
 mod detour;
 mod graph;
+mod measured;
 mod residual;
 mod sphere;
 
 pub use graph::way_km;
+pub use measured::{Estimates, Kind, Published, Samples, Session, Settings, Shift, TargetId, World};
 pub use residual::{ALONE, UNIT_MS, nearness, rise};
 
 use crate::model::{Country, Location, Site};

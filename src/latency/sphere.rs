@@ -1,8 +1,8 @@
 //! Points on the globe as unit vectors, and the functions that distances and nearness are made of.
 //!
 //! Nodes must decide alike, whatever machine and C library they run on. So all here is made of addition,
-//! multiplication, division and square roots, which IEEE 754 rounds alike everywhere; sine, cosine, arc sine and the
-//! exponential are power series with a fixed number of terms, good to some 13 digits.
+//! multiplication, division and square roots, which IEEE 754 rounds alike everywhere; sine, cosine, arc sine, the
+//! exponential and the logarithm are power series with a fixed number of terms, good to some 13 digits.
 
 use crate::model::Coordinates;
 
@@ -80,6 +80,36 @@ pub(super) fn exp_of_minus(figure: f64) -> f64 {
     (0..10).fold(power, |power, _| power * power)
 }
 
+/// e to the power of a figure between −20 and 20.
+pub(super) fn exp(figure: f64) -> f64 {
+    let power = exp_of_minus(figure.abs());
+    if figure > 0.0 { 1.0 / power } else { power }
+}
+
+/// The natural logarithm of a figure over 0 that is no denormal one.
+pub(super) fn ln(figure: f64) -> f64 {
+    const EXPONENT: u32 = 52;
+    const BIAS: i64 = 1023;
+    const FACTORS: [f64; 12] = {
+        let (mut factors, mut n) = ([0.0; 12], 0);
+        while n < factors.len() {
+            factors[n] = 1.0 / (2 * n + 1) as f64;
+            n += 1;
+        }
+        factors
+    };
+    // figure = part × 2^exponent, the part between √½ and √2, where the series of 2 artanh((part − 1) / (part + 1)) is short.
+    let bits = figure.to_bits();
+    let mut exponent = (bits >> EXPONENT) as i64 - BIAS;
+    let mut part = f64::from_bits(bits & ((1 << EXPONENT) - 1) | (BIAS as u64) << EXPONENT);
+    if part > std::f64::consts::SQRT_2 {
+        (part, exponent) = (part / 2.0, exponent + 1);
+    }
+    let ratio = (part - 1.0) / (part + 1.0);
+    let series = FACTORS.iter().rev().fold(0.0, |sum, factor| factor + sum * ratio * ratio);
+    2.0 * ratio * series + exponent as f64 * std::f64::consts::LN_2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +124,10 @@ mod tests {
             assert!((arc_sine(part) - part.asin()).abs() < 1e-13, "{part}");
             let figure = 20.0 * part;
             assert!((exp_of_minus(figure) / (-figure).exp() - 1.0).abs() < 1e-12, "{figure}");
+            assert!((exp(figure) / figure.exp() - 1.0).abs() < 1e-12, "{figure}");
+            for figure in [figure.exp(), (-figure).exp(), 1e-300 + part, 1e9 * part + 0.5] {
+                assert!((ln(figure) - figure.ln()).abs() < 1e-13 * (1.0 + figure.ln().abs()), "{figure}");
+            }
         }
     }
 

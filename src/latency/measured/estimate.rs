@@ -1,0 +1,294 @@
+//! From samples to estimates.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::biases::PRIOR_SPREAD;
+use super::groups::{Vote, gather};
+use super::record::{minute, sessions, time_of};
+use super::solve::{Case, Clock, Expected, Told};
+use super::store::{Key, Samples};
+use super::{TargetId, World};
+use crate::latency::sphere::{exp, ln};
+use crate::model::Country;
+
+/// What samples say beyond the prior of the way to a site: estimate = prior × e^ln.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shift {
+    /// The site.
+    pub target: TargetId,
+    /// Logarithm of the factor on the prior.
+    pub ln: f32,
+    /// How far off `ln` may be (a standard deviation, but for far tails): of a prefix, as it is known; of a country or network,
+    /// its prefixes around it.
+    pub spread: f32,
+    /// What it rests on, decayed: of a prefix samples, of a country or network prefixes.
+    pub samples: f32,
+    /// When the newest sample came, to the minute.
+    pub newest: Timestamp,
+    /// The prior, ms; of a country or network, that of its prefixes in the middle.
+    pub prior_ms: f32,
+}
+
+impl Shift {
+    /// What it moves the expected round trip by if that was the prior times such a factor, ms.
+    pub(super) fn moves_ms(&self, factor: f32) -> f32 {
+        (self.prior_ms * (self.factor() - factor)).abs()
+    }
+
+    /// On the prior.
+    pub(super) fn factor(&self) -> f32 {
+        exp(f64::from(self.ln)) as f32
+    }
+}
+
+/// What samples say. Each list ascends, so that it is the same on every node; shifts ascend by site.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Estimates {
+    /// The sites' names, by [`TargetId`].
+    pub targets: Vec<Arc<str>>,
+    /// Only countries of which their prefixes say something in common.
+    pub countries: Vec<(Country, Vec<Shift>)>,
+    /// Of a country's autonomous systems, those of which their prefixes say something else than the country's.
+    pub networks: Vec<((Country, u32), Vec<Shift>)>,
+    /// /24 and /48, shrunk towards network, country, prior; only those that say something else than these. At most 131,072:
+    /// those that move most samples by most ms.
+    pub prefixes: Vec<(IpNet, Vec<Shift>)>,
+    /// What servers take of their own, ms, whoever measures; only differences mean anything.
+    pub biases_ms: Vec<(TargetId, f32)>,
+}
+
+/// Prefixes in [`Estimates`].
+const MAX_PREFIXES: usize = 131_072;
+/// A prefix no shift of which is farther from its parents' than this, in logarithms, says nothing.
+const SAYS_NOTHING: f32 = 0.02;
+/// What a prefix says for its group is shrunk towards the prior by little: that is done with all votes together.
+const VOTE_SPREAD: f64 = 0.30;
+/// No shift is larger: from an eighth of the prior to some sixty times, since the nearest sites may be a few ms away by it.
+const MOST_LN: f64 = 4.1;
+
+/// The prefixes, and what the world says of them.
+#[derive(Default)]
+pub(super) struct Subjects {
+    list: Vec<Entry>,
+    priors: Vec<(TargetId, f32)>,
+}
+
+struct Entry {
+    slot: u32,
+    country: Option<Country>,
+    asn: Option<u32>,
+    /// Where its priors end.
+    to: usize,
+}
+
+/// One prefix.
+pub(super) struct Subject<'a> {
+    pub(super) slot: usize,
+    country: Option<Country>,
+    asn: Option<u32>,
+    priors: &'a [(TargetId, f32)],
+}
+
+impl Subject<'_> {
+    /// None: nothing stands there.
+    pub(super) fn prior_ms(&self, target: TargetId) -> Option<f64> {
+        let at = self.priors.binary_search_by_key(&target, |prior| prior.0).ok()?;
+        Some(f64::from(self.priors[at].1))
+    }
+
+    fn network(&self) -> Option<(Country, u32)> {
+        self.country.zip(self.asn)
+    }
+}
+
+impl Subjects {
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Subject<'_>> {
+        let starts = [0].into_iter().chain(self.list.iter().map(|entry| entry.to));
+        self.list.iter().zip(starts).map(|(entry, from)| Subject {
+            slot: entry.slot as usize,
+            country: entry.country,
+            asn: entry.asn,
+            priors: &self.priors[from..entry.to],
+        })
+    }
+}
+
+impl Estimates {
+    /// What is expected of a client's way to a site by network, country or the prior, without its own prefix's samples.
+    pub(super) fn expected(
+        &self,
+        country: Option<Country>,
+        asn: Option<u32>,
+        target: TargetId,
+        prior_ms: f64,
+    ) -> Expected {
+        let network = country.zip(asn).and_then(|network| find(&self.networks, &network, target));
+        let shift = network.or_else(|| find(&self.countries, &country?, target));
+        let (factor, spread) =
+            shift.map_or((1.0, PRIOR_SPREAD), |shift| (exp(f64::from(shift.ln)), f64::from(shift.spread)));
+        Expected { prior_ms, factor, spread }
+    }
+
+    /// A server's bias, ms.
+    pub(super) fn bias_ms(&self, target: TargetId) -> f64 {
+        let at = self.biases_ms.binary_search_by_key(&target, |bias| bias.0);
+        at.map_or(0.0, |at| f64::from(self.biases_ms[at].1))
+    }
+}
+
+/// What a sorted list says of a group's way to a site.
+fn find<'a, G: Ord>(groups: &'a [(G, Vec<Shift>)], group: &G, target: TargetId) -> Option<&'a Shift> {
+    let at = groups.binary_search_by(|(other, _)| other.cmp(group)).ok()?;
+    let shifts = &groups[at].1;
+    shifts.binary_search_by_key(&target, |shift| shift.target).ok().map(|at| &shifts[at])
+}
+
+impl Samples {
+    /// What the samples say now.
+    #[must_use]
+    pub fn estimate(&self, world: &impl World, now: Timestamp) -> Estimates {
+        let subjects = self.subjects(world);
+        let clock = self.clock(now);
+        let biases = self.biases(&subjects, clock);
+        let by_site = |(index, bias): (usize, &f64)| (TargetId(index as u16), *bias as f32);
+        let biases_ms = biases.iter().enumerate().filter(|(_, bias)| **bias != 0.0).map(by_site).collect();
+        let mut estimates = Estimates { targets: self.targets.clone(), biases_ms, ..Estimates::default() };
+        self.estimate_groups(&mut estimates, &subjects, clock);
+        estimates.prefixes = self.estimate_prefixes(&estimates, &subjects, clock);
+        estimates
+    }
+
+    pub(super) fn clock(&self, now: Timestamp) -> Clock {
+        Clock::new(&self.settings, minute(now), self.oldest(now))
+    }
+
+    /// In the order of prefixes.
+    fn subjects(&self, world: &impl World) -> Subjects {
+        let mut subjects = Subjects::default();
+        for (key, &slot) in &self.slots {
+            let client = key.prefix().network();
+            let from = subjects.priors.len();
+            let measured = sessions(&self.records[slot as usize].words).flat_map(|session| session.samples());
+            for (target, _) in measured {
+                let known = &subjects.priors[from..];
+                if let Err(at) = known.binary_search_by_key(&target, |prior| prior.0)
+                    && let Some(prior_ms) = prior_ms(world, client, target)
+                {
+                    subjects.priors.insert(from + at, (target, prior_ms));
+                }
+            }
+            let (country, asn) = (world.country(client), world.asn(client));
+            subjects.list.push(Entry { slot, country, asn, to: subjects.priors.len() });
+        }
+        subjects
+    }
+
+    /// Countries first, then networks within them.
+    fn estimate_groups(&self, estimates: &mut Estimates, subjects: &Subjects, clock: Clock) {
+        let abstentions = self.settings.abstentions(subjects.len());
+        // Fewer prefixes than there are votes for no change move nothing: they need not be asked.
+        let countries = heard(subjects.iter().filter_map(|subject| subject.country), abstentions);
+        let networks = heard(subjects.iter().filter_map(|subject| subject.network()), abstentions);
+        let (mut by_country, mut by_network) = (Vec::new(), Vec::new());
+        let mut case = Case::default();
+        for subject in subjects.iter() {
+            let country = subject.country.filter(|country| countries.contains_key(country));
+            let network = subject.network().filter(|network| networks.contains_key(network));
+            if country.is_none() && network.is_none() {
+                continue;
+            }
+            let expected = |target| {
+                let prior_ms = subject.prior_ms(target)?;
+                Some(Expected { prior_ms, factor: 1.0, spread: VOTE_SPREAD })
+            };
+            case.load(&self.records[subject.slot].words, clock, expected, |target| estimates.bias_ms(target));
+            case.solve();
+            for told in case.told() {
+                by_country.extend(country.map(|group| vote(group, told)));
+                by_network.extend(network.map(|group| vote(group, told)));
+            }
+        }
+        estimates.countries = gather(by_country, abstentions, |_, _| 0.0);
+        let countries = &estimates.countries;
+        let of_country =
+            |group: (Country, u32), target| find(countries, &group.0, target).map_or(0.0, |shift| shift.ln);
+        estimates.networks = gather(by_network, abstentions, of_country);
+    }
+
+    fn estimate_prefixes(&self, estimates: &Estimates, subjects: &Subjects, clock: Clock) -> Vec<(IpNet, Vec<Shift>)> {
+        let mut said: Vec<(f32, Key, Vec<Shift>)> = Vec::new();
+        let most_first =
+            |a: &(f32, Key, Vec<Shift>), b: &(f32, Key, Vec<Shift>)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        let keep_most = |said: &mut Vec<(f32, Key, Vec<Shift>)>| {
+            if said.len() > MAX_PREFIXES {
+                said.select_nth_unstable_by(MAX_PREFIXES, most_first);
+                said.truncate(MAX_PREFIXES);
+            }
+        };
+        let mut case = Case::default();
+        for subject in subjects.iter() {
+            let record = &self.records[subject.slot];
+            let expected =
+                |target| Some(estimates.expected(subject.country, subject.asn, target, subject.prior_ms(target)?));
+            case.load(&record.words, clock, expected, |target| estimates.bias_ms(target));
+            case.solve();
+            if case.told().any(|told| (shift_ln(told) - ln(told.expected.factor)).abs() as f32 >= SAYS_NOTHING) {
+                let moves = case.told().map(|told| ((told.ms - told.expected.ms()).abs() * told.samples) as f32);
+                said.push((moves.fold(0.0, f32::max), record.key, case.told().map(shift).collect()));
+            }
+            if said.len() >= 2 * MAX_PREFIXES {
+                keep_most(&mut said);
+            }
+        }
+        keep_most(&mut said);
+        said.sort_unstable_by_key(|(_, key, _)| *key); // as prefixes sort
+        said.into_iter().map(|(_, key, shifts)| (key.prefix(), shifts)).collect()
+    }
+}
+
+/// The world's answer, if it is one.
+pub(super) fn prior_ms(world: &impl World, client: std::net::IpAddr, target: TargetId) -> Option<f32> {
+    world.prior_ms(client, target).filter(|ms| ms.is_finite() && *ms > 0.0)
+}
+
+/// The groups with more members than so many.
+fn heard<G: Ord>(members: impl Iterator<Item = G>, least: f64) -> BTreeMap<G, usize> {
+    let mut counts = BTreeMap::new();
+    members.for_each(|group| *counts.entry(group).or_default() += 1);
+    counts.retain(|_, count: &mut usize| *count as f64 > least);
+    counts
+}
+
+fn shift_ln(told: &Told) -> f64 {
+    ln(told.ms / told.expected.prior_ms).clamp(-MOST_LN, MOST_LN)
+}
+
+fn vote<G>(group: G, told: &Told) -> Vote<G> {
+    Vote {
+        group,
+        target: told.target,
+        ln: shift_ln(told) as f32,
+        weight: told.weight() as f32,
+        prior_ms: told.expected.prior_ms as f32,
+        minute: told.minute,
+    }
+}
+
+fn shift(told: &Told) -> Shift {
+    Shift {
+        target: told.target,
+        ln: shift_ln(told) as f32,
+        spread: (told.spread_ms / told.ms) as f32,
+        samples: told.samples as f32,
+        newest: time_of(told.minute),
+        prior_ms: told.expected.prior_ms as f32,
+    }
+}

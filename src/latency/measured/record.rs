@@ -1,0 +1,212 @@
+//! How a prefix's sessions are kept: packed into 32-bit words.
+//!
+//! ```text
+//! session   minutes since 1970: 26 bits, absolute: 1, samples: 5
+//! sample    site: 12 bits, round trip: 20, in 1/64 ms             (ascending by site)
+//! …
+//! ```
+//!
+//! Sessions are sorted by time, those of one minute by content, so that it does not matter in which order they came. A record
+//! has at most [`MAX_WORDS`], which is eight sessions of three sites; what goes then, [`insert`] says.
+
+use arrayvec::ArrayVec;
+use jiff::Timestamp;
+
+use super::{Kind, TargetId};
+
+/// Of a prefix.
+pub(super) const MAX_WORDS: usize = 32;
+/// Of a session.
+const MAX_SAMPLES: usize = 8;
+/// Sessions of a full record have two words or more; and one that comes.
+const MAX_SESSIONS: usize = MAX_WORDS / 2 + 1;
+/// Bits of a round trip.
+const MS_BITS: u32 = 20;
+/// Of so many to a ms.
+const UNITS: f32 = 64.0;
+/// Longer ones are none.
+const LONGEST_MS: f32 = 10_000.0;
+const COUNT_BITS: u32 = 5;
+const ABSOLUTE: u32 = 1 << COUNT_BITS;
+const MINUTE_SHIFT: u32 = COUNT_BITS + 1;
+/// As many sites as have numbers in a sample.
+pub(super) const MAX_TARGETS: usize = 1 << (32 - MS_BITS);
+/// A session all of whose sites so many newer ones hold, too, says least.
+const ENOUGH: usize = 3;
+
+/// The words of one session.
+pub(super) type Packed = ArrayVec<u32, { MAX_SAMPLES + 1 }>;
+
+/// A time as the record keeps it: minutes since 1970, up to 2097.
+pub(super) fn minute(at: Timestamp) -> u32 {
+    (at.as_second() / 60).clamp(0, i64::from(u32::MAX >> MINUTE_SHIFT)) as u32
+}
+
+/// The time of such a minute.
+pub(super) fn time_of(minute: u32) -> Timestamp {
+    Timestamp::from_second(i64::from(minute) * 60).unwrap_or_default()
+}
+
+/// A session as it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Seen<'a>(&'a [u32]);
+
+impl<'a> Seen<'a> {
+    /// When, as of [`minute`].
+    pub(super) fn minute(self) -> u32 {
+        self.0[0] >> MINUTE_SHIFT
+    }
+
+    pub(super) fn is_absolute(self) -> bool {
+        self.0[0] & ABSOLUTE != 0
+    }
+
+    /// Round trips in ms, ascending by site, of which each has one.
+    pub(super) fn samples(self) -> impl Iterator<Item = (TargetId, f64)> + Clone + 'a {
+        let ms = |word: u32| f64::from(word & ((1 << MS_BITS) - 1)) / f64::from(UNITS);
+        self.0[1..].iter().map(move |&word| (TargetId((word >> MS_BITS) as u16), ms(word)))
+    }
+
+    fn holds(self, target: TargetId) -> bool {
+        self.samples().any(|(other, _)| other == target)
+    }
+}
+
+/// What is kept of a session; none: nothing, since its samples are none, or too few to compare.
+pub(super) fn pack(kind: Kind, samples: &[(TargetId, f32)], targets: usize, now: Timestamp) -> Option<Packed> {
+    let mut nearest = ArrayVec::<(u32, TargetId), MAX_SAMPLES>::new();
+    for &(target, ms) in samples {
+        if target.index() >= targets || !(ms > 0.0 && ms <= LONGEST_MS) {
+            continue;
+        }
+        let sample = (((ms * UNITS).round() as u32).max(1), target);
+        if let Some(known) = nearest.iter_mut().find(|(_, known)| *known == target) {
+            *known = sample.min(*known);
+        } else if !nearest.is_full() {
+            nearest.push(sample);
+        } else if let Some(farthest) = nearest.iter_mut().max() {
+            *farthest = sample.min(*farthest);
+        }
+    }
+    let (least, flag) = match kind {
+        Kind::Relative => (2, 0),
+        Kind::Absolute => (1, ABSOLUTE),
+    };
+    if nearest.len() < least {
+        return None;
+    }
+    nearest.sort_unstable_by_key(|(_, target)| *target);
+    let mut packed = Packed::new();
+    packed.push(minute(now) << MINUTE_SHIFT | flag | nearest.len() as u32);
+    packed.extend(nearest.iter().map(|&(units, target)| u32::from(target.0) << MS_BITS | units));
+    Some(packed)
+}
+
+/// A record's sessions, oldest first.
+pub(super) fn sessions(words: &[u32]) -> impl Iterator<Item = Seen<'_>> {
+    let mut rest = words;
+    std::iter::from_fn(move || {
+        let count = rest.first()? & ((1 << COUNT_BITS) - 1);
+        let (session, others) = rest.split_at_checked(count as usize + 1)?;
+        rest = others;
+        Some(Seen(session))
+    })
+}
+
+/// Is this a record as [`insert`] makes them, of so many sites?
+pub(super) fn is_whole(words: &[u32], targets: usize) -> bool {
+    let covered: usize = sessions(words).map(|session| session.0.len()).sum();
+    let is_sound = |session: Seen<'_>| {
+        let count = session.samples().count();
+        let ascending = session.samples().zip(session.samples().skip(1)).all(|(a, b)| a.0 < b.0);
+        let known = session.samples().all(|(target, ms)| target.index() < targets && ms > 0.0);
+        let least = if session.is_absolute() { 1 } else { 2 };
+        (least..=MAX_SAMPLES).contains(&count) && ascending && known
+    };
+    let sorted = sessions(words).zip(sessions(words).skip(1)).all(|(a, b)| a <= b);
+    !words.is_empty() && words.len() <= MAX_WORDS && covered == words.len() && sessions(words).all(is_sound) && sorted
+}
+
+/// The record with one session more. Where that is too much, the oldest go of which each site has [`ENOUGH`] newer samples; else
+/// the oldest.
+pub(super) fn insert(words: &[u32], session: &Packed) -> Box<[u32]> {
+    let mut all: ArrayVec<Seen<'_>, MAX_SESSIONS> = sessions(words).collect();
+    let at = all.partition_point(|other| *other <= Seen(session));
+    all.insert(at, Seen(session));
+    let mut length = words.len() + session.len();
+    while length > MAX_WORDS {
+        let gone = all.remove(says_least(&all));
+        length -= gone.0.len();
+    }
+    let mut words = Vec::with_capacity(length);
+    all.iter().for_each(|session| words.extend_from_slice(session.0));
+    words.into()
+}
+
+fn says_least(sessions: &[Seen<'_>]) -> usize {
+    let is_said = |at: usize| {
+        let newer = |target| sessions[at + 1..].iter().filter(|session| session.holds(target)).count();
+        sessions[at].samples().all(|(target, _)| newer(target) >= ENOUGH)
+    };
+    (0..sessions.len()).find(|&at| is_said(at)).unwrap_or(0)
+}
+
+/// What of a record is not older than this minute.
+pub(super) fn since(words: &[u32], oldest: u32) -> &[u32] {
+    let older = sessions(words).take_while(|session| session.minute() < oldest);
+    let from: usize = older.map(|session| session.0.len()).sum();
+    &words[from..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::constant(1_796_000_000, 0);
+
+    fn packed(kind: Kind, samples: &[(u16, f32)]) -> Option<Packed> {
+        let samples: Vec<_> = samples.iter().map(|&(target, ms)| (TargetId(target), ms)).collect();
+        pack(kind, &samples, 100, NOW)
+    }
+
+    fn samples(packed: &Packed) -> Vec<(u16, f64)> {
+        Seen(packed).samples().map(|(target, ms)| (target.0, ms)).collect()
+    }
+
+    #[test]
+    fn what_is_kept_of_a_session() {
+        let session = packed(Kind::Relative, &[(7, 20.0), (3, 10.5), (7, 15.0), (100, 9.0), (8, f32::NAN)]).unwrap();
+        assert_eq!(samples(&session), [(3, 10.5), (7, 15.0)]);
+        assert_eq!((Seen(&session).minute(), Seen(&session).is_absolute()), (minute(NOW), false));
+        assert_eq!(time_of(minute(NOW)).as_second() / 60, NOW.as_second() / 60);
+        let nothing = [0.0, -1.0, f32::INFINITY, 10_000.1, f32::NAN];
+        assert!(nothing.into_iter().all(|ms| packed(Kind::Absolute, &[(1, ms)]).is_none()));
+        assert!(packed(Kind::Relative, &[(1, 5.0), (1, 6.0)]).is_none(), "nothing to compare with");
+        assert_eq!(samples(&packed(Kind::Absolute, &[(1, 0.001)]).unwrap()), [(1, 1.0 / 64.0)]);
+    }
+
+    #[test]
+    fn of_many_sites_the_nearest() {
+        let many: Vec<(u16, f32)> = (0..40).map(|target| (target, 200.0 - f32::from(target))).collect();
+        let kept = samples(&packed(Kind::Relative, &many).unwrap());
+        assert_eq!(kept.iter().map(|sample| sample.0).collect::<Vec<_>>(), (32..40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_others_say_goes_first() {
+        let at = |minutes: i64, samples: &[(u16, f32)]| {
+            let samples: Vec<_> = samples.iter().map(|&(target, ms)| (TargetId(target), ms)).collect();
+            pack(Kind::Relative, &samples, 100, time_of(minute(NOW) + minutes as u32)).unwrap()
+        };
+        let mut words: Box<[u32]> = insert(&[], &at(0, &[(1, 10.0), (2, 20.0), (9, 90.0)]));
+        for minutes in 1..20 {
+            words = insert(&words, &at(minutes, &[(1, 10.0), (2, 20.0), (3, 30.0)]));
+            assert!(is_whole(&words, 100));
+        }
+        let minutes: Vec<u32> = sessions(&words).map(|session| session.minute() - minute(NOW)).collect();
+        assert_eq!(minutes, [0, 13, 14, 15, 16, 17, 18, 19]);
+        assert_eq!(since(&words, minute(NOW) + 19).len(), 4);
+        assert_eq!(since(&words, minute(NOW)).len(), words.len());
+        assert_eq!(since(&words, u32::MAX).len(), 0);
+    }
+}

@@ -1,0 +1,118 @@
+//! What is published moves when it is worth it, and only then.
+
+use std::sync::Arc;
+
+use super::super::*;
+use super::made::{Made, NOW, client};
+use crate::latency::sphere::ln;
+
+const GAIN_MS: f32 = 5.0;
+
+/// One client, to whom two sites are 50 and 60 ms away by the prior.
+fn world() -> Made {
+    let mut made = Made::new(0, 2, &mut super::made::Random(1));
+    (made.prior, made.truth) = (vec![vec![50.0, 60.0]], vec![vec![50.0, 60.0]]);
+    (made.countries, made.asns) = (vec!["FR".parse().unwrap()], vec![64_496]);
+    made
+}
+
+fn shifts(ms: [f32; 2]) -> Vec<Shift> {
+    let shift = |(at, prior_ms): (usize, f32)| Shift {
+        target: TargetId(at as u16),
+        ln: ln(f64::from(ms[at] / prior_ms)) as f32,
+        spread: 0.1,
+        samples: 3.0,
+        newest: NOW,
+        prior_ms,
+    };
+    [50.0, 60.0].into_iter().enumerate().map(shift).collect()
+}
+
+fn estimates(prefix: Option<[f32; 2]>, country: Option<[f32; 2]>) -> Estimates {
+    let targets: Vec<Arc<str>> = vec!["cloud/b".into(), "cloud/a".into()];
+    let prefixes = prefix.map(|ms| (store::Key::of(client(0)).prefix(), shifts(ms))).into_iter().collect();
+    let countries = country.map(|ms| ("FR".parse().unwrap(), shifts(ms))).into_iter().collect();
+    Estimates { targets, countries, prefixes, ..Estimates::default() }
+}
+
+/// The round trips that answers go by.
+fn served(published: &Published) -> [f32; 2] {
+    let own = published.prefix(&store::Key::of(client(0)).prefix()).unwrap_or_default();
+    let ms = |site: &str, prior_ms: f32| {
+        let own = own.iter().find(|(name, _)| &**name == site).map(|(_, factor)| *factor);
+        prior_ms * own.unwrap_or_else(|| published.factor("FR".parse().ok(), Some(64_496), site))
+    };
+    [ms("cloud/b", 50.0), ms("cloud/a", 60.0)]
+}
+
+fn is_near(found: [f32; 2], expected: [f32; 2]) -> bool {
+    found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.01)
+}
+
+#[test]
+fn from_a_threshold_on() {
+    let (made, none) = (world(), Published::default());
+    let next = |ms| none.next(&estimates(Some(ms), None), &made, GAIN_MS);
+    // 5 ms and 10 %, on one site or the other.
+    for ms in [[50.0, 60.0], [54.9, 60.0], [45.1, 60.0], [50.0, 65.9], [50.0, 54.1], [53.0, 57.0]] {
+        assert_eq!(next(ms), None, "{ms:?}");
+    }
+    for ms in [[55.1, 60.0], [44.9, 60.0], [50.0, 66.1], [50.0, 53.9], [52.0, 66.1]] {
+        assert!(is_near(served(&next(ms).unwrap()), ms), "{ms:?}: {:?}", next(ms));
+    }
+}
+
+#[test]
+fn or_where_who_is_better_turns() {
+    let made = world();
+    let step = |published: &Published, ms| published.next(&estimates(Some(ms), None), &made, GAIN_MS);
+    let published = step(&Published::default(), [57.0, 60.0]).unwrap();
+    // Neither moves by 10 %, but between the two it is that.
+    assert_eq!(step(&published, [61.0, 56.0]), None);
+    assert!(is_near(served(&step(&published, [62.0, 55.0]).unwrap()), [62.0, 55.0]));
+}
+
+#[test]
+fn it_stays_until_it_has_moved_as_far_again() {
+    let made = world();
+    let step = |published: &Published, ms| published.next(&estimates(Some(ms), None), &made, GAIN_MS);
+    let published = step(&Published::default(), [70.0, 60.0]).unwrap();
+    for ms in [[70.0, 60.0], [76.9, 60.0], [63.1, 60.0], [70.0, 65.9], [66.0, 56.0]] {
+        assert_eq!(step(&published, ms), None, "{ms:?}");
+    }
+    let moved = step(&published, [62.9, 60.0]).unwrap();
+    assert!(is_near(served(&moved), [62.9, 60.0]));
+    // Back to nothing only where hardly anything is left.
+    assert_eq!(step(&moved, [57.0, 60.0]), None);
+    assert_eq!(step(&moved, [52.6, 60.0]).unwrap().prefixes().count(), 1, "over half a change");
+    assert_eq!(step(&moved, [52.4, 60.0]), Some(Published::default()));
+    assert_eq!(moved.next(&estimates(None, None), &made, GAIN_MS), Some(Published::default()));
+}
+
+#[test]
+fn nothing_swings_at_the_threshold() {
+    let made = world();
+    let (mut published, mut changes) = (Published::default(), 0);
+    for round in 0..200 {
+        let ms = if round % 2 == 0 { 54.8 } else { 55.2 };
+        if let Some(next) = published.next(&estimates(Some([ms, 60.0]), None), &made, GAIN_MS) {
+            (published, changes) = (next, changes + 1);
+        }
+    }
+    assert_eq!(changes, 1, "taken up once, and kept");
+}
+
+#[test]
+fn a_prefix_is_held_against_its_country() {
+    let made = world();
+    let both = |prefix, country| estimates(Some(prefix), Some(country));
+    let published = Published::default().next(&both([75.0, 60.0], [75.5, 60.0]), &made, GAIN_MS).unwrap();
+    assert_eq!(published.prefixes().count(), 0, "its country says it");
+    assert!(is_near(served(&published), [75.5, 60.0]));
+    let published = published.next(&both([50.0, 60.0], [75.5, 60.0]), &made, GAIN_MS).unwrap();
+    assert!(is_near(served(&published), [50.0, 60.0]), "unlike its country");
+    assert!((published.factor("FR".parse().ok(), None, "cloud/b") - 75.5 / 50.0).abs() < 1e-5);
+    let (prefix, factors, weight) = published.prefixes().next().unwrap();
+    assert_eq!((prefix.to_string().as_str(), factors.len(), weight), ("10.0.0.0/24", 2, 6.0));
+    assert_eq!(published.factor("FR".parse().ok(), None, "cloud/none"), 1.0);
+}
