@@ -136,6 +136,7 @@ fn endpoint(name: &str, addresses: Addresses, probes: &[&str]) -> Endpoint {
         probes: probes.iter().map(|&name| name.into()).collect(),
         probe_target: None,
         capacity: None,
+        beacon: None,
     }
 }
 
