@@ -123,10 +123,15 @@ fn beacons() {
     assert_eq!((default.explore, default.max_source_share), (2, 0.05));
     let day = Duration::from_secs(86_400);
     assert_eq!((default.half_life, default.keep_for), (7 * day, 30 * day));
-    let told = "listen = [\"[::1]:1\", \"127.0.0.1:0\"]\nagents = [\"192.0.2.0/24\"]\ntrusted_proxies = [\"10.0.0.0/8\"]\n";
-    let told = read(&format!("{told}origins = [\"https://a.example\", \"http://[::1]:8000\", \"http://127.0.0.1:443\"]"));
+    let told =
+        "listen = [\"[::1]:1\", \"127.0.0.1:0\"]\nagents = [\"192.0.2.0/24\"]\ntrusted_proxies = [\"10.0.0.0/8\"]\n";
+    let told =
+        read(&format!("{told}origins = [\"https://a.example\", \"http://[::1]:8000\", \"http://127.0.0.1:443\"]"));
     assert_eq!((told.listen.len(), told.origins.len()), (2, 3));
-    assert!(told.agents.contains("192.0.2.9".parse().unwrap()) && told.trusted_proxies.contains("10.9.9.9".parse().unwrap()));
+    assert!(
+        told.agents.contains("192.0.2.9".parse().unwrap())
+            && told.trusted_proxies.contains("10.9.9.9".parse().unwrap())
+    );
     assert!(default.needs_restart(&told) && default.needs_restart(&read("explore = 3")));
     assert!(!default.needs_restart(&read("half_life = \"1d\"\nkeep_for = \"2d\"\nmax_source_share = 0.5")));
 }

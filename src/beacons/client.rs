@@ -66,11 +66,7 @@ pub(super) fn client_of(peer: IpAddr, headers: &HeaderMap, proxies: &Prefixes) -
 }
 
 /// All hops of a header's lines, the nearest last; none: it is not there. A line that cannot be read is one that nobody knows.
-fn hops_of(
-    headers: &HeaderMap,
-    name: &str,
-    read: impl Fn(&str) -> Vec<Option<IpAddr>>,
-) -> Option<Vec<Option<IpAddr>>> {
+fn hops_of(headers: &HeaderMap, name: &str, read: impl Fn(&str) -> Vec<Option<IpAddr>>) -> Option<Vec<Option<IpAddr>>> {
     let lines = headers.get_all(name).iter();
     let hops: Vec<_> = lines.flat_map(|line| line.to_str().map_or(vec![None], &read)).collect();
     (!hops.is_empty()).then_some(hops)

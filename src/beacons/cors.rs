@@ -28,9 +28,8 @@ const PREFLIGHT: [(HeaderName, &str); 3] = [
 /// Refuses requests of pages that are not of `origins`, answers preflights, and tells browsers which page may read a reply.
 pub(super) async fn admit(State(context): State<Arc<Context>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(ORIGIN).cloned();
-    let is_allowed = |origin: &HeaderValue| {
-        context.settings.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
-    };
+    let is_allowed =
+        |origin: &HeaderValue| context.settings.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
     let is_preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let allowed = origin.clone().filter(is_allowed);

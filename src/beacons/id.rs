@@ -6,8 +6,8 @@
 //! The key is drawn at the start, so `made` counts seconds from there, by a clock that nobody sets; and the number is
 //! the session's own, so that two ids are never one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::engine::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

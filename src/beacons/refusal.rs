@@ -63,7 +63,9 @@ impl Refusal {
             }
             Self::NoClient => (StatusCode::BAD_REQUEST, "no_client", "the proxy does not say whose request this is"),
             Self::Origin => (StatusCode::FORBIDDEN, "origin", "the page's origin is not one of [beacons] origins"),
-            Self::NoId => (StatusCode::FORBIDDEN, "no_id", "a report needs the id of a session; [beacons] agents need none"),
+            Self::NoId => {
+                (StatusCode::FORBIDDEN, "no_id", "a report needs the id of a session; [beacons] agents need none")
+            }
             Self::Forged => (StatusCode::FORBIDDEN, "forged", "this id is not ours"),
             Self::Elsewhere => (StatusCode::FORBIDDEN, "elsewhere", "this id was made for another network"),
             Self::Expired => (StatusCode::FORBIDDEN, "expired", "this id is older than ten minutes"),

@@ -61,7 +61,8 @@ impl Context {
     pub(super) fn new(settings: &config::Beacons, exchange: Arc<dyn Exchange>, clock: Clock) -> io::Result<Self> {
         let signer = Signer::random().map_err(|_| io::Error::other("the system gives no random key for beacons"))?;
         let script = SCRIPT.replacen(EXPLORE, &settings.explore.to_string(), 1).into();
-        let (settings, used, asked, reported) = (settings.clone(), Mutex::default(), Mutex::default(), Mutex::default());
+        let (settings, used, asked, reported) =
+            (settings.clone(), Mutex::default(), Mutex::default(), Mutex::default());
         Ok(Self { settings, exchange, script, signer, used, asked, reported, clock })
     }
 
@@ -102,10 +103,8 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
 }
 
 async fn script(State(context): State<Arc<Context>>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
-        (header::CACHE_CONTROL, "public, max-age=3600"),
-    ];
+    let headers =
+        [(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "public, max-age=3600")];
     (headers, context.script.clone()).into_response()
 }
 

@@ -2,8 +2,8 @@
 
 mod script;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -38,7 +38,9 @@ impl Exchange for StandIn {
         let named = |name: &str| Candidate { site: name.into(), url: format!("https://rum.example/{name}").into() };
         match service {
             "www.shop.example" => Some(SITES.map(named).to_vec()),
-            "*.many.example" => Some((0..100).map(|index| named(&format!("cloud/{}-{index}", "x".repeat(100)))).collect()),
+            "*.many.example" => {
+                Some((0..100).map(|index| named(&format!("cloud/{}-{index}", "x".repeat(100)))).collect())
+            }
             "idle.shop.example" => Some(Vec::new()),
             _ => None,
         }
@@ -103,7 +105,8 @@ impl Served {
     /// The reply's status to a POST, and what is said to be wrong; empty: nothing.
     async fn post(&self, headers: &str, body: &Value) -> (u16, String) {
         let (status, _, text) = self.ask("POST /v1/beacons", headers, &body.to_string()).await;
-        let said = serde_json::from_str::<Value>(&text).map_or(String::new(), |json| json["error"].as_str().unwrap().into());
+        let said =
+            serde_json::from_str::<Value>(&text).map_or(String::new(), |json| json["error"].as_str().unwrap().into());
         (status, said)
     }
 
@@ -122,7 +125,9 @@ impl Served {
 async fn ask(address: SocketAddr, request: &str, headers: &str, body: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
-    let text = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
+    let text = format!(
+        "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
     let _ = stream.write_all(text.as_bytes()).await; // it may refuse before it has read all
     let mut reply = Vec::new();
     let _ = stream.read_to_end(&mut reply).await;
@@ -347,7 +352,8 @@ async fn a_body_that_does_not_come_ends() {
 
 #[tokio::test]
 async fn sockets_are_bound_and_errors_say_what_to_do() {
-    let settings = Beacons { listen: vec!["127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()], ..settings() };
+    let settings =
+        Beacons { listen: vec!["127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()], ..settings() };
     let listeners = bind(&settings).unwrap();
     let addresses: Vec<SocketAddr> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
     let error = bind(&Beacons { listen: addresses.clone(), ..settings.clone() }).unwrap_err().to_string();

@@ -133,7 +133,8 @@ fn is_authority(text: &str) -> bool {
     let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => host.split('.').all(|label| {
-            !label.is_empty() && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
+            !label.is_empty()
+                && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
         }),
     };
     is_host && port.is_none_or(good_port)
@@ -157,7 +158,12 @@ pub(super) fn check(spec: &BeaconsSpec, endpoints: &[EndpointSpec<'_>], report: 
     match (&spec.listen, first) {
         (_, Some(beacon)) if beacons.listen.is_empty() => {
             let help = "set `listen` of [beacons], or leave it out";
-            report.warning("unused-beacon", &beacon.span, "`beacon` without a listener of [beacons] does nothing", help);
+            report.warning(
+                "unused-beacon",
+                &beacon.span,
+                "`beacon` without a listener of [beacons] does nothing",
+                help,
+            );
         }
         (Some(listen), _) if !beacons.listen.is_empty() && beacons.origins.is_empty() && beacons.agents.is_empty() => {
             let help = "name `origins` whose pages may report, or `agents`";

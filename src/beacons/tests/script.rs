@@ -49,7 +49,9 @@ async fn script() -> String {
 async fn it_times_each_candidate_and_reports() {
     let script = script().await;
     let Some(fetched) = fetched(&script, &world(json!({}))) else { return };
-    assert!(fetched.iter().all(|request| request["credentials"] == "omit" && request["referrerPolicy"] == "no-referrer"));
+    assert!(
+        fetched.iter().all(|request| request["credentials"] == "omit" && request["referrerPolicy"] == "no-referrer")
+    );
     let urls: Vec<&str> = fetched.iter().map(|request| request["url"].as_str().unwrap()).collect();
     let one = ["https://one.example/pixel"; 4];
     let three = ["https://three.example/pixel"; 4];
