@@ -9,7 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use super::client::Prefix;
 
 /// What a network may have in a minute, and at once.
-pub(super) const A_MINUTE: u64 = 60;
+const A_MINUTE: u64 = 60;
 
 const MINUTE_MS: u64 = 60_000;
 const INTERVAL_MS: u64 = MINUTE_MS / A_MINUTE;

@@ -9,7 +9,7 @@
 //! ```
 //! What a stranger can do with it is bounded. A report counts for the network that it came from (client.rs), which no
 //! header names but that of a proxy of ours; it needs an id that this process has signed for that network, within ten minutes,
-//! once; it tells of the sites that the id offered and of no others; and a network has [`limit::A_MINUTE`] reports a
+//! once; it tells of the sites that the id offered and of no others; and a network has sixty reports a
 //! minute. Web pages of other origins are refused (cors.rs). Who holds the other end of a connection cannot hold it for
 //! long (connections.rs).
 //!

@@ -100,13 +100,14 @@ mod tests {
     }
 
     proptest! {
-        /// Against a set of all that was ever used.
+        /// Against a set of all that was ever used. A number is of one id, and so of one time.
         #[test]
         fn none_is_taken_twice(steps in prop::collection::vec((0_u32..120, 0_u32..=VALID, 0_u64..4), 1..200)) {
             let (mut used, mut all, mut now) = (Used::default(), HashSet::new(), 0);
             for (step, age, number) in steps {
                 now += step;
-                let id = (now.saturating_sub(age), number);
+                let made = now.saturating_sub(age);
+                let id = (made, 4 * u64::from(made) + number);
                 let fresh = all.insert(id);
                 prop_assert_eq!(used.take(&[id]), if fresh { Ok(()) } else { Err(Refusal::Used) });
             }
