@@ -18,6 +18,9 @@
 //! twice within its ten minutes, or its report is refused.
 //!
 //! No address is kept: a report goes on with its client cut to /24 or /48.
+//!
+//! It has a thread of its own ([`start`]), which takes a tenth of a core that others want whole: whatever reaches it, no probe
+//! and no verdict waits behind it.
 
 mod body;
 mod client;
@@ -34,9 +37,16 @@ mod used;
 use std::io;
 use std::net::{self, IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
+use tokio::runtime;
+use tokio::sync::oneshot;
+use tracing::{error, warn};
 
 use crate::config;
 use routes::Context;
@@ -44,7 +54,11 @@ use routes::Context;
 /// Connections that the kernel completes ahead of `accept`.
 const BACKLOG: i32 = 256;
 
-/// What the control plane offers the listener. Both are called on tasks that serve others too: they wait for nothing.
+/// Nice 10, on a scale of 99 from nice 19 to -20.
+const NICE_10: u8 = 22;
+
+/// What the control plane offers the listener. Both are called on the one thread that serves all, which others may keep from
+/// running: they wait for nothing, and hold no lock that anybody waits for.
 pub trait Exchange: Send + Sync + 'static {
     /// Sites that a session of this client at this service should time, in this order: all inside the client's
     /// fence. The first sixteen are offered, as far as their names come to a kilobyte. Empty: there is nothing to measure.
@@ -104,6 +118,45 @@ fn explain_bind(address: SocketAddr, error: &io::Error) -> io::Error {
         _ => "change [beacons] listen",
     };
     io::Error::new(error.kind(), format!("cannot listen on {address} for beacons: {error}: {what}"))
+}
+
+/// The listener on its thread, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Serving {
+    _alive: oneshot::Sender<()>,
+}
+
+/// Serves sockets of [`bind`] on a thread of its own.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn start(
+    listeners: Vec<net::TcpListener>,
+    settings: &config::Beacons,
+    exchange: Arc<dyn Exchange>,
+) -> io::Result<Serving> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let (settings, (alive, ended)) = (settings.clone(), oneshot::channel());
+    thread::Builder::new().name("beacons".to_owned()).spawn(move || {
+        be_nice();
+        runtime.block_on(async {
+            tokio::select! {
+                served = serve(listeners, &settings, exchange) => if let Err(error) = served {
+                    error!(%error, "the beacon listener has ended");
+                },
+                _ = ended => {}
+            }
+        });
+    })?;
+    Ok(Serving { _alive: alive })
+}
+
+fn be_nice() {
+    let nice_10 = ThreadPriority::Crossplatform(NICE_10.try_into().expect("it is below 100"));
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), nice_10, policy) {
+        warn!(?error, "the beacon listener runs at normal priority");
+    }
 }
 
 /// Serves sockets of [`bind`] until dropped; in a tokio runtime.

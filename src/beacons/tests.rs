@@ -350,6 +350,38 @@ async fn a_body_that_does_not_come_ends() {
     assert_eq!(reply.status(), 408);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_come_ends() {
+    let served = Served::start(settings());
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(b"GET /v1/beac").await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let _ = stream.read_to_end(&mut Vec::new()).await; // it waits for as long as the connection stands
+    assert!((9..=11).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+/// Scheduling policy and nice value of the threads of that name, as the kernel tells them.
+fn threads(name: &str) -> Vec<(String, String)> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    let named = stats.filter(|stat| stat.contains(&format!("({name})")));
+    let fields = |stat: String| {
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        (fields[38].to_owned(), fields[16].to_owned())
+    };
+    named.map(fields).collect()
+}
+
+#[tokio::test]
+async fn it_has_a_thread_that_gives_way() {
+    let settings = Beacons { listen: vec!["127.0.0.1:0".parse().unwrap()], ..settings() };
+    let listeners = bind(&settings).unwrap();
+    let address = listeners[0].local_addr().unwrap();
+    let _serving = start(listeners, &settings, Arc::new(StandIn::default())).unwrap();
+    assert_eq!(ask(address, "GET /v1/beacon.js", "", "").await.0, 200);
+    assert_eq!(threads("beacons"), [("0".to_owned(), "10".to_owned())]);
+}
+
 #[tokio::test]
 async fn sockets_are_bound_and_errors_say_what_to_do() {
     let settings =
