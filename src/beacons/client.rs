@@ -40,6 +40,12 @@ impl Prefix {
         }
     }
 
+    /// The /32 that a /48 lies in: who has one, which is what a provider is given, has 65,536 of these. None: of IPv4.
+    pub(super) fn allocation(self) -> Option<Self> {
+        const V6_32: u64 = 3 << 48;
+        (self.0 & V4 == 0).then_some(Self(V6_32 | (self.0 >> 16 & 0xffff_ffff)))
+    }
+
     /// As a number that is not zero.
     pub(super) fn number(self) -> u64 {
         self.0
@@ -176,7 +182,16 @@ mod tests {
             assert_eq!(prefix.address(), ip(first), "{address}");
             assert_eq!(Prefix::of(prefix.address()), prefix);
             assert_ne!(prefix.number(), 0);
+            assert_eq!(prefix.allocation().is_some(), ip(first).is_ipv6());
         }
+    }
+
+    #[test]
+    fn allocations() {
+        let of = |address| Prefix::of(ip(address)).allocation();
+        assert_eq!(of("2001:db8:1::"), of("2001:db8:ffff:1::1"));
+        assert_ne!(of("2001:db8::"), of("2001:db9::"));
+        assert!(["::", "2001:db8::", "ffff::"].iter().all(|address| of(address) != Some(Prefix::of(ip(address)))));
     }
 
     #[test]

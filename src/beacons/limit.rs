@@ -8,11 +8,11 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use super::client::Prefix;
 
-/// What a network may have in a minute, and at once.
-const A_MINUTE: u64 = 60;
-
 const MINUTE_MS: u64 = 60_000;
-const INTERVAL_MS: u64 = MINUTE_MS / A_MINUTE;
+/// Between two of a network that has sixty in a minute, and as many at once.
+const NETWORK_MS: u64 = MINUTE_MS / 60;
+/// The same of all networks of an IPv6 /32 together, which have a thousand.
+const ALLOCATION_MS: u64 = MINUTE_MS / 1000;
 const WAYS: usize = 4;
 /// 16,384 networks, 256 KiB.
 const SETS: usize = 1 << 12;
@@ -40,20 +40,29 @@ impl Default for Limiter {
 impl Limiter {
     /// May the network have one more at `now_ms`, a time that never goes back? If so, it has had it.
     pub(super) fn take(&mut self, prefix: Prefix, now_ms: u64) -> bool {
-        let (key, set) = (prefix.number(), self.random.hash_one(prefix.number()) as usize % SETS);
-        let set = &mut self.sets[set];
-        let known = set.iter().position(|entry| entry.prefix == key);
-        let way = known.unwrap_or_else(|| {
-            let oldest = (0..WAYS).min_by_key(|&way| set[way].due_ms).expect("a set has entries");
-            set[oldest] = Entry { prefix: key, due_ms: 0 };
-            oldest
-        });
-        let due_ms = set[way].due_ms.max(now_ms) + INTERVAL_MS;
-        let has_room = due_ms <= now_ms + MINUTE_MS;
-        if has_room {
-            set[way].due_ms = due_ms;
+        let allocation = prefix.allocation().map(|allocation| (allocation, ALLOCATION_MS));
+        let limits = || [(prefix, NETWORK_MS)].into_iter().chain(allocation);
+        let due_ms = |entry: &Entry, interval_ms| entry.due_ms.max(now_ms) + interval_ms;
+        let has_room =
+            limits().all(|(prefix, interval_ms)| due_ms(self.entry(prefix), interval_ms) <= now_ms + MINUTE_MS);
+        for (prefix, interval_ms) in limits().filter(|_| has_room) {
+            let entry = self.entry(prefix);
+            entry.due_ms = due_ms(entry, interval_ms);
         }
         has_room
+    }
+
+    /// The one of this prefix; where there is none, in place of another.
+    fn entry(&mut self, prefix: Prefix) -> &mut Entry {
+        let (prefix, set) = (prefix.number(), self.random.hash_one(prefix.number()) as usize % SETS);
+        let set = &mut self.sets[set];
+        let known = set.iter().position(|entry| entry.prefix == prefix);
+        let way = known.unwrap_or_else(|| {
+            let oldest = (0..WAYS).min_by_key(|&way| set[way].due_ms).expect("a set has entries");
+            set[oldest] = Entry { prefix, due_ms: 0 };
+            oldest
+        });
+        &mut set[way]
     }
 }
 
@@ -77,6 +86,16 @@ mod tests {
         assert_eq!(take(here, 1005, 10), 1);
         assert_eq!(take(here, 11_005, 20), 10, "what was refused is not owed");
         assert_eq!(take(here, 10_000_000, 100), 60);
+    }
+
+    #[test]
+    fn who_has_a_whole_allocation_has_no_more_for_each_part_of_it() {
+        let mut limiter = Limiter::default();
+        let of_part = |part: u16| prefix(&format!("2001:db8:{part:x}::1"));
+        let taken = (0..2000).filter(|&part| limiter.take(of_part(part), 0)).count();
+        assert_eq!(taken, 1000);
+        assert!(limiter.take(prefix("2001:db9::"), 0), "another allocation");
+        assert_eq!((0..100).filter(|_| limiter.take(prefix("2001:dba::"), 0)).count(), 60, "one network");
     }
 
     #[test]
