@@ -379,7 +379,9 @@ async fn it_has_a_thread_that_gives_way() {
     let address = listeners[0].local_addr().unwrap();
     let _serving = start(listeners, &settings, Arc::new(StandIn::default())).unwrap();
     assert_eq!(ask(address, "GET /v1/beacon.js", "", "").await.0, 200);
-    assert_eq!(threads("beacons"), [("0".to_owned(), "10".to_owned())]);
+    let [(policy, nice)] = &threads("beacons")[..] else { panic!() };
+    assert_eq!(policy, "0", "SCHED_OTHER");
+    assert!(nice.parse::<i32>().unwrap() >= 10, "{nice}; more where the tests themselves are nicer");
 }
 
 #[tokio::test]
