@@ -8,11 +8,12 @@
 //! | 1, pure functions | [`wire`], [`config`], [`health`], [`latency`], [`steer`] |
 //! | 2, compiled, immutable | [`zone`], [`geo`], [`table`] |
 //! | 3, data plane | [`answer`], [`serve`], [`sandbox`] |
-//! | 4, control plane | [`probe`], [`delegation`], [`control`], [`admin`] |
+//! | 4, control plane | [`probe`], [`delegation`], [`beacons`], [`control`], [`admin`] |
 //! | 5, commands | [`cli`] |
 
 pub mod admin;
 pub mod answer;
+pub mod beacons;
 pub mod cli;
 pub mod config;
 pub mod control;

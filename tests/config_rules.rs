@@ -188,6 +188,10 @@ fn endpoints() {
     let endpoint = |line: &str| format!("probe = \"shop\"\n{line}\n[[endpoints]]");
     for (line, code, words) in [
         ("capacity = 0", "bad-value", "0"),
+        ("beacon = \"rum.shop.example/pixel\"", "bad-value", "\"rum.shop.example/pixel\""),
+        ("beacon = \"https://a:b@rum.shop.example/\"", "bad-value", "\"https://a:b@rum.shop.example/\""),
+        ("beacon = \"https://rum.shop.example:x/\"", "bad-value", "\"https://rum.shop.example:x/\""),
+        ("beacon = \"https://rum.shop.example/\"", "unused-beacon", "\"https://rum.shop.example/\""),
         ("capacity = { now = 10, max = 5 }", "bad-value", "5"),
         ("capacity = { max = 5 }", "missing-key", "{ max = 5 }"),
         ("capacity = { now = 10, scale_time = \"3m\" }", "not-built-yet", "scale_time"),

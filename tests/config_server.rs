@@ -84,6 +84,58 @@ fn encrypted_transports() {
     assert!(renamed.needs_restart(&read(pair)));
 }
 
+#[test]
+fn beacons() {
+    let beacons = |lines: &str| format!("[beacons]\n{lines}\n[geoip]");
+    let many = format!("{:?}", (0..65).map(|page| format!("https://p{page}.shop.example")).collect::<Vec<_>>());
+    for (lines, code, words) in [
+        ("listen = \"127.0.0.1:8055\"", "wrong-type", "\"127.0.0.1:8055\""),
+        ("listen = [\"127.0.0.1\"]", "bad-value", "\"127.0.0.1\""),
+        ("listen = [\"127.0.0.1:8053\"]\nagents = [\"192.0.2.0/24\"]", "duplicate-address", "\"127.0.0.1:8053\""),
+        ("listen = [\"127.0.0.1:5300\"]\nagents = [\"192.0.2.0/24\"]", "duplicate-address", "\"127.0.0.1:5300\""),
+        ("listen = [\"[::1]:1\"]", "unused-beacon", "[\"[::1]:1\"]"),
+        ("listen = [\"[::1]:1\"]\norigins = [\"https://a.example\"]", "unused-beacon", "[\"[::1]:1\"]"),
+        ("origins = [\"*\"]", "bad-value", "\"*\""),
+        ("origins = [\"www.shop.example\"]", "bad-value", "\"www.shop.example\""),
+        ("origins = [\"https://www.shop.example/\"]", "bad-value", "\"https://www.shop.example/\""),
+        ("origins = [\"https://WWW.shop.example\"]", "bad-value", "\"https://WWW.shop.example\""),
+        ("origins = [\"https://a.example:443\"]", "bad-value", "\"https://a.example:443\""),
+        ("origins = [\"https://a@b.example\"]", "bad-value", "\"https://a@b.example\""),
+        ("origins = [\"https://a.example:99999\"]", "bad-value", "\"https://a.example:99999\""),
+        ("origins = [\"https://[::g]\"]", "bad-value", "\"https://[::g]\""),
+        (&*format!("origins = {many}"), "bad-value", &*many),
+        ("trusted_proxies = [\"192.0.2.1\"]", "bad-cidr", "\"192.0.2.1\""),
+        ("agents = [\"192.0.2.1/24\"]", "bad-cidr", "\"192.0.2.1/24\""),
+        ("explore = 1001", "bad-value", "1001"),
+        ("explore = 0.2", "wrong-type", "0.2"),
+        ("max_source_share = 0", "bad-value", "0"),
+        ("max_source_share = 1.1", "bad-value", "1.1"),
+        ("half_life = \"59m\"", "bad-value", "\"59m\""),
+        ("keep_for = \"367d\"", "bad-value", "\"367d\""),
+        ("keep_for = 30", "wrong-type", "30"),
+        ("path = \"/b\"", "unknown-key", "path"),
+    ] {
+        check(&[("[geoip]", &beacons(lines), code, words)]);
+    }
+    let read = |lines: &str| read_text(&edited("[geoip]", &beacons(lines))).unwrap().config.beacons;
+    let default = read("");
+    assert!(default.listen.is_empty() && default.origins.is_empty());
+    assert_eq!((default.explore, default.max_source_share), (2, 0.05));
+    let day = Duration::from_secs(86_400);
+    assert_eq!((default.half_life, default.keep_for), (7 * day, 30 * day));
+    let told =
+        "listen = [\"[::1]:1\", \"127.0.0.1:0\"]\nagents = [\"192.0.2.0/24\"]\ntrusted_proxies = [\"10.0.0.0/8\"]\n";
+    let told =
+        read(&format!("{told}origins = [\"https://a.example\", \"http://[::1]:8000\", \"http://127.0.0.1:443\"]"));
+    assert_eq!((told.listen.len(), told.origins.len()), (2, 3));
+    assert!(
+        told.agents.contains("192.0.2.9".parse().unwrap())
+            && told.trusted_proxies.contains("10.9.9.9".parse().unwrap())
+    );
+    assert!(default.needs_restart(&told) && default.needs_restart(&read("explore = 3")));
+    assert!(!default.needs_restart(&read("half_life = \"1d\"\nkeep_for = \"2d\"\nmax_source_share = 0.5")));
+}
+
 /// A server that runs is asked while an edit of its file has errors.
 #[test]
 fn where_the_admin_endpoint_is_whatever_else_is_wrong() {

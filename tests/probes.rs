@@ -243,6 +243,7 @@ fn hosted(name: &str, hostname: &str) -> Endpoint {
         probes: Vec::new(),
         probe_target: None,
         capacity: None,
+        beacon: None,
     }
 }
 

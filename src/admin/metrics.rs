@@ -266,6 +266,8 @@ fn describe_events() {
     for why in ["late", "exhausted"] {
         counter!("meridian_probes_discarded_total", "why" => why).increment(0); // a rate needs the zero
     }
+    describe_counter!("meridian_beacons_total", "Sessions of beacons: offered, without anything to time, and taken.");
+    describe_counter!("meridian_beacons_refused_total", "What the beacon listener refused, by why.");
     describe_counter!("meridian_probes_discarded_total", "Runs of probes that told nothing of their target, by why.");
 }
 

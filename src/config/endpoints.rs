@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::beacons::endpoint_url;
 use super::meaning::is_private;
 use super::places::Sets;
 use super::probes::ProbeSpec;
@@ -38,6 +39,7 @@ pub(super) struct EndpointSpec<'a> {
     probes: Vec<At<&'a str>>,
     probe_target: Option<At<SocketAddr>>,
     capacity: Option<At<Capacity>>,
+    pub(super) beacon: Option<At<Box<str>>>,
 }
 
 /// The default, and what holds at places, in the order of the file.
@@ -81,6 +83,7 @@ fn read_one<'a>(mut table: Table<'a>) -> EndpointSpec<'a> {
         probes: table.or("probe", Vec::new(), read_probes),
         probe_target: table.optional("probe_target", |value| address(value, None, false)),
         capacity: table.optional("capacity", read_capacity),
+        beacon: table.optional("beacon", endpoint_url),
     };
     if let Some(target) = spec.probe_target.as_ref().filter(|_| !table.has("probe")) {
         let help = "name a `probe`; without one the endpoint always counts as up";
@@ -253,6 +256,7 @@ fn resolve_one(
         probes: spec.probes.iter().map(|at| Arc::from(at.value)).collect(),
         probe_target: spec.probe_target.as_ref().map(|at| Target { address: at.value }),
         capacity: spec.capacity.as_ref().map(|at| at.value),
+        beacon: spec.beacon.as_ref().map(|at| Arc::from(&*at.value)),
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::beacons::Beacons;
 use super::events::Webhook;
 use super::kinds::ProbeKind;
 use crate::model::{CookieSecrets, Endpoint, FenceMask, Name, PlaceSet, Plan, Prefixes, Service};
@@ -26,6 +27,8 @@ pub struct Config {
     pub tls: Transports,
     /// `[admin]`
     pub admin: Admin,
+    /// `[beacons]`: round trips that browsers and agents report.
+    pub beacons: Beacons,
     /// `[process]`
     pub process: Process,
     /// `[events]`: where changes of verdicts are posted.

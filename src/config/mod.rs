@@ -9,6 +9,7 @@
 //! reported a second time. Where the text itself does not parse, the lines at fault are blanked, the
 //! rest is read, and nothing is resolved: what seems to be missing may stand in those lines.
 
+mod beacons;
 mod blocks;
 mod checks;
 mod combinations;
@@ -41,6 +42,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use toml::de::DeTable;
 
+pub use beacons::Beacons;
 pub use events::Webhook;
 pub use kinds::{
     Aim, Calculated, Dns, Exchange, Grpc, Http, HttpMethod, Limits, Metric, ProbeKind, Sample, Script, StateFile, Tls,
@@ -172,7 +174,7 @@ struct Typed<'a> {
 
 impl<'a> Typed<'a> {
     fn read(report: &'a Report<'a>, tree: &'a DeTable<'a>, folder: &Path, files: &mut dyn Files) -> Self {
-        let mut root = Table::new(report, "the configuration", 0..0, tree, &["load", "beacons"]);
+        let mut root = Table::new(report, "the configuration", 0..0, tree, &["load"]);
         let typed = Self {
             settings: settings::Settings::read(&mut root, folder),
             process: process::read(&mut root),
@@ -250,6 +252,7 @@ fn resolve(
         check_readable(certificate, "certificate file", files, report);
     }
     health::check_window(&typed.settings.health, &typed.probes, report);
+    beacons::check(&typed.settings.beacons, &typed.endpoints, report);
     let databases = databases(&typed.settings, path, files, report);
     let endpoints = endpoints::resolve(&typed.endpoints, &regions, &sets, &typed.probes, report);
     let mut resolver = plans::Resolver {
@@ -315,6 +318,7 @@ impl Resolved {
             ecs: typed.settings.ecs,
             tls: typed.settings.tls,
             admin: typed.settings.admin,
+            beacons: typed.settings.beacons.beacons,
             process: typed.process,
             webhook: typed.events.webhook,
             databases: self.databases.into_iter().map(|(file, _)| file).collect(),
@@ -404,6 +408,7 @@ fn filled(endpoints: &[Option<Endpoint>]) -> Vec<Endpoint> {
         probes: Vec::new(),
         probe_target: None,
         capacity: None,
+        beacon: None,
     };
     endpoints.iter().map(|endpoint| endpoint.clone().unwrap_or_else(stand_in)).collect()
 }

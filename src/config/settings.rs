@@ -1,5 +1,5 @@
 //! The tables that speak of the server itself: `[server]`, `[admin]`, `[geoip]`, `[reload]`,
-//! `[resolver]`, `[health]`.
+//! `[resolver]`, `[health]`; and those with listeners of their own, `[tls]` and `[beacons]`.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::beacons::{self, BeaconsSpec};
 use super::health;
 use super::limits::{read_access, read_ecs, read_rate_limit};
 use super::meaning::{Access, Admin, Cookies, Ecs, Health, Identity, RateLimit, Resolver, Server, Transports};
@@ -43,6 +44,7 @@ pub(super) struct Settings {
     pub(super) ecs: Ecs,
     pub(super) tls: Transports,
     pub(super) admin: Admin,
+    pub(super) beacons: BeaconsSpec,
     /// None: not typed.
     pub(super) databases: Option<Vec<At<PathBuf>>>,
     pub(super) geo_memory: u64,
@@ -78,6 +80,7 @@ impl Settings {
             ecs: Ecs::default(),
             tls: Transports::default(),
             admin: Admin { listen: Some(address("127.0.0.1:8053")), allow: Vec::new(), operators: Vec::new() },
+            beacons: BeaconsSpec::default(),
             databases: None,
             geo_memory: 128 * MB,
             settle: 500 * MS,
@@ -98,6 +101,7 @@ impl Settings {
         root.section("server", SERVER_LATER, |table| read_server(table, &mut settings.server, &mut listeners, folder));
         root.section("tls", &[], |table| settings.tls = transports::read(table, &mut listeners, folder));
         root.section("admin", &[], |table| read_admin(table, &mut settings.admin, &mut listeners));
+        root.section("beacons", &[], |table| settings.beacons = beacons::read(table, &mut listeners));
         listeners.complete(SERVER_LISTEN, BOTH, &settings.server.listen);
         listeners.complete(ADMIN_LISTEN, &[By::Tcp], settings.admin.listen.as_slice());
         listeners.check(root.report);

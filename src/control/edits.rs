@@ -221,11 +221,12 @@ fn waits_for_restart(before: &Config, after: &Config) -> bool {
     if scripts {
         warn!("there were no script probes at the start: those that are new tell nothing until a restart");
     }
-    let waits = server || scripts || before.admin != after.admin || before.process != after.process;
+    let beacons = before.beacons.needs_restart(&after.beacons);
+    let waits = server || beacons || scripts || before.admin != after.admin || before.process != after.process;
     if waits {
         warn!(
-            "changes of [server], but proxy_from, identity, version and cookies, of [tls], but its certificate, of [admin] and of \
-             [process] take effect at the next restart"
+            "changes of [server], but proxy_from, identity, version and cookies, of [tls], but its certificate, of [admin], of \
+             [process], and of [beacons], but what becomes of samples, take effect at the next restart"
         );
     }
     waits

@@ -113,6 +113,8 @@ pub struct Endpoint {
     pub probe_target: Option<Target>,
     /// What it can carry; none: as much as the others of a plan in the mean.
     pub capacity: Option<Capacity>,
+    /// A URL that browsers fetch from it to time the way; none: they do not.
+    pub beacon: Option<Arc<str>>,
 }
 
 /// What an endpoint can carry, in requests per second.

@@ -143,6 +143,7 @@ mod tests {
             probes: Vec::new(),
             probe_target: None,
             capacity: None,
+            beacon: None,
         }
     }
 

@@ -161,6 +161,7 @@ mod tests {
             probes: Vec::new(),
             probe_target: None,
             capacity: None,
+            beacon: None,
         }
     }
 

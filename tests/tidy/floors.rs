@@ -8,7 +8,7 @@ const FLOORS: [&[&str]; 6] = [
     &["wire", "config", "health", "latency", "steer"],
     &["zone", "geo", "table"],
     &["answer", "serve", "sandbox"],
-    &["probe", "delegation", "control", "admin"],
+    &["probe", "delegation", "beacons", "control", "admin"],
     &["cli"],
 ];
 /// (module, what it may not name although that lies below it)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    Access, Admin, Cookies, Ecs, Health, Identity, ProbeKind, Process, RateLimit, Resolver, Server, Transports,
+    Access, Admin, Beacons, Cookies, Ecs, Health, Identity, ProbeKind, Process, RateLimit, Resolver, Server, Transports,
 };
 use crate::health::Cause;
 use crate::model::{Cost, FenceMask, Plan, PlanId, Policy, Service, Site, Target, ZoneId, find_region};
@@ -136,6 +136,7 @@ fn endpoint(name: &str, addresses: Addresses, probes: &[&str]) -> Endpoint {
         probes: probes.iter().map(|&name| name.into()).collect(),
         probe_target: None,
         capacity: None,
+        beacon: None,
     }
 }
 
@@ -170,6 +171,7 @@ fn config(probes: &[Probe], endpoints: &[Endpoint]) -> Config {
         rate_limit: RateLimit::default(),
         ecs: Ecs::default(),
         tls: Transports::default(),
+        beacons: Beacons::default(),
         process: Process::default(),
         webhook: None,
         admin: Admin { listen: None, allow: Vec::new(), operators: Vec::new() },
