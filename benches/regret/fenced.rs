@@ -47,6 +47,7 @@ fn endpoint(service: &Service<'_>, host: usize) -> Endpoint {
         probes: Vec::new(),
         probe_target: None,
         capacity: None,
+        beacon: None,
     }
 }
 
@@ -58,6 +59,7 @@ fn policy(members: Vec<Member>) -> Policy {
         preferences: Vec::new(),
         cost_budget_ms: 0.0,
         tie_ms: 0.0,
+        min_gain_ms: 5.0,
         spread: Spread::Sticky,
         when_none: WhenNone::IgnoreHealth,
         ttl_doubt: Duration::MAX,

@@ -8,6 +8,7 @@
 
 mod fenced;
 mod fit;
+#[allow(dead_code, reason = "the case over the wire asks by the prefixes")]
 mod geoip;
 mod judge;
 mod memory;

@@ -244,7 +244,7 @@ impl Service<'_> {
         let own = published.prefix(&prefix).unwrap_or_default();
         let factor = |region: usize| {
             let name = self.name(region);
-            let own = own.iter().find(|(site, _)| **site == *name).map(|(_, factor)| *factor);
+            let own = own.iter().find(|own| *own.site == *name).map(|own| own.factor);
             own.unwrap_or_else(|| published.factor(self.locations[city].country, None, &name))
         };
         (0..self.set.len()).map(|region| self.prior[city][region] * factor(region)).collect()

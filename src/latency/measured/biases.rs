@@ -30,7 +30,7 @@ impl Samples {
     /// What all have in common is not told from the clients' last mile, and makes no difference.
     pub(super) fn biases(&self, subjects: &Subjects, clock: Clock) -> Vec<f64> {
         let mut biases = vec![0.0; self.targets.len()];
-        let mut votes: Vec<Vec<Weighted>> = vec![Vec::new(); self.targets.len()];
+        let mut votes: Vec<Vec<(Weighted, f64)>> = vec![Vec::new(); self.targets.len()];
         let step = subjects.len() / ASKED + 1;
         let mut case = Case::default();
         for _ in 0..ROUNDS {
@@ -42,26 +42,28 @@ impl Samples {
                     Some(Expected { prior_ms, factor: 1.0, spread: PRIOR_SPREAD })
                 };
                 case.load(words, clock, expected, |target| biases[target.index()]);
-                case.say_biases(|target, vote| votes[target.index()].push(vote));
+                let share = f64::from(subject.share);
+                case.say_biases(|target, vote| votes[target.index()].push((vote, share)));
             }
-            for (bias, votes) in biases.iter_mut().zip(&mut votes) {
-                let voted = self.vote(votes, subjects.len() / step);
+            for (bias, votes) in biases.iter_mut().zip(&votes) {
+                let voted = self.vote(votes, subjects.votes() / step as f64);
                 *bias += STEP * (voted - *bias);
             }
         }
         biases
     }
 
-    /// The median of a site's votes and of those for 0, none of which weighs more than `max_source_share`.
-    fn vote(&self, votes: &mut Vec<Weighted>, prefixes: usize) -> f64 {
+    /// The median of a site's votes, each with its share of a whole one, and of those for 0; none of the first weighs more than
+    /// `max_source_share`.
+    fn vote(&self, votes: &[(Weighted, f64)], voters: f64) -> f64 {
+        let shares: f64 = votes.iter().map(|(_, share)| share).sum();
+        let sum: f64 = votes.iter().map(|((_, weight), share)| weight * share).sum();
+        let most = HEAVIEST * sum / shares.max(1.0);
+        let mut votes: Vec<Weighted> =
+            votes.iter().map(|((bias, weight), share)| (*bias, weight.min(most) * share)).collect();
         let sum: f64 = votes.iter().map(|(_, weight)| weight).sum();
-        let most = HEAVIEST * sum / votes.len().max(1) as f64;
-        votes.iter_mut().for_each(|(_, weight)| *weight = weight.min(most));
-        let sum: f64 = votes.iter().map(|(_, weight)| weight).sum();
-        votes.push((
-            0.0,
-            (most * self.settings.abstentions(0) - sum).max(ABSTAIN * sum).max(most * LIARS * prefixes as f64),
-        ));
-        median(votes).unwrap_or(0.0).clamp(-MOST_MS, MOST_MS)
+        let least = most * self.settings.abstentions(0.0) - sum;
+        votes.push((0.0, least.max(ABSTAIN * sum).max(most * LIARS * voters)));
+        median(&mut votes).unwrap_or(0.0).clamp(-MOST_MS, MOST_MS)
     }
 }

@@ -79,6 +79,8 @@ pub(super) struct Subjects {
 
 struct Entry {
     slot: u32,
+    /// Its part of the one vote that its holding has.
+    share: f32,
     country: Option<Country>,
     asn: Option<u32>,
     /// Where its priors end.
@@ -88,6 +90,7 @@ struct Entry {
 /// One prefix.
 pub(super) struct Subject<'a> {
     pub(super) slot: usize,
+    pub(super) share: f32,
     country: Option<Country>,
     asn: Option<u32>,
     priors: &'a [(TargetId, f32)],
@@ -110,10 +113,16 @@ impl Subjects {
         self.list.len()
     }
 
+    /// How many votes they have together.
+    pub(super) fn votes(&self) -> f64 {
+        self.list.iter().map(|entry| f64::from(entry.share)).sum()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Subject<'_>> {
         let starts = [0].into_iter().chain(self.list.iter().map(|entry| entry.to));
         self.list.iter().zip(starts).map(|(entry, from)| Subject {
             slot: entry.slot as usize,
+            share: entry.share,
             country: entry.country,
             asn: entry.asn,
             priors: &self.priors[from..entry.to],
@@ -172,8 +181,9 @@ impl Samples {
 
     /// In the order of prefixes.
     fn subjects(&self, world: &impl World) -> Subjects {
-        let mut subjects = Subjects::default();
+        let (mut subjects, mut holdings) = (Subjects::default(), Vec::new());
         for (key, &slot) in &self.slots {
+            holdings.push(key.holding());
             let client = key.prefix().network();
             let from = subjects.priors.len();
             let measured = sessions(&self.records[slot as usize].words).flat_map(|session| session.samples());
@@ -186,14 +196,19 @@ impl Samples {
                 }
             }
             let (country, asn) = (world.country(client), world.asn(client));
-            subjects.list.push(Entry { slot, country, asn, to: subjects.priors.len() });
+            subjects.list.push(Entry { slot, share: 1.0, country, asn, to: subjects.priors.len() });
+        }
+        // Those of one holding lie side by side.
+        let mut entries = subjects.list.iter_mut();
+        for holding in holdings.chunk_by(|a, b| a == b) {
+            entries.by_ref().take(holding.len()).for_each(|entry| entry.share = 1.0 / holding.len() as f32);
         }
         subjects
     }
 
     /// Countries first, then networks within them.
     fn estimate_groups(&self, estimates: &mut Estimates, subjects: &Subjects, clock: Clock) {
-        let abstentions = self.settings.abstentions(subjects.len());
+        let abstentions = self.settings.abstentions(subjects.votes());
         // Fewer prefixes than there are votes for no change move nothing: they need not be asked.
         let countries = heard(subjects.iter().filter_map(|subject| subject.country), abstentions);
         let networks = heard(subjects.iter().filter_map(|subject| subject.network()), abstentions);
@@ -212,8 +227,8 @@ impl Samples {
             case.load(&self.records[subject.slot].words, clock, expected, |target| estimates.bias_ms(target));
             case.solve();
             for told in case.told() {
-                by_country.extend(country.map(|group| vote(group, told)));
-                by_network.extend(network.map(|group| vote(group, told)));
+                by_country.extend(country.map(|group| vote(group, subject.share, told)));
+                by_network.extend(network.map(|group| vote(group, subject.share, told)));
             }
         }
         estimates.countries = gather(by_country, abstentions, |_, _| 0.0);
@@ -271,12 +286,12 @@ fn shift_ln(told: &Told) -> f64 {
     ln(told.ms / told.expected.prior_ms).clamp(-MOST_LN, MOST_LN)
 }
 
-fn vote<G>(group: G, told: &Told) -> Vote<G> {
+fn vote<G>(group: G, share: f32, told: &Told) -> Vote<G> {
     Vote {
         group,
         target: told.target,
         ln: shift_ln(told) as f32,
-        weight: told.weight() as f32,
+        weight: told.weight() as f32 * share,
         prior_ms: told.expected.prior_ms as f32,
         minute: told.minute,
     }

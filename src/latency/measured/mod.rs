@@ -23,7 +23,7 @@
 //! beyond a prefix is a median with at most one vote a prefix, beside votes for no change that nobody cast: as many as make
 //! `max_source_share` of one prefix's vote, and more than [`LIARS`] of all prefixes have. So whoever has fewer prefixes than
 //! these can never outvote them, even where nobody else measures; and where others measure, only move the median to where one
-//! of theirs stands. The price: what fewer prefixes than these say of a country is not believed of its other prefixes.
+//! of theirs stands. (All /48s of an IPv6 /32 share one vote, since who holds one has 65,536 of these.) The price: what fewer prefixes than these say of a country is not believed of its other prefixes.
 //!
 //! All figures are made of what rounds alike on every machine (`sphere`), in an order that is the same on each, so nodes
 //! that have the same samples agree to the bit.
@@ -40,7 +40,7 @@ mod solve;
 mod store;
 
 pub use estimate::{Estimates, Shift};
-pub use published::Published;
+pub use published::{Factor, Place, Published};
 pub use store::Samples;
 
 use std::net::IpAddr;
@@ -115,9 +115,9 @@ const LIARS: f64 = 0.0125;
 
 impl Settings {
     /// How many votes for no change stand beside those of so many prefixes.
-    fn abstentions(&self, prefixes: usize) -> f64 {
+    fn abstentions(&self, prefixes: f64) -> f64 {
         let share = f64::from(self.max_source_share).clamp(1e-3, 1.0);
-        (1.0 / share).max(LIARS * prefixes as f64)
+        (1.0 / share).max(LIARS * prefixes)
     }
 }
 

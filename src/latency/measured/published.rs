@@ -1,16 +1,54 @@
 //! What answers go by: estimates, held still until they have moved far enough.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use super::World;
 use super::estimate::{Estimates, Shift};
 use crate::model::Country;
 
-/// Factors on the prior by site, ascending by name.
-pub(super) type Factors = Box<[(Arc<str>, f32)]>;
+/// What is published of a place: factors by site, ascending by name.
+pub(super) type Factors = Box<[Factor]>;
+
+/// What moves the prior of one site, with what it rested on when it was taken up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factor {
+    /// `cloud/region`
+    pub site: Arc<str>,
+    /// On the prior.
+    pub factor: f32,
+    /// Standard deviation of its logarithm.
+    pub spread: f32,
+    /// Decayed weight: of a prefix samples, of a country or network prefixes.
+    pub samples: f32,
+    /// When the newest sample came, to the minute.
+    pub newest: Timestamp,
+}
+
+/// Whose factor it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A prefix's own.
+    Prefix(IpNet),
+    /// An autonomous system's in a country.
+    Network(Country, u32),
+    /// A country's.
+    Country(Country),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(prefix) => write!(f, "prefix {prefix}"),
+            Self::Network(country, asn) => write!(f, "AS{asn} in {country}"),
+            Self::Country(country) => write!(f, "country {country}"),
+        }
+    }
+}
 
 /// What is published of one prefix.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,22 +116,50 @@ impl Published {
     /// Factor on the prior for a place of which no prefix is published: by network, else country, else 1.
     #[must_use]
     pub fn factor(&self, country: Option<Country>, asn: Option<u32>, site: &str) -> f32 {
-        let network = country.zip(asn).and_then(|network| self.networks.get(&network));
-        let country = country.and_then(|country| self.countries.get(&country));
-        let of = |factors: &Factors| site_factor(factors, site);
-        network.and_then(of).or_else(|| country.and_then(of)).unwrap_or(1.0)
+        self.find(None, country, asn, site).map_or(1.0, |(_, factor)| factor.factor)
+    }
+
+    /// What moves the prior of a site, the narrowest place's first; none: nothing does.
+    #[must_use]
+    pub fn find(
+        &self,
+        prefix: Option<IpNet>,
+        country: Option<Country>,
+        asn: Option<u32>,
+        site: &str,
+    ) -> Option<(Place, &Factor)> {
+        let of = |factors| find(factors, site);
+        let own = || Some((Place::Prefix(prefix?), of(&self.prefixes.get(&prefix?)?.factors)?));
+        let network = || {
+            let (country, asn) = country.zip(asn)?;
+            Some((Place::Network(country, asn), of(self.networks.get(&(country, asn))?)?))
+        };
+        let at_large = || Some((Place::Country(country?), of(self.countries.get(&country?)?)?));
+        own().or_else(network).or_else(at_large)
     }
 
     /// The prefixes that have factors of their own, ascending; their sites that are not among these go by [`Self::factor`].
     /// The last is how much is known of it: samples, decayed to when it was taken up.
-    pub fn prefixes(&self) -> impl Iterator<Item = (IpNet, &[(Arc<str>, f32)], f32)> {
+    pub fn prefixes(&self) -> impl Iterator<Item = (IpNet, &[Factor], f32)> {
         self.prefixes.iter().map(|(prefix, place)| (*prefix, &*place.factors, place.weight))
     }
 
     /// The factors of one prefix of those.
     #[must_use]
-    pub fn prefix(&self, prefix: &IpNet) -> Option<&[(Arc<str>, f32)]> {
+    pub fn prefix(&self, prefix: &IpNet) -> Option<&[Factor]> {
         self.prefixes.get(prefix).map(|place| &*place.factors)
+    }
+
+    /// How many countries and networks have factors.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.countries.len() + self.networks.len()
+    }
+
+    /// Are the factors of countries and networks the same?
+    #[must_use]
+    pub fn has_groups_of(&self, other: &Self) -> bool {
+        self.countries == other.countries && self.networks == other.networks
     }
 
     /// Is nothing published, so that all goes by the prior?
@@ -103,8 +169,8 @@ impl Published {
     }
 }
 
-fn site_factor(factors: &[(Arc<str>, f32)], site: &str) -> Option<f32> {
-    factors.binary_search_by(|(name, _)| (**name).cmp(site)).ok().map(|at| factors[at].1)
+fn find<'f>(factors: &'f [Factor], site: &str) -> Option<&'f Factor> {
+    factors.binary_search_by(|factor| (*factor.site).cmp(site)).ok().map(|at| &factors[at])
 }
 
 /// From one published state to the next.
@@ -136,16 +202,20 @@ impl Step<'_> {
 
     /// What is published of a place next; none: nothing.
     fn place(&self, old: Option<&Factors>, said: &[Shift], parent: impl Fn(&str) -> f32) -> Option<Factors> {
-        let served = |site: &str| old.and_then(|old| site_factor(old, site)).unwrap_or_else(|| parent(site));
+        let served =
+            |site: &str| old.and_then(|old| find(old, site)).map_or_else(|| parent(site), |factor| factor.factor);
         if !self.changes(said, &parent, NOTHING) {
             return None;
         }
         if !self.changes(said, &served, 1.0) {
             return old.cloned();
         }
-        let mut factors: Vec<(Arc<str>, f32)> =
-            said.iter().map(|shift| (self.name(shift).clone(), shift.factor())).collect();
-        factors.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let factor = |shift: &Shift| {
+            let &Shift { spread, samples, newest, .. } = shift;
+            Factor { site: self.name(shift).clone(), factor: shift.factor(), spread, samples, newest }
+        };
+        let mut factors: Vec<Factor> = said.iter().map(factor).collect();
+        factors.sort_unstable_by(|a, b| a.site.cmp(&b.site));
         Some(factors.into())
     }
 

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::Settings;
-use super::published::{self, Factors, Prefix, Published};
+use super::published::{self, Factor, Factors, Prefix, Published};
 use super::record::{MAX_TARGETS, MAX_WORDS, is_whole};
 use super::store::{Key, MAX_NAME, MAX_PREFIXES, Record, Samples};
 use crate::model::{Country, Digest};
@@ -146,9 +148,12 @@ fn write_text(octets: &mut Vec<u8>, text: &str) {
 
 fn write_factors(octets: &mut Vec<u8>, factors: &Factors) {
     octets.extend_from_slice(&(factors.len() as u32).to_le_bytes());
-    for (site, factor) in factors {
+    for Factor { site, factor, spread, samples, newest } in factors {
         write_text(octets, site);
-        octets.extend_from_slice(&factor.to_le_bytes());
+        for figure in [factor, spread, samples] {
+            octets.extend_from_slice(&figure.to_le_bytes());
+        }
+        octets.extend_from_slice(&newest.as_second().to_le_bytes());
     }
 }
 
@@ -210,13 +215,17 @@ impl<'a> Reader<'a> {
     }
 
     fn factors(&mut self) -> Result<Factors, String> {
-        let mut factors: Vec<(Arc<str>, f32)> = Vec::new();
+        let mut factors: Vec<Factor> = Vec::new();
         for _ in 0..self.count(MAX_TARGETS as u32, "factors")? {
-            let (site, factor) = (self.text()?, f32::from_bits(self.u32()?));
-            if !(factor.is_finite() && factor > 0.0) || factors.last().is_some_and(|last| last.0 >= site) {
+            let site = self.text()?;
+            let mut figure = || Ok::<f32, String>(f32::from_bits(self.u32()?));
+            let (factor, spread, samples) = (figure()?, figure()?, figure()?);
+            let newest = Timestamp::from_second(self.u64()? as i64).map_err(|error| error.to_string())?;
+            let are_good = [factor, spread, samples].iter().all(|figure| figure.is_finite() && *figure >= 0.0);
+            if !are_good || factor == 0.0 || factors.last().is_some_and(|last| last.site >= site) {
                 return Err(format!("the factor of site '{site}' is none, or out of order"));
             }
-            factors.push((site, factor));
+            factors.push(Factor { site, factor, spread, samples, newest });
         }
         Ok(factors.into())
     }

@@ -40,6 +40,11 @@ impl Key {
         self.0 & !V6 < 1 << bits
     }
 
+    /// What somebody gets as a whole, and may have as many prefixes of as they like: an IPv6 /32; of IPv4, the /24.
+    pub(super) fn holding(self) -> u64 {
+        if self.0 & V6 == 0 { self.0 } else { self.0 >> (V6_BITS - 32) }
+    }
+
     pub(super) fn prefix(self) -> IpNet {
         let number = self.0 & !V6;
         match self.0 & V6 {
@@ -88,6 +93,11 @@ impl Samples {
             slots: BTreeMap::new(),
             most: MAX_PREFIXES,
         }
+    }
+
+    /// Goes by other settings from now on.
+    pub fn set(&mut self, settings: Settings) {
+        self.settings = settings;
     }
 
     /// The same with room for so many prefixes only.

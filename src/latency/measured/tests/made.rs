@@ -1,6 +1,6 @@
 //! A made-up world: clients and sites on a plane, a prior that is wrong here and there, and what clients measure.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -58,10 +58,20 @@ pub(super) fn client(number: usize) -> IpAddr {
     Ipv4Addr::from((10 << 24) + ((number as u32) << 8) + 7).into()
 }
 
+/// Where a client of that number is, a /48 of 2001:db8::/32, which one party holds.
+pub(super) fn client_v6(number: usize) -> IpAddr {
+    Ipv6Addr::from((0x2001_0db8 << 96) + ((number as u128) << 80) + 7).into()
+}
+
 /// Of other prefixes nothing is known.
 fn number(client: IpAddr) -> Option<usize> {
-    let IpAddr::V4(client) = client else { return None };
-    (u32::from(client) >> 8).checked_sub(10 << 16).map(|number| number as usize)
+    match client {
+        IpAddr::V4(client) => (u32::from(client) >> 8).checked_sub(10 << 16).map(|number| number as usize),
+        IpAddr::V6(client) => {
+            let bits = u128::from(client);
+            (bits >> 96 == 0x2001_0db8).then_some((bits >> 80) as usize & 0xffff)
+        }
+    }
 }
 
 impl World for Made {

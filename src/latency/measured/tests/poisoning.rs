@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::*;
-use super::made::{Made, NOW, Random, client, take};
+use super::made::{Made, NOW, Random, client, client_v6, take};
 
 const CLIENTS: usize = 2_000;
 
@@ -53,7 +53,7 @@ impl Attack {
         let (country, asn) = (self.made.countries[number], self.made.asns[number]);
         let ms = |site: usize| {
             let name = format!("cloud/region-{site:02}");
-            let own = own.iter().find(|(other, _)| **other == *name).map(|(_, factor)| *factor);
+            let own = own.iter().find(|own| *own.site == *name).map(|own| own.factor);
             let factor = own.unwrap_or_else(|| published.factor(Some(country), Some(asn), &name));
             self.made.prior[number][site] * factor
         };
@@ -102,6 +102,30 @@ proptest! {
             prop_assert!((of(&attack.after) / of(&attack.before) - 1.0).abs() < 0.2, "{name}: {}", of(&attack.after));
         }
     }
+}
+
+/// As many liars as there are honest prefixes, all of them in one IPv6 /32.
+#[test]
+fn whoever_holds_a_wide_prefix_has_one_vote() {
+    let mut random = Random(3);
+    let made = Made::new(CLIENTS, 6, &mut random);
+    let mut samples = made.store();
+    for number in 0..CLIENTS {
+        take(&mut samples, number, &made.measure(number, &mut random), NOW);
+    }
+    let before = samples.estimate(&made, NOW);
+    for number in 0..CLIENTS {
+        let lies = lie(&made, number, &mut random);
+        for _ in 0..8 {
+            samples.take(&Session { client: client_v6(number), kind: Kind::Relative, samples: &lies }, NOW);
+        }
+    }
+    let after = samples.estimate(&made, NOW);
+    let before = Published::default().next(&before, &made, 5.0).unwrap_or_default();
+    let after = before.next(&after, &made, 5.0).unwrap_or_else(|| before.clone());
+    let attack = Attack { made, before, after, owned: Vec::new() };
+    let (ms, changed) = attack.others_lose();
+    assert!(ms.abs() < 0.02 && changed <= CLIENTS / 200, "{ms} ms, {changed} changed");
 }
 
 /// The attacks above do move what they own: else these tests could not fail.

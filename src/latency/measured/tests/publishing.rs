@@ -39,7 +39,7 @@ fn estimates(prefix: Option<[f32; 2]>, country: Option<[f32; 2]>) -> Estimates {
 fn served(published: &Published) -> [f32; 2] {
     let own = published.prefix(&store::Key::of(client(0)).prefix()).unwrap_or_default();
     let ms = |site: &str, prior_ms: f32| {
-        let own = own.iter().find(|(name, _)| &**name == site).map(|(_, factor)| *factor);
+        let own = own.iter().find(|own| &*own.site == site).map(|own| own.factor);
         prior_ms * own.unwrap_or_else(|| published.factor("FR".parse().ok(), Some(64_496), site))
     };
     [ms("cloud/b", 50.0), ms("cloud/a", 60.0)]
