@@ -317,7 +317,7 @@ fn services() {
         ("clouds = [\"azure\"]", "clouds = [\"gcp\"]", "preference-leaves-none", "\"gcp\""),
         ("clouds = [\"azure\"], ", "", "missing-key", "{ where = \"gulf\", within = \"30ms\" }"),
         ("within = \"30ms\"", "within = \"30\"", "bad-value", "\"30\""),
-        (DEFAULTS_AT, "[defaults]\nmin_gain = \"5ms\"\n[[services]]", "not-built-yet", "min_gain"),
+        (DEFAULTS_AT, "[defaults]\nwhen_full = \"share\"\n[[services]]", "not-built-yet", "when_full"),
         (DEFAULTS_AT, "[defaults]\nttl = \"0.5s\"\n[[services]]", "bad-value", "\"0.5s\""),
     ]);
     let twice = edited("[[services]]", "[[services]]\nname = \"WWW.shop.example\"\nendpoints = [\"*\"]\n[[services]]");

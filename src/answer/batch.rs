@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! pass 1  read: header, name (folded), type, OPT, client subnet     fetch the name's line
-//! pass 2  find: Steered | Static | Unknown                          fetch the root of the plan's trie
-//! pass 3  begin the trie's look-up                                  fetch its node and the service's counter
+//! pass 2  find: Steered | Static | Unknown                          fetch the roots of the plan's trie and of derived locations
+//! pass 3  begin these look-ups                                      fetch their nodes and the service's counter
 //! pass 4  finish: copy the image behind the question, then OPT; whatever else: `respond`
 //! pass 5  where some bear cookies: hash several side by side, put them behind OPT
 //! ```
@@ -79,6 +79,8 @@ struct Steered<'s> {
     replies: &'s Replies,
     trie: Option<&'s Merged>,
     begun: Begun,
+    /// The look-up among derived locations.
+    derived: Begun,
 }
 
 impl Batches {
@@ -189,7 +191,7 @@ impl Batches {
         }
         for job in &mut jobs {
             if let Found::Steered(steered) = &mut job.found {
-                steered.begin(&job.query, cells);
+                steered.begin(snapshot, &job.query, cells);
             }
         }
         let mut bearers = ArrayVec::<Bearer, BATCH>::new();
@@ -283,25 +285,26 @@ impl Job<'_> {
         let (trie, replies) = (plan.trie(family), plan.replies(family));
         crate::model::prefetch(service);
         if let Some(trie) = trie {
-            match query.is_v6 {
-                false => trie.prefetch_v4(query.address as u32),
-                true => trie.prefetch_v6(query.address),
-            }
+            query.prefetch(trie);
         }
-        Found::Steered(Steered { line, service, replies, trie, begun: Begun::default() })
+        if let Some(space) = snapshot.parts.measured.space() {
+            query.prefetch(space);
+        }
+        let (begun, derived) = (Begun::default(), Begun::default());
+        Found::Steered(Steered { line, service, replies, trie, begun, derived })
     }
 }
 
 impl Steered<'_> {
     /// Pass 3.
     #[inline(always)]
-    fn begin(&mut self, query: &Plain, cells: &Cells) {
+    fn begin(&mut self, snapshot: &Snapshot, query: &Plain, cells: &Cells) {
         cells.prefetch(self.service.counter);
         if let Some(trie) = self.trie {
-            self.begun = match query.is_v6 {
-                false => trie.begin_v4(query.address as u32),
-                true => trie.begin_v6(query.address),
-            };
+            self.begun = query.begin(trie);
+        }
+        if let Some(space) = snapshot.parts.measured.space() {
+            self.derived = query.begin(space);
         }
     }
 }
@@ -345,13 +348,15 @@ impl Plain {
         steered: &Steered<'_>,
         slot: &mut [u8; SLOT],
     ) -> Option<usize> {
-        let &Steered { line, service, replies, trie, begun } = steered;
+        let &Steered { line, service, replies, trie, begun, derived } = steered;
         // As a trie has it: the order, whether the place is known, and the length of its leaf.
-        let (value, mut scope) = match (trie, self.is_v6) {
-            (Some(trie), false) => trie.finish_v4(begun, self.address as u32),
-            (Some(trie), true) => trie.finish_v6(begun, self.address),
-            (None, _) => self.locate(snapshot, line),
+        let (mut value, mut scope) = match trie {
+            Some(trie) => self.finish(trie, begun),
+            None => self.locate(snapshot, line),
         };
+        if let Some(space) = snapshot.parts.measured.space() {
+            (value, scope) = self.derived(snapshot, line, self.finish(space, derived), (value, scope));
+        }
         if scope > self.source {
             return None; // a prefix that several leaves share
         }
@@ -384,12 +389,52 @@ impl Plain {
         Some(self.put_opt(slot, at + usize::from(ready.length), subnet, scope))
     }
 
+    /// The steps of looking its address up: that of pass 2, …
+    #[inline(always)]
+    fn prefetch(&self, space: &Merged) {
+        match self.is_v6 {
+            false => space.prefetch_v4(self.address as u32),
+            true => space.prefetch_v6(self.address),
+        }
+    }
+
+    /// … of pass 3 …
+    #[inline(always)]
+    fn begin(&self, space: &Merged) -> Begun {
+        match self.is_v6 {
+            false => space.begin_v4(self.address as u32),
+            true => space.begin_v6(self.address),
+        }
+    }
+
+    /// … and of pass 4.
+    #[inline(always)]
+    fn finish(&self, space: &Merged, begun: Begun) -> (u32, u8) {
+        match self.is_v6 {
+            false => space.finish_v4(begun, self.address as u32),
+            true => space.finish_v6(begun, self.address),
+        }
+    }
+
     /// As a trie says it, of a plan that has none. Apart, so that the other way keeps its registers.
     #[inline(never)]
     fn locate(&self, snapshot: &Snapshot, line: &HotLine) -> (u32, u8) {
         let plan = snapshot.plan_table(line.plan());
-        let placed = plan.place(&snapshot.parts.geo, self.family(), self.ip(), self.source);
+        let placed = plan.place(&snapshot.parts, self.family(), self.ip(), self.source);
         (PlanTable::encode(placed.order, placed.located), placed.length)
+    }
+
+    /// The same in a derived location, if it lies in one; else with a scope that leaves these out. Apart, as above.
+    #[inline(never)]
+    fn derived(&self, snapshot: &Snapshot, line: &HotLine, leaf: (u32, u8), (value, scope): (u32, u8)) -> (u32, u8) {
+        let (derived, length) = snapshot.parts.measured.decode(leaf);
+        match derived.filter(|_| length <= self.source) {
+            Some(location) => {
+                let order = snapshot.plan_table(line.plan()).order(self.family(), location);
+                (PlanTable::encode(order, snapshot.parts.location(location).is_located()), length)
+            }
+            None => (value, scope.max(length)),
+        }
     }
 
     /// Whom of those that share this client gets. Apart, as above.

@@ -56,12 +56,12 @@ impl Resolution<'_, '_, '_> {
 
     /// By client subnet where the query has one with a source, else by the resolver (RFC 7871 §7.2.1).
     fn place(&self, plan: &PlanTable, family: Family) -> Placed {
-        let geo = &self.snapshot.parts.geo;
+        let parts = &self.snapshot.parts;
         let subnet = self.query.edns.and_then(|edns| edns.client_subnet).filter(|subnet| subnet.source > 0);
         let (place, source) = match subnet {
-            Some(subnet) => (plan.place(geo, family, subnet.address, subnet.source), FROM_ECS),
+            Some(subnet) => (plan.place(parts, family, subnet.address, subnet.source), FROM_ECS),
             // The answer does not depend on the subnet, so its scope is 0.
-            None => (Placed { length: 0, ..plan.place(geo, family, self.asker.address, u8::MAX) }, FROM_RESOLVER),
+            None => (Placed { length: 0, ..plan.place(parts, family, self.asker.address, u8::MAX) }, FROM_RESOLVER),
         };
         let source = if place.located { source } else { FROM_NOTHING };
         self.cells.count(self.snapshot.location_counter(source));

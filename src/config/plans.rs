@@ -22,6 +22,7 @@ use crate::model::{
 const TTL_SECONDS: u64 = 20;
 const TTL_DOUBT: Duration = Duration::from_secs(5);
 const TIE_MS: f32 = 3.0;
+const MIN_GAIN_MS: f32 = 5.0;
 const DEGRADED_SHARE: f64 = 0.5;
 const WARMUP: Duration = Duration::from_secs(180);
 const DRAIN: Duration = Duration::from_secs(120);
@@ -124,6 +125,7 @@ impl Resolver<'_, '_> {
             preferences: preferences?,
             cost_budget_ms: spec.cost_budget_ms,
             tie_ms: typed(&own.tie_ms, &defaults.tie_ms, TIE_MS),
+            min_gain_ms: typed(&own.min_gain_ms, &defaults.min_gain_ms, MIN_GAIN_MS),
             spread: spread?,
             when_none: when_none?,
             degraded_kept: ((1.0 - leaving) * f64::from(ALL_PARTS)).round() as u16,
@@ -417,7 +419,14 @@ fn hash(plan: &Plan) -> u64 {
         (&preference.place.label, &preference.members, within).hash(&mut hasher);
     }
     (policy.cost_budget_ms.to_bits(), policy.tie_ms.to_bits(), policy.spread, policy.when_none).hash(&mut hasher);
-    (policy.ttl_doubt, policy.degraded_kept, policy.warmup, policy.drain, policy.panic_below.to_bits())
+    (
+        policy.min_gain_ms.to_bits(),
+        policy.ttl_doubt,
+        policy.degraded_kept,
+        policy.warmup,
+        policy.drain,
+        policy.panic_below.to_bits(),
+    )
         .hash(&mut hasher);
     hasher.finish()
 }

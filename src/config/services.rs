@@ -9,7 +9,7 @@ use super::table::{Table, Value};
 use crate::model::{MAX_MULTIVALUE, Name, Service, Within};
 
 /// Words of policies that later versions bring.
-const POLICY_LATER: &[&str] = &["min_gain", "when_full", "answer_as"];
+const POLICY_LATER: &[&str] = &["when_full", "answer_as"];
 
 /// The most fences, and the most preferences, of one service.
 const MAX_RULES: usize = 64;
@@ -27,6 +27,7 @@ pub(super) struct PolicySpec<'a> {
     pub(super) spread_lost: bool,
     pub(super) multivalue: Option<At<u8>>,
     pub(super) tie_ms: Option<At<f32>>,
+    pub(super) min_gain_ms: Option<At<f32>>,
     pub(super) when_none: Option<At<WhenNoneSpec<'a>>>,
     pub(super) degraded_share: Option<At<f64>>,
     pub(super) warmup: Option<At<Duration>>,
@@ -185,6 +186,7 @@ fn read_policy<'a>(table: &mut Table<'a>) -> PolicySpec<'a> {
         multivalue: table
             .optional("multivalue", |value| value.integer(1..=MAX_MULTIVALUE as u32).map(|number| number as u8)),
         tie_ms: table.optional("tie", latency_ms),
+        min_gain_ms: table.optional("min_gain", latency_ms),
         when_none: table.optional("when_none", when_none),
         degraded_share: table.optional("degraded_share", |value| value.number(0.0..=1.0)),
         warmup: table.optional("warmup", ramp),

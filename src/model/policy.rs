@@ -93,6 +93,9 @@ pub struct Policy {
     pub cost_budget_ms: f32,
     /// Members within so many ms of the chosen one share with it.
     pub tie_ms: f32,
+    /// Measured estimates that move a round trip by less, or by less than a tenth of it, change no answer. The least of all
+    /// policies counts for all, since what is published is one table. In ms.
+    pub min_gain_ms: f32,
     /// How they share.
     pub spread: Spread,
     /// What to do when none is usable.
@@ -121,6 +124,7 @@ impl Policy {
             preferences: Vec::new(),
             cost_budget_ms: 0.0,
             tie_ms: 0.0,
+            min_gain_ms: 5.0,
             spread: Spread::Sticky,
             when_none: WhenNone::IgnoreHealth,
             ttl_doubt: Duration::MAX,

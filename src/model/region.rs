@@ -70,6 +70,14 @@ pub struct Site {
     pub coordinates: Coordinates,
 }
 
+impl Site {
+    /// `cloud/region`, by which its samples are kept.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.cloud, self.region)
+    }
+}
+
 impl From<&Region> for Site {
     fn from(region: &Region) -> Self {
         Self {

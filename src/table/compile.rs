@@ -10,7 +10,7 @@ use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
 use super::panics::Panics;
 use super::plan::{Now, PlanTable};
-use super::ranking::{Ranking, Rankings};
+use super::ranking::{Ranking, Rankings, bases};
 use super::reuse::{InConfig, Ranked};
 use super::snapshot::{Before, Parts, ServiceEntry, Snapshot};
 use super::survey::Survey;
@@ -35,13 +35,13 @@ pub(super) fn compile_plans(
     let rankings = rank_all(parts, before)?;
     let mut old = Tries::default();
     for table in before.iter().flat_map(|before| &before.snapshot.plans) {
-        old.add(table.rankings(), table.tries());
+        old.add(&bases(table.rankings()), table.tries());
     }
-    let plans = demands(config, services, before).into_iter().zip(rankings.iter().cloned());
+    let plans = demands(config, services, before).into_iter().zip(rankings.iter().map(bases));
     let tries = Tries::build(&parts.geo, config.geo_memory, plans, &old);
     let panics = before.map(|before| Panicking::of(before.snapshot)).unwrap_or_default();
     let table = |(plan, rankings): (&Plan, Rankings)| {
-        let tries = rankings.each_ref().map(|ranking| tries.of(ranking));
+        let tries = rankings.each_ref().map(|ranking| tries.of(ranking.base()));
         let now = Now { endpoints: &config.endpoints, entries, at };
         let panics = panics.go_on(plan, &config.endpoints, &rankings);
         Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, now, panics, None))
@@ -61,7 +61,7 @@ impl<'a> Panicking<'a> {
         let mut panicking = Self { endpoints: &snapshot.parts.config.endpoints, by_orders: HashMap::new() };
         if snapshot.plans.iter().any(|table| table.panics().is_some()) {
             for table in &snapshot.plans {
-                panicking.by_orders.entry(Arc::as_ptr(&table.rankings()[0])).or_default().push(table);
+                panicking.by_orders.entry(Arc::as_ptr(table.rankings()[0].base())).or_default().push(table);
             }
         }
         panicking
@@ -73,9 +73,10 @@ impl<'a> Panicking<'a> {
         let names = |plan: &Plan, endpoints: &[Endpoint]| -> Vec<Arc<str>> {
             plan.members.iter().map(|id| endpoints[id.index()].name.clone()).collect()
         };
-        let tables = self.by_orders.get(&Arc::as_ptr(&rankings[0]))?;
+        let tables = self.by_orders.get(&Arc::as_ptr(rankings[0].base()))?;
         let is_same = |table: &&&PlanTable| {
-            let same_orders = table.rankings().iter().zip(rankings).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs));
+            let mut both = table.rankings().iter().zip(rankings);
+            let same_orders = both.all(|(ours, theirs)| Arc::ptr_eq(ours.base(), theirs.base()));
             same_orders && names(&table.plan, self.endpoints) == names(plan, endpoints)
         };
         let same: Vec<_> = tables.iter().filter(is_same).collect();
@@ -90,26 +91,32 @@ impl<'a> Panicking<'a> {
 }
 
 fn is_over_the_same(before: &Parts, now: &Parts) -> bool {
-    Arc::ptr_eq(&before.geo, &now.geo) && before.config.fence_places == now.config.fence_places
+    Arc::ptr_eq(&before.geo, &now.geo)
+        && before.config.fence_places == now.config.fence_places
+        && before.measured.published.has_groups_of(&now.measured.published)
 }
 
 fn rank_all(parts: &Parts, before: Option<Before<'_>>) -> Result<Vec<Rankings>, Vec<Problem>> {
     let config = &parts.config;
     let mut ranked = Ranked::default();
+    // Of what was measured otherwise, only what goes by the database.
+    let mut bases_before = Ranked::default();
     for table in before.iter().flat_map(|before| &before.snapshot.plans) {
-        let endpoints = &before.expect("it has plans").snapshot.parts.config.endpoints;
-        ranked.add(InConfig { plan: &table.plan, endpoints }, table.rankings().clone());
+        let Parts { config, measured, .. } = &before.expect("it has plans").snapshot.parts;
+        let known = InConfig { plan: &table.plan, endpoints: &config.endpoints };
+        if Arc::ptr_eq(measured, &parts.measured) {
+            ranked.add(known, table.rankings().clone());
+        } else {
+            bases_before.add(known, bases(table.rankings()));
+        }
     }
-    let mut survey = Survey::new(parts.geo.locations(), &config.endpoints);
+    let mut survey = Survey::new(parts.geo.locations(), &config.endpoints, &parts.measured);
     let (mut rankings, mut problems) = (Vec::with_capacity(config.plans.len()), Vec::new());
     for plan in &config.plans {
         let known = InConfig { plan, endpoints: &config.endpoints };
         let found = match ranked.find(known) {
             Some(found) => Ok(found),
-            None => {
-                survey.prepare(plan);
-                rank(plan, &config.endpoints, &survey, &parts.file)
-            }
+            None => rank(plan, &config.endpoints, &mut survey, bases_before.find(known), &parts.file),
         };
         match found {
             Ok(found) => {
@@ -122,16 +129,46 @@ fn rank_all(parts: &Parts, before: Option<Before<'_>>) -> Result<Vec<Rankings>, 
     if problems.is_empty() { Ok(rankings) } else { Err(problems) }
 }
 
-fn rank<'a>(plan: &'a Plan, endpoints: &[Endpoint], survey: &Survey<'a>, file: &Path) -> Result<Rankings, Problem> {
+/// The orders of a plan: those of the database's locations, unless they are known, and behind them those of derived ones.
+fn rank<'a>(
+    plan: &'a Plan,
+    endpoints: &[Endpoint],
+    survey: &mut Survey<'a>,
+    base: Option<Rankings>,
+    file: &Path,
+) -> Result<Rankings, Problem> {
+    if base.is_none() || !survey.derived().is_empty() {
+        survey.prepare(plan);
+    }
+    let survey = &*survey;
+    let base = match base {
+        Some(base) => base,
+        None => {
+            let alike = has_alike_families(plan, endpoints);
+            by_family(alike, |family| Ranking::new(plan, endpoints, family, survey, file))?
+        }
+    };
+    if survey.derived().is_empty() {
+        return Ok(base);
+    }
+    let alike = Arc::ptr_eq(&base[0], &base[1]);
+    by_family(alike, |family| Ranking::with_derived(&base[family as usize], plan, endpoints, family, survey, file))
+}
+
+/// One ranking for both families where these are `alike`.
+fn by_family(alike: bool, of: impl Fn(Family) -> Result<Ranking, Problem>) -> Result<Rankings, Problem> {
+    let v4 = Arc::new(of(Family::V4)?);
+    let v6 = if alike { v4.clone() } else { Arc::new(of(Family::V6)?) };
+    Ok([v4, v6])
+}
+
+/// Have all its endpoints both families, or all the same?
+fn has_alike_families(plan: &Plan, endpoints: &[Endpoint]) -> bool {
     let mut members = plan.members.iter().map(|id| &endpoints[id.index()]);
-    let alike = members.all(|endpoint| {
+    members.all(|endpoint| {
         endpoint.counts_for(Family::V4) == endpoint.counts_for(Family::V6)
             && endpoint.may_have(Family::V4) == endpoint.may_have(Family::V6)
-    });
-    let of = |family| Ranking::new(plan, endpoints, family, survey, file).map(Arc::new);
-    let v4 = of(Family::V4)?;
-    let v6 = if alike { v4.clone() } else { of(Family::V6)? };
-    Ok([v4, v6])
+    })
 }
 
 /// How much each plan is asked for.

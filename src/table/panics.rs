@@ -28,7 +28,8 @@ pub(super) fn after(
     now: Timestamp,
 ) -> Panics {
     let panic = |(index, set): (usize, &MemberSet)| {
-        let before = before.map_or(Panic::default(), |before| before[index]);
+        // Sets that only derived locations have come behind the others.
+        let before = before.and_then(|before| before.get(index).copied()).unwrap_or_default();
         before.after(living(set, usages, capacities), policy, now)
     };
     sets.iter().enumerate().map(panic).collect()

@@ -11,6 +11,7 @@ use super::endpoint::EndpointEntry;
 use super::panics::{self, Capacities, Panics};
 use super::ranking::{Rankings, holds};
 use super::replies::{Replies, Settling};
+use super::snapshot::Parts;
 use crate::geo::{Geo, Merged};
 use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan, State};
 use crate::steer::{Order, Panic, Settler, Usage};
@@ -198,13 +199,25 @@ impl PlanTable {
         self.replies.iter().any(|replies| replies.exhausted)
     }
 
-    /// Where the `source` leading bits of an address are, for answers of `family`: by the plan's own trie
-    /// where it has one, else by the locations'. `length` is that of the leaf around them, or above `source`
+    /// Where the `source` leading bits of an address are, for answers of `family`: in a derived location, else by the plan's
+    /// own trie where it has one, else by the locations'. `length` is that of the leaf around them, or above `source`
     /// where they hold several, as [`Geo::locate_prefix`] has it.
     #[must_use]
-    pub fn place(&self, geo: &Geo, family: Family, address: IpAddr, source: u8) -> Placed {
+    pub fn place(&self, parts: &Parts, family: Family, address: IpAddr, source: u8) -> Placed {
         let source = source.min(if address.is_ipv4() { 32 } else { 128 });
-        let leaf = self.trie(family).map(|trie| trie.get(first(address, source)));
+        let first = first(address, source);
+        let (derived, length) = parts.measured.find(first);
+        if let Some(location) = derived.filter(|_| length <= source) {
+            let located = parts.location(location).is_located();
+            return Placed { order: self.order(family, location), length, located };
+        }
+        let placed = self.place_in_database(&parts.geo, family, address, source, first);
+        Placed { length: placed.length.max(length), ..placed }
+    }
+
+    /// The same without derived locations.
+    fn place_in_database(&self, geo: &Geo, family: Family, address: IpAddr, source: u8, first: IpAddr) -> Placed {
+        let leaf = self.trie(family).map(|trie| trie.get(first));
         if let Some((value, length)) = leaf.filter(|(_, length)| *length <= source) {
             let (order, located) = Self::decode(value);
             return Placed { order, length, located };
@@ -273,7 +286,7 @@ fn full_second(at: Timestamp) -> Timestamp {
 }
 
 /// The first address of a prefix.
-fn first(address: IpAddr, source: u8) -> IpAddr {
+pub(super) fn first(address: IpAddr, source: u8) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {
             (v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(source)).unwrap_or(0)).to_be_bytes().into()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::fold::fold;
 use super::indices::Indices;
-use super::survey::{At, Survey};
+use super::survey::{At, AtDerived, Survey};
 use crate::geo::Geo;
 use crate::model::{Endpoint, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem};
 use crate::steer::{self, FenceClass, Order, Ranker, Shape};
@@ -22,6 +22,8 @@ pub(super) struct Ranking {
     sets: Vec<MemberSet>,
     /// Index: `OrderId`; an index into `sets`.
     set_of: Indices,
+    /// That of the database's locations alone, whose orders come first; none: this is it.
+    base: Option<Arc<Ranking>>,
 }
 
 /// A bit a member.
@@ -33,6 +35,11 @@ pub(super) fn holds(set: &MemberSet, member: usize) -> bool {
 
 /// By family; one and the same where all endpoints have both.
 pub(super) type Rankings = [Arc<Ranking>; 2];
+
+/// Those of the database's locations alone.
+pub(super) fn bases(rankings: &Rankings) -> Rankings {
+    rankings.each_ref().map(|ranking| ranking.base().clone())
+}
 
 impl Ranking {
     /// Ranks a plan that the survey is prepared for.
@@ -62,6 +69,39 @@ impl Ranking {
             builder.push(order, index > 0 && *location == Location::default());
         }
         Ok(builder.finish())
+    }
+
+    /// Ranks a plan, that the survey is prepared for, at derived locations, too; their orders behind those of `base`.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn with_derived<'a>(
+        base: &Arc<Self>,
+        plan: &'a Plan,
+        endpoints: &[Endpoint],
+        family: Family,
+        survey: &Survey<'a>,
+        file: &Path,
+    ) -> Result<Self, Problem> {
+        let facts = survey.of(plan);
+        let mut ranker = Ranker::new(plan, endpoints, family, facts.most_preferences(survey.locations.len()));
+        let mut fences = Fences { plan, endpoints, family, file, checked: Vec::new() };
+        let mut builder = Builder::behind(base);
+        for (index, (_, leaf)) in survey.derived().iter().enumerate() {
+            let location = &survey.locations[leaf.index()];
+            let barred = fences.barred(location)?;
+            let order = ranker.rank_merged(location, &AtDerived(&facts, index, leaf.index()));
+            if let Some(member) = order.members().find(|member| barred[member.index()]) {
+                return Err(fence_crossed(plan, endpoints, location, member, file));
+            }
+            builder.push(order, false);
+        }
+        Ok(Self { base: Some(base.clone()), ..builder.finish() })
+    }
+
+    /// That of the database's locations alone.
+    pub(super) fn base(self: &Arc<Self>) -> &Arc<Self> {
+        self.base.as_ref().unwrap_or(self)
     }
 
     #[inline]
@@ -111,6 +151,27 @@ impl Builder {
     fn new(shape: Shape) -> Self {
         let (arena, by_location, sets, set_of) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self { shape, arena, by_location, slots: vec![0; 256], count: 0, sets, set_of }
+    }
+
+    /// That goes on behind a ranking.
+    fn behind(base: &Ranking) -> Self {
+        let mut builder = Self {
+            shape: base.shape,
+            arena: base.arena.to_vec(),
+            by_location: base.by_location.iter().collect(),
+            slots: vec![0; (2 * base.orders().len()).next_power_of_two().max(256)],
+            count: base.orders().len() as u32, // as many as its ids count
+            sets: base.sets.clone(),
+            set_of: base.set_of.iter().collect(),
+        };
+        for (id, order) in (0..).zip(base.orders()) {
+            let slot = builder.slot(order.octets());
+            // Of equal ones, one of which is kept apart, the first that is not; which that is shows in nothing.
+            if builder.slots[slot] == 0 {
+                builder.slots[slot] = id + 1;
+            }
+        }
+        builder
     }
 
     fn push(&mut self, order: Order<'_>, apart: bool) {
@@ -176,6 +237,7 @@ impl Builder {
             by_location: Indices::new(self.by_location.into_iter(), self.count as usize),
             set_of: Indices::new(self.set_of.into_iter(), self.sets.len()),
             sets: self.sets,
+            base: None,
         }
     }
 }

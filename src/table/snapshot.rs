@@ -12,11 +12,15 @@ use super::counters::{CounterKey, Counters, LIMITED_ACTIONS, LIMITED_KINDS, RCOD
 use super::endpoint::EndpointEntry;
 use super::hot::Hot;
 use super::indices::Lists;
+use super::measured::Measured;
 use super::plan::{Held, Now, PlanTable};
 use super::standing::Standing;
 use crate::config::Config;
 use crate::geo::Geo;
-use crate::model::{CounterId, EndpointId, Family, Plan, PlanId, Problem, Service, ServiceId, ZoneId};
+use crate::latency::Published;
+use crate::model::{
+    CounterId, EndpointId, Family, Location, LocationId, Plan, PlanId, Problem, Service, ServiceId, ZoneId,
+};
 use crate::steer;
 use crate::zone::Zones;
 
@@ -29,8 +33,24 @@ pub struct Parts {
     pub zones: Arc<Zones>,
     /// Its databases.
     pub geo: Arc<Geo>,
+    /// What is measured over their locations.
+    pub measured: Arc<Measured>,
     /// Where the configuration was read from, for problems.
     pub file: Arc<Path>,
+}
+
+impl Parts {
+    /// What is known of the place of a location, be it of the database or derived.
+    #[must_use]
+    pub fn location(&self, id: LocationId) -> &Location {
+        self.geo.location(self.measured.get(id).map_or(id, |(_, leaf)| *leaf))
+    }
+
+    /// The same parts, with what is measured now.
+    #[must_use]
+    pub fn with_measured(&self, published: Arc<Published>) -> Self {
+        Self { measured: Arc::new(Measured::new(published, &self.geo)), ..self.clone() }
+    }
 }
 
 /// Everything that a query reads. Never changed once made.

@@ -1,9 +1,13 @@
 //! What of all locations is the same for every plan: worked out once a compile.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::latency::{Destination, Origin};
-use crate::model::{Endpoint, EndpointId, Location, Member, Place, PlaceSet, Plan, Site};
+use ipnet::IpNet;
+
+use super::measured::Measured;
+use crate::latency::{Destination, Factor, Origin};
+use crate::model::{Endpoint, EndpointId, Location, LocationId, Member, Place, PlaceSet, Plan, Site};
 use crate::steer::Facts;
 
 /// Estimates are kept for at most so many sites at a time, four octets a location each: more than the clouds
@@ -13,20 +17,29 @@ const MAX_SITES: usize = 1024;
 /// Estimates by site, and who lies in the places that preferences and costs name.
 pub(super) struct Survey<'a> {
     pub(super) locations: &'a [Location],
+    measured: &'a Measured,
+    /// Of derived locations: factors on the prior by site, ascending by site; the others have those of the leaf around.
+    derived: Vec<Vec<(usize, f32)>>,
     endpoints: &'a [Endpoint],
     /// Index: `EndpointId`; an index into `sites`.
     site_of: Vec<usize>,
     sites: Vec<&'a Site>,
     /// By location; empty until the first plan.
     origins: Vec<Origin>,
-    /// By site: expected latency by location.
-    estimates: HashMap<usize, Box<[f32]>>,
+    /// By site: the prior and the expected latency by location.
+    estimates: HashMap<usize, Estimates>,
     /// Bit by location.
     places: HashMap<&'a [Place], Box<[u64]>>,
 }
 
+/// Of one site, by location; one and the same where no country is measured.
+struct Estimates {
+    prior: Arc<[f32]>,
+    expected: Arc<[f32]>,
+}
+
 impl<'a> Survey<'a> {
-    pub(super) fn new(locations: &'a [Location], endpoints: &'a [Endpoint]) -> Self {
+    pub(super) fn new(locations: &'a [Location], endpoints: &'a [Endpoint], measured: &'a Measured) -> Self {
         let (mut sites, mut known) = (Vec::new(), HashMap::new());
         let site_of = endpoints.iter().map(|endpoint| {
             let Site { cloud, region, country, coordinates } = &endpoint.site;
@@ -37,8 +50,14 @@ impl<'a> Survey<'a> {
             })
         });
         let site_of = site_of.collect();
+        let derived = derived(measured, &sites);
         let (origins, estimates, places) = (Vec::new(), HashMap::new(), HashMap::new());
-        Self { locations, endpoints, site_of, sites, origins, estimates, places }
+        Self { locations, measured, derived, endpoints, site_of, sites, origins, estimates, places }
+    }
+
+    /// The prefixes of derived locations, and the location of the leaf around each.
+    pub(super) fn derived(&self) -> &'a [(IpNet, LocationId)] {
+        self.measured.derived()
     }
 
     /// Works out what ranking `plan` asks for.
@@ -53,8 +72,14 @@ impl<'a> Survey<'a> {
         for id in &plan.members {
             let site = self.site_of[id.index()];
             self.estimates.entry(site).or_insert_with(|| {
-                let to = Destination::new(self.sites[site]);
-                self.origins.iter().map(|origin| origin.expected_ms(&to)).collect()
+                let (to, measured) = (Destination::new(self.sites[site]), self.measured);
+                let prior: Arc<[f32]> = self.origins.iter().map(|origin| origin.expected_ms(&to)).collect();
+                let estimate = |(prior, location): (&f32, _)| prior * measured.factor(location, self.sites[site]);
+                let expected = match measured.published.groups() > 0 {
+                    true => prior.iter().zip(self.locations).map(estimate).collect(),
+                    false => prior.clone(),
+                };
+                Estimates { prior, expected }
             });
             if by_cost {
                 let endpoints: &'a [Endpoint] = self.endpoints;
@@ -85,7 +110,9 @@ impl<'a> Survey<'a> {
         };
         let by_cost = plan.policy.cost_budget_ms > 0.0;
         Surveyed {
-            estimates: plan.members.iter().map(|id| &*self.estimates[&self.site_of[id.index()]]).collect(),
+            estimates: plan.members.iter().map(|id| &self.estimates[&self.site_of[id.index()]]).collect(),
+            sites: plan.members.iter().map(|id| self.site_of[id.index()]).collect(),
+            derived: &self.derived,
             costs: if by_cost { plan.members.iter().map(costs).collect() } else { Vec::new() },
             places: plan.policy.preferences.iter().map(|preference| place(&preference.place)).collect(),
         }
@@ -94,8 +121,11 @@ impl<'a> Survey<'a> {
 
 /// What the survey says of one plan.
 pub(super) struct Surveyed<'s> {
-    /// By member and location.
-    estimates: Vec<&'s [f32]>,
+    /// By member.
+    estimates: Vec<&'s Estimates>,
+    /// By member.
+    sites: Vec<usize>,
+    derived: &'s [Vec<(usize, f32)>],
     /// By member.
     costs: Vec<Costs<'s>>,
     /// By preference.
@@ -119,10 +149,51 @@ impl Surveyed<'_> {
 /// A location's facts.
 pub(super) struct At<'s>(pub(super) &'s Surveyed<'s>, pub(super) usize);
 
+/// Those of a derived location, of which the second is the number, and the leaf around it the third.
+pub(super) struct AtDerived<'s>(pub(super) &'s Surveyed<'s>, pub(super) usize, pub(super) usize);
+
+impl Facts for AtDerived<'_> {
+    fn estimate_ms(&self, member: Member) -> f32 {
+        let Self(surveyed, derived, leaf) = self;
+        let (factors, site) = (&surveyed.derived[*derived], surveyed.sites[member.index()]);
+        let Estimates { prior, expected } = surveyed.estimates[member.index()];
+        let own = factors.binary_search_by_key(&site, |(site, _)| *site);
+        own.map_or(expected[*leaf], |at| prior[*leaf] * factors[at].1)
+    }
+
+    fn cost(&self, member: Member) -> f64 {
+        At(self.0, self.2).cost(member)
+    }
+
+    fn prefers(&self, preference: usize) -> bool {
+        At(self.0, self.2).prefers(preference)
+    }
+}
+
+/// The factors of each derived location, by the index of the site.
+fn derived(measured: &Measured, sites: &[&Site]) -> Vec<Vec<(usize, f32)>> {
+    if measured.derived().is_empty() {
+        return Vec::new();
+    }
+    let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+    sites.iter().enumerate().for_each(|(index, site)| by_name.entry(site.name()).or_default().push(index));
+    let factors = |(prefix, _): &(IpNet, LocationId)| {
+        let published = measured.published.prefix(prefix).unwrap_or_default();
+        let of = |Factor { site, factor, .. }: &Factor| {
+            let sites = by_name.get(&**site).map_or(&[][..], Vec::as_slice);
+            sites.iter().map(|&site| (site, *factor)).collect::<Vec<_>>()
+        };
+        let mut factors: Vec<(usize, f32)> = published.iter().flat_map(of).collect();
+        factors.sort_unstable_by_key(|(site, _)| *site);
+        factors
+    };
+    measured.derived().iter().map(factors).collect()
+}
+
 impl Facts for At<'_> {
     #[inline]
     fn estimate_ms(&self, member: Member) -> f32 {
-        self.0.estimates[member.index()][self.1]
+        self.0.estimates[member.index()].expected[self.1]
     }
 
     fn cost(&self, member: Member) -> f64 {
@@ -173,7 +244,8 @@ mod tests {
         let plans: Vec<Plan> = ids.chunks(MAX_MEMBERS).chain([&ids[..MAX_MEMBERS]]).map(plan).collect();
         let at = |latitude| Location { coordinates: Coordinates::new(latitude, 100.0), ..Location::default() };
         let locations = [at(-30.0), at(50.0)];
-        let mut survey = Survey::new(&locations, &endpoints);
+        let measured = Measured::default();
+        let mut survey = Survey::new(&locations, &endpoints, &measured);
         for plan in &plans {
             survey.prepare(plan);
             assert!(survey.estimates.len() <= MAX_SITES);

@@ -2,6 +2,7 @@
 //! on the shipped configuration and database. Every answer is read by hickory-proto.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod derived;
 #[path = "../support/dns.rs"]
 mod dns;
 mod ecs;

@@ -88,11 +88,12 @@ proptest! {
     #[test]
     fn plan_tries_say_what_locations_say(leaf in leaf(), entropy: u128, inside: u128, by in -12i8..=16, service in 0usize..4, v6: bool) {
         let family = if v6 { Family::V6 } else { Family::V4 };
-        let (geo, plan) = (&SHIPPED.snapshot.parts.geo, SHIPPED.snapshot.plan(&SHIPPED.snapshot.services[service]));
+        let (parts, plan) = (&SHIPPED.snapshot.parts, SHIPPED.snapshot.plan(&SHIPPED.snapshot.services[service]));
+        let geo = &parts.geo;
         prop_assert!(plan.trie(family).is_some());
         let prefix = prefix_near(leaf, entropy, source(leaf, by));
         let (address, length) = (prefix.addr(), prefix.prefix_len());
-        let placed = plan.place(geo, family, address, length);
+        let placed = plan.place(parts, family, address, length);
         let by_location = geo.locate_prefix(address, length);
         prop_assert!(placed.length <= by_location.length);
         let of = |address: IpAddr| {
@@ -107,7 +108,7 @@ proptest! {
         let scope = IpNet::new(address, placed.length).unwrap().trunc();
         for address in [address, scope.addr(), scope.broadcast(), prefix_near(scope, inside, 128).addr()] {
             prop_assert_eq!(of(address), (placed.order, placed.located), "{} in {}", address, scope);
-            prop_assert_eq!(plan.place(geo, family, address, u8::MAX), placed);
+            prop_assert_eq!(plan.place(parts, family, address, u8::MAX), placed);
         }
     }
 }
@@ -115,8 +116,8 @@ proptest! {
 #[test]
 fn ipv4_mapped_space_merges_with_nothing() {
     let plan = SHIPPED.snapshot.plan(&SHIPPED.snapshot.services[0]);
-    let geo = &SHIPPED.snapshot.parts.geo;
-    let place = |address: &str, source| plan.place(geo, Family::V4, address.parse().unwrap(), source);
+    let parts = &SHIPPED.snapshot.parts;
+    let place = |address: &str, source| plan.place(parts, Family::V4, address.parse().unwrap(), source);
     assert_eq!(place("::ffff:81.2.69.1", 120), {
         let v4 = place("81.2.69.1", 24);
         meridian::table::Placed { length: 96 + v4.length, ..v4 }

@@ -31,7 +31,7 @@ pub(crate) fn prefix_near(leaf: IpNet, entropy: u128, length: u8) -> IpNet {
 }
 
 /// The same with the last `bits` of the bits that matter (32 of IPv4, 64 of IPv6) changed.
-fn moved(prefix: IpNet, by: u64, bits: u8) -> IpNet {
+pub(crate) fn moved(prefix: IpNet, by: u64, bits: u8) -> IpNet {
     let change = by & ((1 << bits) - 1);
     match prefix {
         IpNet::V4(net) => {
@@ -44,13 +44,13 @@ fn moved(prefix: IpNet, by: u64, bits: u8) -> IpNet {
     }
 }
 
-fn states() -> impl Strategy<Value = Vec<State>> {
+pub(crate) fn states() -> impl Strategy<Value = Vec<State>> {
     let state = prop_oneof![3 => Just(State::Up), 1 => Just(State::Degraded), 1 => Just(State::Unknown), 3 => Just(State::Down)];
     prop::collection::vec(state, 15)
 }
 
 /// `world` where each address of each endpoint stands so; those of one endpoint may differ.
-fn under(world: &World, states: &[State]) -> World {
+pub(crate) fn under(world: &World, states: &[State]) -> World {
     let endpoints = world.snapshot.parts.config.endpoints.iter().enumerate();
     let standing = |(index, endpoint): (usize, &meridian::model::Endpoint)| {
         let mut standing = Standing::all(endpoint, State::Up);
@@ -123,7 +123,7 @@ proptest! {
         let (scope, addresses) = ask(prefix);
         // The plan's leaf's, or where a split decides by /24 or /48, the key's.
         let plan = world.snapshot.plan(&world.snapshot.services[service]);
-        let place = plan.place(&world.snapshot.parts.geo, Family::V6, prefix.addr(), prefix.prefix_len());
+        let place = plan.place(&world.snapshot.parts, Family::V6, prefix.addr(), prefix.prefix_len());
         prop_assert!(place.length <= leaf.prefix_len(), "leaves are merged");
         let keyed = place.length.max(if prefix.addr().is_ipv4() { 24 } else { 48 });
         prop_assert!(scope == place.length || scope == keyed, "{}", scope);
@@ -179,7 +179,7 @@ proptest! {
 }
 
 /// Scopes that clients of these prefixes get do not overlap, or are one with one answer (RFC 7871 §7.2.1).
-fn disjoint_or_alike(world: &World, service: &str, prefixes: [IpNet; 2]) -> Result<(), TestCaseError> {
+pub(crate) fn disjoint_or_alike(world: &World, service: &str, prefixes: [IpNet; 2]) -> Result<(), TestCaseError> {
     let asked = prefixes.map(|prefix| {
         let reply = world.ask(&Ask::new(service, "A").net(prefix));
         let scope = reply.scope().unwrap();
@@ -224,13 +224,17 @@ static POLICIES: LazyLock<Vec<World>> = LazyLock::new(|| {
 });
 
 /// What the table replies to this location is what the decision function decides for it.
-fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> {
-    let snapshot = &world.snapshot;
-    let (config, location) = (&snapshot.parts.config, snapshot.parts.geo.location(at));
+pub(crate) fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> {
+    let (snapshot, parts) = (&world.snapshot, &world.snapshot.parts);
+    let (config, location) = (&parts.config, parts.location(at));
     for service in &*snapshot.services {
         let table = snapshot.plan(service);
         let plan = &config.plans[snapshot.service(service).plan.index()];
-        let site_ms = |id: &EndpointId| latency::expected_ms(location, &config.endpoints[id.index()].site);
+        let site_ms = |id: &EndpointId| {
+            let site = &config.endpoints[id.index()].site;
+            let factor = parts.measured.found_at(&parts.geo, at, site).map_or(1.0, |(_, found)| found.factor);
+            latency::expected_ms(location, site) * factor
+        };
         let estimates: Vec<f32> = plan.members.iter().map(site_ms).collect();
         for family in Family::ALL {
             let order = table.order(family, at);
