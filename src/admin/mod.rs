@@ -2,10 +2,11 @@
 //! orders.
 //!
 //! `/healthz`, `/readyz`, `/status` (JSON), `/metrics` (Prometheus), `/api/v1/explain`, `/api/v1/events`,
-//! `/api/v1/overrides`. Closed to all but loopback and the prefixes of `[admin] allow`; orders are taken from loopback
+//! `/api/v1/overrides`, `/api/v1/measurements`. Closed to all but loopback and the prefixes of `[admin] allow`; orders are taken from loopback
 //! and `[admin] operators` alone.
 
 mod events;
+mod measurements;
 mod metrics;
 mod orders;
 mod status;
@@ -21,7 +22,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use ipnet::IpNet;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -33,6 +34,7 @@ use crate::geo::Database;
 use crate::model::{Family, Files as _, Name};
 use metrics::Metrics;
 
+pub use measurements::Taken;
 pub use orders::Ordered;
 pub use status::{EndpointStatus, GeoStatus, LastStatus, ReloadStatus, ServiceStatus, Status};
 
@@ -140,6 +142,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/api/v1/explain", get(explain))
         .route("/api/v1/overrides", get(orders::list).post(orders::order))
         .layer(DefaultBodyLimit::max(orders::LONGEST))
+        .route("/api/v1/measurements", post(measurements::take).layer(DefaultBodyLimit::max(measurements::LONGEST)))
         .layer(middleware::from_fn_with_state(context.clone(), admit))
         .with_state(context)
 }
@@ -156,7 +159,7 @@ async fn admit(State(context): State<Arc<Context>>, request: Request, next: Next
 }
 
 async fn index() -> &'static str {
-    "/healthz\n/readyz\n/status?service=NAME&limit=N\n/metrics\n/api/v1/events\n/api/v1/explain?client=IP&name=NAME&type=A\n/api/v1/overrides\n"
+    "/healthz\n/readyz\n/status?service=NAME&limit=N\n/metrics\n/api/v1/events\n/api/v1/explain?client=IP&name=NAME&type=A\n/api/v1/overrides\n/api/v1/measurements\n"
 }
 
 async fn ready(State(context): State<Arc<Context>>) -> (StatusCode, &'static str) {

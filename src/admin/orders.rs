@@ -40,17 +40,8 @@ pub(super) async fn order(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let refuse = |status: StatusCode, why: String| (status, why + "\n").into_response();
-    let peer = peer.map(|peer| peer.0.0.ip().to_canonical());
-    if !peer.is_some_and(|ip| ip.is_loopback() || context.operators.iter().any(|net| net.contains(&ip))) {
-        return refuse(
-            StatusCode::FORBIDDEN,
-            "orders are closed to this address; [admin] operators opens it".to_owned(),
-        );
-    }
-    // Any web page may make its reader's browser post to loopback, and then the browser says so.
-    if headers.contains_key(header::ORIGIN) {
-        return refuse(StatusCode::FORBIDDEN, "orders from web pages are refused".to_owned());
+    if let Some(refused) = not_admitted(&context, peer, &headers) {
+        return refused;
     }
     let request: Request = match serde_json::from_slice(&body) {
         Ok(request) => request,
@@ -76,6 +67,28 @@ pub(super) async fn order(
         Ok(done) => json(&Ordered { done: Some(done), impact, refused: None }),
         Err(why) => refuse(StatusCode::BAD_REQUEST, why),
     }
+}
+
+/// What all who are no operator get.
+pub(super) fn not_admitted(
+    context: &Context,
+    peer: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
+    headers: &HeaderMap,
+) -> Option<Response> {
+    let forbid = |why: &str| Some(refuse(StatusCode::FORBIDDEN, why.to_owned()));
+    let peer = peer.map(|peer| peer.0.0.ip().to_canonical());
+    if !peer.is_some_and(|ip| ip.is_loopback() || context.operators.iter().any(|net| net.contains(&ip))) {
+        return forbid("orders are closed to this address; [admin] operators opens it");
+    }
+    // Any web page may make its reader's browser post to loopback, and then the browser says so.
+    if headers.contains_key(header::ORIGIN) {
+        return forbid("orders from web pages are refused");
+    }
+    None
+}
+
+pub(super) fn refuse(status: StatusCode, why: String) -> Response {
+    (status, why + "\n").into_response()
 }
 
 /// What the order would come to. Looks at each location of each plan, so not on a task that serves others.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::config::MAX_RAMP;
-use crate::control::{Event, Override, ReloadResult, Shared, Talker};
+use crate::control::{Event, Override, ReloadResult, Shared, Talker, Told};
 use crate::health::{Board, EndpointHealth, Group, Notice, Subject};
 use crate::model::{ALL_PARTS, Endpoint, EndpointId, Problem, Severity, State};
 use crate::sandbox::Sandbox;
@@ -57,8 +57,22 @@ pub struct Status {
     pub events: Vec<Arc<Event>>,
     /// The databases that serve.
     pub geo: Vec<GeoStatus>,
+    /// What is measured.
+    pub measured: MeasuredStatus,
     /// The sources (/24, /56) that ask most by UDP, most first; estimated over the last ten to twenty seconds.
     pub talkers: Vec<TalkerStatus>,
+}
+
+/// What is measured, and what answers make of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct MeasuredStatus {
+    /// Samples.
+    #[serde(flatten)]
+    pub samples: Told,
+    /// Countries, and autonomous systems in one, whose round trips are expected to be other than without samples.
+    pub groups: usize,
+    /// Prefixes that have an order of their own for that reason.
+    pub derived_locations: usize,
 }
 
 /// What the process gave up at its start.
@@ -315,8 +329,17 @@ impl Status {
             services_total: snapshot.services.len(),
             events: shared.events.latest(EVENTS),
             geo: geo.collect(),
+            measured: MeasuredStatus::of(shared, &snapshot),
             talkers: shared.talkers(TALKERS).iter().map(TalkerStatus::of).collect(),
         }
+    }
+}
+
+impl MeasuredStatus {
+    fn of(shared: &Shared, snapshot: &Snapshot) -> Self {
+        let measured = &snapshot.parts.measured;
+        let (groups, derived_locations) = (measured.published.groups(), measured.derived().len());
+        Self { samples: shared.measuring.told(), groups, derived_locations }
     }
 }
 

@@ -57,6 +57,9 @@ pub enum Command {
     /// Take back what was forced or held
     #[command(after_help = "Example: meridian release azure")]
     Release(Order),
+    /// Bring measured round trips to the running server
+    #[command(subcommand, after_help = "Example: meridian latency import round-trips.csv")]
+    Latency(Latency),
     /// Serve with stand-in storefronts on loopback that can be broken and healed on command
     #[command(after_help = "Example: meridian lab, and when it is up: kill gcp-singapore")]
     Lab(Lab),
@@ -187,6 +190,33 @@ pub struct Order {
     /// Tell what it would come to, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// The running server, if not at the configuration's admin address
+    #[arg(long, value_name = "URL", value_parser = url)]
+    pub server: Option<String>,
+}
+
+/// `meridian latency`
+#[derive(Debug, PartialEq, Subcommand)]
+pub enum Latency {
+    /// Bring a table of round trips: lines of PREFIX,CLOUD/REGION,MS
+    #[command(
+        after_help = "Example: meridian latency import round-trips.csv, where that file has lines such as\n           \
+                            203.0.113.0/24,aws/eu-central-1,23.5\n\n\
+                            A round trip counts for the /24 (IPv4) or /48 (IPv6) around its prefix, as one sample\n\
+                            that is as old as the import; lines that begin with # are passed over. The more samples a\n\
+                            prefix has, and the more alike they are, the less is left of what is expected without them."
+    )]
+    Import(Import),
+}
+
+/// `meridian latency import`
+#[derive(Debug, PartialEq, Args)]
+pub struct Import {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The table; - for standard input
+    pub file: PathBuf,
     /// The running server, if not at the configuration's admin address
     #[arg(long, value_name = "URL", value_parser = url)]
     pub server: Option<String>,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::arguments;
 use super::report::{self, StartError};
 use super::server;
-use crate::control::{self, Contender, DiskFiles, Explanation, trial};
+use crate::control::{self, Contender, DiskFiles, Explanation, MeasuredBy, trial};
 use crate::geo::Database;
 use crate::model::{Family, Files as _};
 
@@ -95,34 +95,44 @@ fn choice(text: &mut String, explanation: &Explanation) {
     };
     let fences = if choice.fences.is_empty() { "none applies".to_owned() } else { choice.fences.join(", ") };
     let _ = writeln!(text, "service    {}\nfences     {fences}\noutcome    {}\n", choice.service, choice.outcome);
-    let heading = ["", "endpoint", "km", "ms", "verdict", "tier", "share", "why"].map(str::to_owned);
+    let heading = ["", "endpoint", "km", "ms", "prior", "verdict", "tier", "share", "why"].map(str::to_owned);
     let mut rows = vec![heading];
     rows.extend(choice.endpoints.iter().map(row));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 8] = std::array::from_fn(width);
-    for [rank, name, km, ms, verdict, tier, share, why] in &rows {
+    let widths: [usize; 9] = std::array::from_fn(width);
+    for [rank, name, km, ms, prior, verdict, tier, share, why] in &rows {
         let line = format!(
-            "{rank:>r$}  {name:n$}  {km:>k$}  {ms:>m$}  {verdict:v$}  {tier:t$}  {share:>s$}  {why}",
+            "{rank:>r$}  {name:n$}  {km:>k$}  {ms:>m$}  {prior:>p$}  {verdict:v$}  {tier:t$}  {share:>s$}  {why}",
             r = widths[0],
             n = widths[1],
             k = widths[2],
             m = widths[3],
-            v = widths[4],
-            t = widths[5],
-            s = widths[6]
+            p = widths[4],
+            v = widths[5],
+            t = widths[6],
+            s = widths[7]
         );
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text.push('\n');
+    let measured = choice.endpoints.iter().filter_map(|contender| Some((contender, contender.measured.as_ref()?)));
+    for (Contender { name, estimate_ms, .. }, measured) in measured {
+        let MeasuredBy { of, samples, newest, spread_ms } = measured;
+        let _ = writeln!(
+            text,
+            "measured   {name} by {of}: {estimate_ms:.1} ± {spread_ms:.1} ms of weight {samples:.1}, the newest of {newest:.0}"
+        );
+    }
 }
 
-fn row(contender: &Contender) -> [String; 8] {
+fn row(contender: &Contender) -> [String; 9] {
     let bias = if contender.bias_ms == 0.0 { String::new() } else { format!("{:+.0}", contender.bias_ms) };
     [
         contender.rank.map_or("-".to_owned(), |rank| rank.to_string()),
         contender.name.clone(),
         contender.distance_km.map_or("?".to_owned(), |km| format!("{km:.0}")),
         contender.distance_km.map_or("?".to_owned(), |_| format!("{:.1}{bias}", contender.estimate_ms)),
+        contender.measured.as_ref().map_or(String::new(), |_| format!("{:.1}", contender.prior_ms)),
         contender.verdict.clone(),
         contender.preferred.clone().unwrap_or_default(),
         if contender.share > 0.0 { format!("{:.0} %", contender.share * 100.0) } else { String::new() },

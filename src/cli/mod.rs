@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod check;
 pub mod explain;
 pub mod lab;
+mod latency;
 pub mod orders;
 mod render;
 mod report;
@@ -14,7 +15,7 @@ pub mod status;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command, Drain, Force, Lasting};
+use arguments::{Arguments, Command, Drain, Force, Lasting, Latency};
 
 use crate::control::Verb;
 
@@ -39,6 +40,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         }
         Command::Hold(Lasting { order, lasting }) => orders::run(Verb::Hold, order, lasting.as_deref(), None),
         Command::Release(order) => orders::run(Verb::Release, order, None, None),
+        Command::Latency(Latency::Import(arguments)) => latency::run(arguments),
         Command::Lab(arguments) => lab::run(arguments),
         Command::Scripts(arguments) => scripts::run(arguments),
     }

@@ -16,6 +16,7 @@ use super::arguments;
 use super::report::{self, StartError};
 use crate::admin;
 use crate::answer::{self, Asker, Batches};
+use crate::beacons;
 use crate::config::{Config, ProbeKind, Process, Sandboxing, Server, Transports};
 use crate::control::{Control, First, Options, Shared};
 use crate::probe::Report;
@@ -52,6 +53,7 @@ pub struct Prepared {
     first: First,
     bound: Bound,
     admin: Option<TcpListener>,
+    beacons: Vec<TcpListener>,
 }
 
 impl Prepared {
@@ -67,7 +69,8 @@ impl Prepared {
         let first = First::read(options).map_err(StartError::Problems)?;
         let bound = bind(first.config(), first.certificates())?;
         let admin = admin::Admin::bind(&first.config().admin)?;
-        Ok(Self { first, bound, admin })
+        let beacons = beacons::bind(&first.config().beacons)?;
+        Ok(Self { first, bound, admin, beacons })
     }
 
     /// Gives up privileges, files and system calls as `[process]` says. It holds the calling thread and
@@ -120,6 +123,7 @@ impl Prepared {
         let (config, shared) = (control.config(), control.shared());
         let admin = |listener| admin::Admin::new(listener, &config.admin, shared.clone());
         let admin = self.admin.map(admin).transpose()?;
+        let beacon_addresses = self.beacons.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         let settings = TcpSettings {
             connections: config.server.tcp_connections,
             client_connections: config.server.tcp_client_connections,
@@ -138,7 +142,14 @@ impl Prepared {
         if let Some(admin) = &admin {
             info!(address = %admin.address(), "admin by HTTP");
         }
-        Ok(Running { control, serving, admin })
+        for address in &beacon_addresses {
+            info!(%address, "beacons by HTTP");
+        }
+        let beacons = match beacon_addresses.is_empty() {
+            true => None,
+            false => Some(beacons::start(self.beacons, &config.beacons, shared)?),
+        };
+        Ok(Running { control, serving, admin, _beacons: beacons, beacon_addresses })
     }
 }
 
@@ -147,6 +158,9 @@ pub struct Running {
     control: Control,
     serving: Serving,
     admin: Option<admin::Admin>,
+    /// Ends with it.
+    _beacons: Option<beacons::Serving>,
+    beacon_addresses: Vec<SocketAddr>,
 }
 
 impl Running {
@@ -176,6 +190,12 @@ impl Running {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(admin::Admin::address)
+    }
+
+    /// The addresses bound for beacons.
+    #[must_use]
+    pub fn beacon_addresses(&self) -> &[SocketAddr] {
+        &self.beacon_addresses
     }
 
     /// What is published, and what happened.

@@ -170,6 +170,9 @@ impl Control {
         let counters = std::mem::replace(&mut *self.shared.counters(), Arc::new(counters));
         self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
         let loaded = std::mem::replace(&mut self.loaded, Arc::new(loaded));
+        if !Arc::ptr_eq(&loaded.parts.measured.published, &self.loaded.parts.measured.published) {
+            self.shared.measuring.hurry(); // estimates were published while this set was read
+        }
         let ready = self.shared.journal().ready;
         *self.shared.journal() =
             Journal { ready, restart_pending, ..Journal::new(&self.loaded, decision_hash, Reload::ok()) };

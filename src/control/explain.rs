@@ -8,13 +8,13 @@ use std::net::IpAddr;
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
 use hickory_proto::rr::{self, RecordType};
-use serde::{Deserialize, Serialize};
 
+use super::explanation::{Answered, Choice, Contender, DatabaseSays, Explanation, MeasuredBy, Placed};
 use crate::answer::{self, Asker, Transport};
 use crate::geo::{self, Database, Match};
 use crate::latency;
 use crate::model::{
-    EndpointId, Family, FenceUnknown, Location, LocationId, Name, Plan, ServiceId, Spread, State, WhenNone,
+    Family, FenceUnknown, Location, LocationId, Member, Name, Plan, ServiceId, Spread, State, WhenNone,
 };
 use crate::steer::{self, Candidate, Decision, Settled, Usage};
 use crate::table::{Cells, Hand, RCODE_SLOTS, ServiceEntry, Snapshot, rcode_slot};
@@ -25,118 +25,6 @@ const SOURCE_V4: u8 = 24;
 const SOURCE_V6: u8 = 56;
 /// Aliases followed to a service.
 const MAX_ALIASES: usize = 8;
-
-/// An answer with its reasons. JSON of `meridian explain --json` and `/api/v1/explain`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Explanation {
-    /// The name asked for.
-    pub name: String,
-    /// `A` or `AAAA`.
-    pub r#type: String,
-    /// The client, and the prefix of it that was asked with.
-    pub client: String,
-    /// The generation that answered; 0 offline.
-    pub generation: u64,
-    /// Are the verdicts those of a running server? Offline, every endpoint is taken to be up.
-    pub live: bool,
-    /// Where the client is.
-    pub location: Placed,
-    /// How a service chose; none: no service stands behind the name.
-    pub choice: Option<Choice>,
-    /// What the client gets.
-    pub answer: Answered,
-}
-
-/// Where a client is, and how that is known.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Placed {
-    /// ISO 3166-1; none: not located.
-    pub country: Option<String>,
-    /// Continent code.
-    pub continent: Option<String>,
-    /// ISO 3166-2
-    pub subdivision: Option<String>,
-    /// Degrees north and east.
-    pub coordinates: Option<[f32; 2]>,
-    /// Where the configuration names it.
-    pub asn: Option<u32>,
-    /// The prefix that the configuration names.
-    pub label: Option<String>,
-    /// The prefix that shares this location.
-    pub prefix: String,
-    /// The prefix asked with spans leaves under different fences.
-    pub mixed: bool,
-    /// What each database says by itself.
-    pub databases: Vec<DatabaseSays>,
-}
-
-/// What one database says.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DatabaseSays {
-    /// Which.
-    pub file: String,
-    /// The network that matched; none: no such address family.
-    pub network: Option<String>,
-    /// In words; empty: nothing.
-    pub says: String,
-}
-
-/// How a service chose.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Choice {
-    /// The service.
-    pub service: String,
-    /// The fences that apply, by their `where`; `unknown` where `fence_unknown` does.
-    pub fences: Vec<String>,
-    /// Every endpoint of the service, best first, then those that may not answer.
-    pub endpoints: Vec<Contender>,
-    /// What the choice came to, in words.
-    pub outcome: String,
-}
-
-/// One endpoint of a service, as the decision saw it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Contender {
-    /// Its name.
-    pub name: String,
-    /// Its cloud.
-    pub cloud: String,
-    /// Its region.
-    pub region: String,
-    /// Great-circle distance from the client; none where either has no coordinates.
-    pub distance_km: Option<f64>,
-    /// Expected round trip, without bias.
-    pub estimate_ms: f32,
-    /// Added to it.
-    pub bias_ms: f32,
-    /// Cost at this client's place.
-    pub cost: f64,
-    /// Do the fences allow it?
-    pub in_fence: bool,
-    /// `up`, `degraded`, `unknown`, `down`; `no address` where the family lacks one.
-    pub verdict: String,
-    /// Its place in the order, from 1.
-    pub rank: Option<usize>,
-    /// The preference that names it: its `where`.
-    pub preferred: Option<String>,
-    /// Its share of such clients, 0..=1.
-    pub share: f64,
-    /// Why it answers or not, in words.
-    pub why: String,
-}
-
-/// What the client gets.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Answered {
-    /// The response code's mnemonic.
-    pub rcode: String,
-    /// Answer records in presentation form.
-    pub records: Vec<String>,
-    /// TTL of the last of them, in seconds.
-    pub ttl: Option<u32>,
-    /// Scope prefix length.
-    pub scope: Option<u8>,
-}
 
 /// Explains the answer to `name` for `client`. `databases` are for telling which file says what.
 #[must_use]
@@ -150,8 +38,8 @@ pub fn explain(
 ) -> Explanation {
     let client = client.to_canonical();
     let source = if client.is_ipv4() { SOURCE_V4 } else { SOURCE_V6 };
-    let place = snapshot.parts.geo.locate_prefix(client, source);
-    let location = snapshot.parts.geo.location(place.location);
+    let place = snapshot.parts.measured.locate_prefix(&snapshot.parts.geo, client, source);
+    let location = snapshot.parts.location(place.location);
     let mut choice = find_service(snapshot, name, family).map(|service| {
         let service = &snapshot.services[service.index()];
         choose(snapshot, service, place.location, family)
@@ -174,7 +62,7 @@ pub fn explain(
 }
 
 /// The service behind `name`, behind aliases in our zones too.
-fn find_service(snapshot: &Snapshot, name: &Name, family: Family) -> Option<ServiceId> {
+pub(super) fn find_service(snapshot: &Snapshot, name: &Name, family: Family) -> Option<ServiceId> {
     let rtype = if family == Family::V4 { 1 } else { 28 };
     let mut name = name.clone();
     for _ in 0..=MAX_ALIASES {
@@ -192,12 +80,16 @@ fn find_service(snapshot: &Snapshot, name: &Name, family: Family) -> Option<Serv
     None
 }
 
-fn choose(snapshot: &Snapshot, service: &ServiceEntry, location: LocationId, family: Family) -> Choice {
-    let (config, table) = (&snapshot.parts.config, snapshot.plan(service));
-    let (plan, order) = (&table.plan, table.order(family, location));
-    let location = snapshot.parts.geo.location(location);
-    let site_ms = |id: &EndpointId| latency::expected_ms(location, &config.endpoints[id.index()].site);
-    let estimates: Vec<f32> = plan.members.iter().map(site_ms).collect();
+fn choose(snapshot: &Snapshot, service: &ServiceEntry, place: LocationId, family: Family) -> Choice {
+    let (parts, table) = (&snapshot.parts, snapshot.plan(service));
+    let config = &parts.config;
+    let (plan, order) = (&table.plan, table.order(family, place));
+    let location = parts.location(place);
+    let site = |member: Member| &config.endpoints[plan.members[member.index()].index()].site;
+    let prior_ms = |member: Member| latency::expected_ms(location, site(member));
+    let found = |member: Member| parts.measured.found_at(&parts.geo, place, site(member));
+    let estimate_ms = |member| prior_ms(member) * found(member).map_or(1.0, |(_, factor)| factor.factor);
+    let estimates: Vec<f32> = (0..plan.members.len()).map(Member::at).map(estimate_ms).collect();
     let (usages, down_kept) = (table.usages(family), table.down_kept(family, order));
     let decision = steer::decide(plan, &config.endpoints, family, location, &estimates, usages, down_kept);
     let mut candidates: Vec<&Candidate> = decision.candidates.iter().collect();
@@ -211,6 +103,9 @@ fn choose(snapshot: &Snapshot, service: &ServiceEntry, location: LocationId, fam
             region: endpoint.site.region.to_string(),
             distance_km: location.coordinates.map(|at| at.distance_km(endpoint.site.coordinates).round()),
             estimate_ms: candidate.estimate_ms,
+            prior_ms: prior_ms(candidate.member),
+            measured: found(candidate.member)
+                .map(|(place, factor)| MeasuredBy::new(&place, factor, candidate.estimate_ms)),
             bias_ms: candidate.bias_ms,
             cost: candidate.cost,
             in_fence: candidate.in_fence,

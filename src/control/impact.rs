@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::overrides::{Ordered, Overrides};
 use crate::health::{Board, EndpointHealth};
 use crate::latency::{Destination, Origin};
-use crate::model::{Endpoint, EndpointId, Family, Member, OrderId, Plan, PlanId, State};
+use crate::model::{Endpoint, EndpointId, Family, Location, Member, OrderId, Plan, PlanId, State};
 use crate::steer::{Choice, Settler, Usage};
-use crate::table::{Hand, PlanTable, Snapshot, Standing};
+use crate::table::{Hand, Measured, PlanTable, Snapshot, Standing};
 
 /// The most countries told of one plan.
 const COUNTRIES: usize = 30;
@@ -149,7 +149,7 @@ impl PlanImpact {
 
     fn of(snapshot: &Snapshot, origins: &[Origin], before: &PlanTable, after: &PlanTable, services: &[&str]) -> Self {
         let endpoints = &snapshot.parts.config.endpoints;
-        let members = Members::of(&before.plan, endpoints);
+        let members = Members::of(&before.plan, endpoints, &snapshot.parts.measured);
         let mut impact = Self::none(services);
         let (mut without, mut moves) = (BTreeMap::new(), BTreeMap::<String, (Move, f32)>::new());
         for family in Family::ALL {
@@ -164,7 +164,7 @@ impl PlanImpact {
                 } else if let Some(from) = now.leaving(order, &then)
                     && let Some(&to) = then.members(order).first()
                 {
-                    let moved = members.moved(&origins[index], country, (from, to));
+                    let moved = members.moved(&origins[index], location, country, (from, to));
                     let far = (moved.to_ms - moved.from_ms).abs();
                     let known = moves.entry(moved.country.clone()).or_insert((moved.clone(), far));
                     if far > known.1 {
@@ -191,17 +191,24 @@ impl PlanImpact {
 }
 
 /// A plan's, ready to tell how far they are.
-struct Members<'a>(Vec<(&'a Endpoint, Destination)>);
+struct Members<'a> {
+    list: Vec<(&'a Endpoint, Destination)>,
+    measured: &'a Measured,
+}
 
 impl<'a> Members<'a> {
-    fn of(plan: &Plan, endpoints: &'a [Endpoint]) -> Self {
+    fn of(plan: &Plan, endpoints: &'a [Endpoint], measured: &'a Measured) -> Self {
         let endpoint = |id: &EndpointId| &endpoints[id.index()];
-        Self(plan.members.iter().map(endpoint).map(|one| (one, Destination::new(&one.site))).collect())
+        let list = plan.members.iter().map(endpoint).map(|one| (one, Destination::new(&one.site))).collect();
+        Self { list, measured }
     }
 
-    fn moved(&self, origin: &Origin, country: String, (from, to): (Member, Member)) -> Move {
-        let name = |member: Member| self.0[member.index()].0.name.to_string();
-        let ms = |member: Member| origin.expected_ms(&self.0[member.index()].1);
+    fn moved(&self, origin: &Origin, at: &Location, country: String, (from, to): (Member, Member)) -> Move {
+        let name = |member: Member| self.list[member.index()].0.name.to_string();
+        let ms = |member: Member| {
+            let (endpoint, destination) = &self.list[member.index()];
+            origin.expected_ms(destination) * self.measured.factor(at, &endpoint.site)
+        };
         Move { country, from: name(from), to: name(to), from_ms: ms(from), to_ms: ms(to) }
     }
 }

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::digests::Digests;
+use super::measuring::read_estimates;
 use super::secrets;
 use crate::config::{self, Config, Cookies, Identity, Spots, Zone};
 use crate::geo::{self, Database, Geo};
 use crate::model::{CookieSecrets, Digest, Files, PlaceSet, Problem, ServiceId};
 use crate::probe::Trust;
-use crate::table::Parts;
+use crate::table::{Measured, Parts};
 use crate::zone::{self, Steered, ZoneTree, Zones};
 
 /// A set of files that passed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// What a snapshot is compiled from.
     pub parts: Parts,
@@ -25,7 +26,7 @@ pub struct Loaded {
     /// What was read, by content.
     pub digests: Arc<Digests>,
     /// For the next load: what can be used again.
-    reusable: Reusable,
+    reusable: Arc<Reusable>,
 }
 
 /// What parts were made from, beside what the parts tell themselves; the same source, the same part.
@@ -57,6 +58,11 @@ struct GeoSource {
 }
 
 impl Loaded {
+    /// The same files, with other parts made of them.
+    pub(super) fn with_parts(&self, parts: Parts) -> Self {
+        Self { parts, ..self.clone() }
+    }
+
     /// One hash over all content that decisions come from: nodes that show the same one decide alike
     /// (BEHAVIOUR rule 10). Where the files lie plays no part.
     #[must_use]
@@ -104,8 +110,13 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
         return Err(problems);
     }
     warnings.extend(sources.iter().flat_map(|source| source.warnings.iter().cloned()));
-    let parts = Parts { config: Arc::new(read.config), zones: Arc::new(trees), geo, file: path.into() };
-    let reusable = Reusable { zones: sources.into(), geo: source, drawn };
+    let measured = match before {
+        Some(before) if Arc::ptr_eq(&before.parts.geo, &geo) => before.parts.measured.clone(),
+        Some(before) => Arc::new(Measured::new(before.parts.measured.published.clone(), &geo)),
+        None => Arc::new(Measured::new(Arc::new(read_estimates(&read.config.server.state)), &geo)),
+    };
+    let parts = Parts { config: Arc::new(read.config), zones: Arc::new(trees), geo, measured, file: path.into() };
+    let reusable = Arc::new(Reusable { zones: sources.into(), geo: source, drawn });
     let trust = Arc::new(trust);
     Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests.into_iter().collect()), reusable })
 }

@@ -332,7 +332,11 @@ impl Control {
     }
 
     pub(super) fn tell_decision_hash(&self) {
-        let hash = self.shared.overrides().decision_hash(self.files_hash);
+        let published = &self.loaded.parts.measured.published;
+        let mut hash = self.shared.overrides().decision_hash(self.files_hash);
+        if !published.is_empty() {
+            hash = Digest::of_all([&hash.0[..], &Digest::of(&published.encode()).0]);
+        }
         self.shared.journal().decision_hash = hash;
     }
 }

@@ -19,6 +19,7 @@ use super::first::First;
 use super::freeing::Freeing;
 use super::hosts::Hosts;
 use super::load::Loaded;
+use super::measuring::Looks;
 use super::orders::Orders;
 use super::remembered;
 use super::request::Order;
@@ -91,6 +92,7 @@ pub struct Control {
     pub(super) files_hash: Digest,
     /// Posts events to the webhook.
     pub(super) deliveries: Deliveries,
+    pub(super) looks: Looks,
 }
 
 impl Control {
@@ -155,6 +157,7 @@ impl Control {
             orders: Orders::default(),
             keeping_orders: None,
             files_hash,
+            looks: Looks::default(),
         };
         control.resolver.reconfigure(&config.resolver, &config.endpoints).map_err(|problem| vec![*problem])?;
         control.loaded.warnings.iter().for_each(|problem| warn!(%problem, "configuration"));
@@ -192,6 +195,7 @@ impl Control {
         self.restore_orders();
         self.recall();
         self.reconfigure_prober();
+        self.looks.start();
         let opens = Instant::now() + self.config().first_round;
         let mut batch = Vec::new();
         tokio::pin!(shutdown);
@@ -200,6 +204,7 @@ impl Control {
             let ready = self.shared.published.load().steering;
             let due = self.settling.due().filter(|_| self.loading.is_none());
             let free_at = self.free_at();
+            let look_at = self.looks.due(&self.shared.measuring).filter(|_| self.loading.is_none());
             tokio::select! {
                 () = &mut shutdown => break,
                 _ = self.reports.recv_many(&mut batch, MAX_BATCH) => self.take_reports(&mut batch).await,
@@ -214,11 +219,15 @@ impl Control {
                 reading = finished(&mut self.loading) => self.finish_loading(reading),
                 () = sleep_until(opens), if !ready => {}
                 () = sleep_until(self.remember_at) => self.remember(),
+                () = self.shared.measuring.hurried() => self.looks.hurry(),
+                () = sleep_until(look_at.unwrap_or(opens)), if look_at.is_some() => self.look(),
+                look = self.looks.finished() => self.finish_look(look),
                 () = sleep_until(free_at.unwrap_or(opens)), if free_at.is_some() => self.tick(),
             }
             self.open_when_ready(opens);
         }
         self.remember_last().await;
+        self.keep_measured_last().await;
         for keeping in [self.keeping, self.keeping_orders].into_iter().flatten() {
             let _ = timeout(LAST_WAIT, keeping).await; // its errors are logged
         }

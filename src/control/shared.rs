@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::digests::Digests;
 use super::events::Events;
 use super::load::Loaded;
+use super::measuring::Measuring;
 use super::overrides::Overrides;
 use super::request::{Done, Order, Request};
 use crate::health::Board;
@@ -28,6 +29,8 @@ pub struct Shared {
     pub started: Timestamp,
     /// What health has found.
     pub events: Events,
+    /// What is measured.
+    pub measuring: Measuring,
     /// What holds the process; none: nothing.
     pub sandbox: Option<Arc<Sandbox>>,
     board: Mutex<Board>,
@@ -140,6 +143,7 @@ impl Shared {
             certificates,
             started: Timestamp::now(),
             events: Events::default(),
+            measuring: Measuring::default(),
             sandbox,
             board: Mutex::new(board),
             overrides: Mutex::default(),

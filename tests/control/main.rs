@@ -1,10 +1,12 @@
 //! The whole server in one process, on loopback: probes, edits, restarts, hostnames, HTTP.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod beacons;
 mod edits;
 mod encrypted;
 mod hostnames;
 mod http;
+mod measured;
 #[allow(dead_code, reason = "no test binary uses all of it")]
 #[path = "../support/mmdb.rs"]
 mod mmdb;

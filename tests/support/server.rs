@@ -327,13 +327,25 @@ pub(crate) async fn get(server: SocketAddr, path: &str) -> (u16, String) {
 
 /// Status and body of a request from that address.
 pub(crate) async fn http(server: SocketAddr, from: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+    http_with(server, from, method, path, "", body).await
+}
+
+/// The same with these headers, a line each.
+pub(crate) async fn http_with(
+    server: SocketAddr,
+    from: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(ip(from), 0)).unwrap();
     let talk = async {
         let mut stream = socket.connect(server).await.unwrap();
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();

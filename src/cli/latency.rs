@@ -1,0 +1,219 @@
+//! `meridian latency import`: a table of round trips → the running server.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Write as _};
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use reqwest::{Client, StatusCode};
+use tokio::time::sleep;
+
+use super::arguments::Import;
+use super::report::{self, StartError};
+use super::server;
+use crate::admin::Taken;
+use crate::control::Reported;
+
+/// Sessions of one request.
+const AT_ONCE: usize = 2_000;
+/// Sites of one prefix in a session; what follows is another one.
+const SITES: usize = 8;
+/// The longest line, in octets.
+const LONGEST: u64 = 1_024;
+/// Wrong lines that are told, and sites that are named.
+const TOLD: usize = 20;
+/// How often, and how long apart, a full server is asked again.
+const TRIES: usize = 120;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Reads the whole table before any of it is sent: a table with a wrong line changes nothing.
+#[must_use]
+pub(super) fn run(arguments: &Import) -> ExitCode {
+    report::start_log();
+    report::finish(import(arguments).and_then(|text| Ok(io::stdout().write_all(text.as_bytes())?)))
+}
+
+fn import(arguments: &Import) -> Result<String, StartError> {
+    let base = server::base(&arguments.config, arguments.server.as_deref())?;
+    let name = arguments.file.display().to_string();
+    let unread = |error: io::Error| io::Error::other(format!("{name}: {error}"));
+    let sessions = if arguments.file == Path::new("-") {
+        read(&mut io::stdin().lock(), "standard input")?
+    } else {
+        read(&mut BufReader::new(File::open(&arguments.file).map_err(unread)?), &name)?
+    };
+    if sessions.is_empty() {
+        return Err(io::Error::other(format!("{name} has no round trips")).into());
+    }
+    let prefixes: BTreeSet<IpAddr> = sessions.iter().map(|session| session.client).collect();
+    let round_trips: usize = sessions.iter().map(|session| session.samples.len()).sum();
+    let unknown = report::block_on(send(&base, &sessions))?;
+    let mut text = format!(
+        "{round_trips} round trips of {} prefixes taken in; the estimates are looked at now, and `meridian explain --live` shows \
+         what becomes of one\n",
+        prefixes.len()
+    );
+    if !unknown.is_empty() {
+        let named: Vec<&str> = unknown.iter().take(TOLD).map(String::as_str).collect();
+        let more = if unknown.len() > TOLD { ", …" } else { "" };
+        text += &format!("no endpoint stands at {} of the sites: {}{more}\n", unknown.len(), named.join(", "));
+    }
+    Ok(text)
+}
+
+/// One session after the other; lines of one prefix that follow each other are one.
+///
+/// # Errors
+/// Every wrong line, the first of them told.
+fn read(table: &mut impl BufRead, name: &str) -> Result<Vec<Reported>, StartError> {
+    let (mut sessions, mut wrong) = (Vec::<Reported>::new(), Vec::new());
+    let mut line = String::new();
+    for number in 1.. {
+        line.clear();
+        let read = io::Read::take(&mut *table, LONGEST + 1).read_line(&mut line);
+        if read.map_err(|error| io::Error::other(format!("{name}:{number}: {error}")))? == 0 {
+            break;
+        }
+        if line.len() as u64 > LONGEST {
+            return Err(io::Error::other(format!("{name}:{number}: the line is longer than {LONGEST} octets")).into());
+        }
+        let row = line.trim();
+        if row.is_empty() || row.starts_with('#') {
+            continue;
+        }
+        match parse(row) {
+            Ok((client, site, ms)) => match sessions.last_mut() {
+                Some(last)
+                    if last.client == client
+                        && last.samples.len() < SITES
+                        && last.samples.iter().all(|(known, _)| *known != site) =>
+                {
+                    last.samples.push((site, ms));
+                }
+                _ => sessions.push(Reported { client, samples: vec![(site, ms)], absolute: true }),
+            },
+            Err(why) => wrong.push(format!("{name}:{number}: {why}")),
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(sessions);
+    }
+    let count = wrong.len();
+    wrong.truncate(TOLD);
+    let told = wrong.join("\n");
+    Err(io::Error::other(format!("{told}\n{count} wrong lines: nothing was sent")).into())
+}
+
+/// A row: the first address of the prefix, the site, and the round trip in ms.
+fn parse(row: &str) -> Result<(IpAddr, Arc<str>, f32), String> {
+    let mut fields = row.split(',').map(str::trim);
+    let (Some(prefix), Some(site), Some(ms), None) = (fields.next(), fields.next(), fields.next(), fields.next())
+    else {
+        return Err("a line is PREFIX,CLOUD/REGION,MS".to_owned());
+    };
+    let (address, length) = match (prefix.parse::<IpNet>(), prefix.parse::<IpAddr>()) {
+        (Ok(prefix), _) => (prefix.network(), prefix.prefix_len()),
+        (_, Ok(address)) => (address, if address.is_ipv4() { 32 } else { 128 }),
+        _ => return Err(format!("'{prefix}' is neither a prefix nor an address")),
+    };
+    let cut = if address.is_ipv4() { 24 } else { 48 };
+    if length < cut {
+        return Err(format!(
+            "{prefix} is wider than /{cut}, and a round trip to one part of it says little of the others"
+        ));
+    }
+    let client = IpNet::new(address, cut).map_err(|error| error.to_string())?.network();
+    if !site.split_once('/').is_some_and(|(cloud, region)| !cloud.is_empty() && !region.is_empty()) {
+        return Err(format!("'{site}' is no site: CLOUD/REGION, such as aws/eu-central-1"));
+    }
+    match ms.parse::<f32>() {
+        Ok(ms) if (0.05..=10_000.0).contains(&ms) => Ok((client, site.into(), ms)),
+        _ => Err(format!("'{ms}' is no round trip: 0.05 to 10000 ms")),
+    }
+}
+
+/// The sites at which no endpoint stands.
+async fn send(base: &str, sessions: &[Reported]) -> Result<BTreeSet<String>, StartError> {
+    let client = server::client()?;
+    let progress = io::stderr().is_terminal();
+    let (mut unknown, mut sent) = (BTreeSet::new(), 0);
+    while sent < sessions.len() {
+        let end = sessions.len().min(sent + AT_ONCE);
+        sent += send_some(&client, base, &sessions[sent..end], end == sessions.len(), &mut unknown).await?;
+        if progress {
+            eprint!("\r{sent} of {} sessions", sessions.len());
+        }
+    }
+    if progress {
+        eprintln!();
+    }
+    Ok(unknown)
+}
+
+/// How many of them were taken. Waits while the server is full.
+async fn send_some(
+    client: &Client,
+    base: &str,
+    sessions: &[Reported],
+    last: bool,
+    unknown: &mut BTreeSet<String>,
+) -> Result<usize, StartError> {
+    let body = serde_json::to_vec(sessions).map_err(io::Error::from)?;
+    for _ in 0..TRIES {
+        let request = client.post(format!("{base}/api/v1/measurements?last={last}"));
+        let request = request.header("content-type", "application/json").body(body.clone());
+        let (status, text) = server::reply(base, request).await?;
+        if status != StatusCode::OK && status != StatusCode::SERVICE_UNAVAILABLE {
+            return Err(server::refused(base, status, &text));
+        }
+        let taken: Taken = serde_json::from_str(&text).map_err(io::Error::from)?;
+        unknown.extend(taken.unknown_sites);
+        if taken.taken > 0 {
+            return Ok(taken.taken);
+        }
+        sleep(PAUSE).await;
+    }
+    Err(io::Error::other(format!("{base} takes no more: it is too busy to look at what it has")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_one_prefix_are_one_session() {
+        let table = "# client,site,ms\n203.0.113.7,aws/eu-central-1,23.5\n203.0.113.0/24, azure/westeurope ,31\n\n\
+                     203.0.113.0/25,aws/eu-central-1,24\n2001:db8::1,aws/eu-central-1,9.5\n";
+        let sessions = read(&mut table.as_bytes(), "t").unwrap();
+        let counts: Vec<_> =
+            sessions.iter().map(|session| (session.client.to_string(), session.samples.len())).collect();
+        assert_eq!(counts, [("203.0.113.0".into(), 2), ("203.0.113.0".into(), 1), ("2001:db8::".into(), 1)]);
+        assert!(sessions.iter().all(|session| session.absolute));
+    }
+
+    #[test]
+    fn every_wrong_line_is_told_with_its_number() {
+        for (row, why) in [
+            ("203.0.113.0/24,aws/eu-central-1", "PREFIX,CLOUD/REGION,MS"),
+            ("203.0.113.0/24,aws/eu-central-1,1,2", "PREFIX,CLOUD/REGION,MS"),
+            ("nobody,aws/eu-central-1,1", "neither"),
+            ("203.0.0.0/16,aws/eu-central-1,1", "wider"),
+            ("203.0.113.0/24,frankfurt,1", "no site"),
+            ("203.0.113.0/24,aws/,1", "no site"),
+            ("203.0.113.0/24,aws/eu-central-1,NaN", "no round trip"),
+            ("203.0.113.0/24,aws/eu-central-1,-1", "no round trip"),
+            ("203.0.113.0/24,aws/eu-central-1,1e9", "no round trip"),
+        ] {
+            let table = format!("#\n{row}\n");
+            let told = read(&mut table.as_bytes(), "t.csv").unwrap_err().to_string();
+            assert!(told.contains("t.csv:2: ") && told.contains(why), "{row}: {told}");
+        }
+        assert!(read(&mut vec![b'1'; 2_000].as_slice(), "t").is_err());
+        assert!(read(&mut &[0xff, b'\n'][..], "t").is_err());
+    }
+}

@@ -1,0 +1,427 @@
+//! What is measured: sessions wait here until the idle lane takes them in, and what they come to is published as an edit is.
+//!
+//! ```text
+//! beacons, `meridian latency import` ──offer──▶ waiting ──▶ Samples ─estimate─▶ latency::Published::next ─┐ idle lane
+//!                                               (bounded)      │                 none: nothing changes    │
+//!                                                              ▼                                          ▼
+//!                                                       state/samples                Snapshot::compile, over the same files
+//!                                                                                    control: swapped in; state/estimates
+//! ```
+//!
+//! What answers go by is on disk before it is forgotten, and read before the first answer: a restart decides as before
+//! (BEHAVIOUR rule 10). Samples are written every [`KEEP_EVERY`] and at the end.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+use std::{fmt, fs};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tracing::{error, info, warn};
+
+use super::idle;
+use super::last_good::write_whole;
+use super::load::Loaded;
+use super::run::{Control, LAST_WAIT};
+use super::shared::Shared;
+use crate::answer::with_hot;
+use crate::config::{Beacons, Config};
+use crate::latency::{self, Destination, Estimates, Kind, Origin, Samples, Session, TargetId, World};
+use crate::model::{Country, EndpointId, LocationId, Site};
+use crate::table::{Before, Parts, Snapshot};
+
+/// How often what came in is looked at, at most …
+const EVERY: Duration = Duration::from_secs(60);
+/// … and for so small a part of the time: a million prefixes take some seconds.
+const PART: u32 = 20;
+/// How often it is looked at although nothing came in: weights decay.
+const ANYHOW: Duration = Duration::from_secs(3600);
+/// How often samples are written.
+const KEEP_EVERY: Duration = Duration::from_secs(600);
+/// Sessions that may wait.
+const MAX_WAITING: usize = 65_536;
+
+/// What one client measured, by the names of sites.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reported {
+    /// Who; its /24 or /48 alone is kept.
+    pub client: IpAddr,
+    /// Sites, as `cloud/region`, and round trips in ms.
+    pub samples: Vec<(Arc<str>, f32)>,
+    /// The round trips hold neither the client's last mile nor the servers' time.
+    pub absolute: bool,
+}
+
+/// Samples, and what waits to be taken in. Shared.
+#[derive(Default)]
+pub struct Measuring {
+    waiting: Mutex<Vec<(Timestamp, Reported)>>,
+    /// None: not read from disk yet. Locked for long, on the idle lane alone.
+    kept: Mutex<Option<Kept>>,
+    /// Somebody waits for what is published.
+    hurry: Notify,
+    told: Mutex<Told>,
+    /// There are samples that are not on disk.
+    unkept: AtomicBool,
+}
+
+/// Samples and what they said when they were looked at last.
+pub(super) struct Kept {
+    pub(super) samples: Samples,
+    pub(super) estimates: Estimates,
+}
+
+/// What `/status` tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// Prefixes that have samples.
+    pub prefixes: usize,
+    /// Their memory, in octets.
+    pub octets: usize,
+    /// When they were looked at last.
+    pub at: Option<Timestamp>,
+}
+
+impl Measuring {
+    /// Takes sessions in; how many were, the others found no room.
+    pub fn offer(&self, sessions: Vec<Reported>) -> usize {
+        let now = Timestamp::now();
+        let mut waiting = lock(&self.waiting);
+        let room = MAX_WAITING.saturating_sub(waiting.len());
+        let taken = sessions.len().min(room);
+        waiting.extend(sessions.into_iter().take(room).map(|session| (now, session)));
+        taken
+    }
+
+    /// Hands the samples to `look`; none while they are being looked at, or were not read from disk yet.
+    pub(super) fn with_samples<T>(&self, look: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+        let mut kept = match self.kept.try_lock() {
+            Ok(kept) => kept,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        kept.as_mut().map(look)
+    }
+
+    /// Looks at what came in at once.
+    pub fn hurry(&self) {
+        self.hurry.notify_one();
+    }
+
+    pub(super) async fn hurried(&self) {
+        self.hurry.notified().await;
+    }
+
+    /// For `/status`.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        lock(&self.told).clone()
+    }
+
+    fn is_unkept(&self) -> bool {
+        self.unkept.load(Ordering::Relaxed) || self.has_waiting()
+    }
+
+    fn has_waiting(&self) -> bool {
+        !lock(&self.waiting).is_empty()
+    }
+
+    /// Hands the samples, with all that waited in them, to `look`.
+    fn take_in<T>(&self, config: &Config, state: &Path, look: impl FnOnce(&mut Kept) -> T) -> T {
+        let (mut kept, settings) = (lock(&self.kept), settings(&config.beacons));
+        let kept = kept.get_or_insert_with(|| Kept {
+            samples: read_samples(&samples_below(state), &settings),
+            estimates: Estimates::default(),
+        });
+        kept.samples.set(settings);
+        for (at, Reported { client, samples, absolute }) in std::mem::take(&mut *lock(&self.waiting)) {
+            let target = |(site, ms): &(Arc<str>, f32)| Some((kept.samples.target(site)?, *ms));
+            let samples = samples.iter().filter_map(target).collect::<Vec<_>>();
+            let kind = if absolute { Kind::Absolute } else { Kind::Relative };
+            kept.samples.take(&Session { client, kind, samples: &samples }, at);
+            self.unkept.store(true, Ordering::Relaxed);
+        }
+        look(kept)
+    }
+}
+
+impl fmt::Debug for Measuring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Measuring({:?})", self.told())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panic left is whole sessions.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn settings(beacons: &Beacons) -> latency::Settings {
+    let Beacons { half_life, keep_for, max_source_share, .. } = beacons;
+    latency::Settings { half_life: *half_life, keep_for: *keep_for, max_source_share: *max_source_share as f32 }
+}
+
+/// What estimates ask: geography as the snapshot has it.
+struct Known<'a> {
+    parts: &'a Parts,
+    /// By `TargetId`; none: no endpoint stands there.
+    targets: Vec<Option<Destination>>,
+    origins: RefCell<HashMap<LocationId, Origin>>,
+}
+
+impl<'a> Known<'a> {
+    fn new(parts: &'a Parts, samples: &Samples) -> Self {
+        let sites: HashMap<String, &Site> =
+            parts.config.endpoints.iter().map(|endpoint| (endpoint.site.name(), &endpoint.site)).collect();
+        let target = |name: &Arc<str>| sites.get(&**name).map(|site| Destination::new(site));
+        Self { parts, targets: samples.targets().iter().map(target).collect(), origins: RefCell::default() }
+    }
+
+    fn location(&self, client: IpAddr) -> LocationId {
+        let source = if client.is_ipv4() { 24 } else { 48 };
+        self.parts.geo.locate_prefix(client, source).location
+    }
+}
+
+impl World for Known<'_> {
+    fn country(&self, client: IpAddr) -> Option<Country> {
+        self.parts.geo.location(self.location(client)).country
+    }
+
+    fn asn(&self, client: IpAddr) -> Option<u32> {
+        self.parts.geo.location(self.location(client)).asn
+    }
+
+    fn prior_ms(&self, client: IpAddr, target: TargetId) -> Option<f32> {
+        let to = self.targets[target.index()].as_ref()?;
+        let location = self.location(client);
+        let mut origins = self.origins.borrow_mut();
+        let origin = origins.entry(location).or_insert_with(|| Origin::new(self.parts.geo.location(location)));
+        Some(origin.expected_ms(to))
+    }
+}
+
+/// What looking at the samples came to.
+pub(super) struct Look {
+    /// The set that served when it began.
+    of: Arc<Loaded>,
+    /// None: nothing passed its threshold.
+    next: Option<(Parts, Snapshot)>,
+}
+
+impl Look {
+    fn make(of: Arc<Loaded>, state: &Path, shared: &Shared) -> Self {
+        let (parts, now) = (&of.parts, Timestamp::now());
+        let published = shared.measuring.take_in(&parts.config, state, |Kept { samples, estimates }| {
+            samples.forget(now);
+            let world = Known::new(parts, samples);
+            *estimates = samples.estimate(&world, now);
+            *lock(&shared.measuring.told) =
+                Told { prefixes: samples.prefixes(), octets: samples.octets(), at: Some(now) };
+            parts.measured.published.next(estimates, &world, min_gain_ms(&parts.config))
+        });
+        let next = published.and_then(|published| compile(parts.with_measured(Arc::new(published)), shared, now));
+        Self { of, next }
+    }
+}
+
+/// The least of all services.
+fn min_gain_ms(config: &Config) -> f32 {
+    config.plans.iter().map(|plan| plan.policy.min_gain_ms).fold(f32::INFINITY, f32::min)
+}
+
+/// The snapshot that these parts come to, endpoints as they stand now.
+fn compile(parts: Parts, shared: &Shared, now: Timestamp) -> Option<(Parts, Snapshot)> {
+    let (mut counters, served) = ((**shared.counters()).clone(), shared.published.load_full());
+    let standings = (0..parts.config.endpoints.len()).map(|id| served.standing(EndpointId::at(id)).clone()).collect();
+    let before = Before { snapshot: &served, count: &|counter| shared.count(counter) };
+    match Snapshot::compile(parts.clone(), standings, &mut counters, Some(before), now) {
+        Ok(snapshot) => Some((parts, with_hot(snapshot))),
+        Err(problems) => {
+            problems.iter().for_each(|problem| error!(%problem, "our bug: estimates could not be published"));
+            None
+        }
+    }
+}
+
+/// The idle lane's work on samples, and when there is more.
+#[derive(Default)]
+pub(super) struct Looks {
+    under_way: Option<JoinHandle<Result<Look, String>>>,
+    /// When one was begun last; none: the control task does not run yet.
+    last: Option<Instant>,
+    /// How long the last took.
+    took: Duration,
+    /// Somebody waits for the next.
+    hurried: bool,
+    keeping: Option<JoinHandle<()>>,
+    kept: Option<Instant>,
+}
+
+impl Looks {
+    /// When samples are to be looked at next; none: they are being looked at.
+    pub(super) fn due(&self, measuring: &Measuring) -> Option<Instant> {
+        let last = self.last.filter(|_| self.under_way.is_none())?;
+        Some(match self.hurried {
+            true => last,
+            false => last + if measuring.has_waiting() { EVERY.max(PART * self.took) } else { ANYHOW },
+        })
+    }
+
+    /// The next one is due at once.
+    pub(super) fn hurry(&mut self) {
+        self.hurried = true;
+    }
+
+    /// The look under way; forever where there is none.
+    pub(super) async fn finished(&mut self) -> Result<Look, String> {
+        super::edits::finished(&mut self.under_way).await
+    }
+
+    /// Begins, with a first look that reads the samples from disk.
+    pub(super) fn start(&mut self) {
+        (self.last, self.hurried) = (Some(Instant::now()), true);
+    }
+}
+
+impl Control {
+    /// Begins to look at the samples. Not while an edit is being read, which would be put in over it.
+    pub(super) fn look(&mut self) {
+        (self.looks.last, self.looks.hurried) = (Some(Instant::now()), false);
+        let (of, state, shared) = (self.loaded.clone(), self.started.server.state.clone(), self.shared.clone());
+        self.looks.under_way = Some(tokio::spawn(idle::run(move || Look::make(of, &state, &shared))));
+    }
+
+    pub(super) fn finish_look(&mut self, look: Result<Look, String>) {
+        self.looks.took = self.looks.last.map_or(Duration::ZERO, |begun| begun.elapsed());
+        let Look { of, next } = match look {
+            Ok(look) => look,
+            Err(why) => return error!(why, "our bug: estimates stay as they are"),
+        };
+        match next {
+            Some((parts, snapshot)) if Arc::ptr_eq(&of, &self.loaded) => {
+                let (groups, prefixes) = (parts.measured.published.groups(), parts.measured.derived().len());
+                self.loaded = Arc::new(of.with_parts(parts));
+                self.swap_in(&snapshot);
+                self.tell_decision_hash();
+                let generation = self.shared.published.load().generation;
+                info!(generation, groups, prefixes, "estimates changed: answers go by what was measured");
+                self.keep_estimates();
+                self.freeing.free((of, snapshot));
+            }
+            Some(_) => self.looks.hurry(), // there was an edit meanwhile
+            None => self.shared.tell(),
+        }
+        let is_due = self.looks.kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY);
+        if is_due
+            && self.shared.measuring.is_unkept()
+            && self.looks.keeping.as_ref().is_none_or(JoinHandle::is_finished)
+        {
+            self.keep_samples();
+        }
+    }
+
+    fn keep_estimates(&mut self) {
+        let path = estimates_below(&self.started.server.state);
+        let published = self.loaded.parts.measured.published.clone();
+        self.write_behind(move || write(&path, &published.encode()));
+    }
+
+    fn keep_samples(&mut self) {
+        self.looks.kept = Some(Instant::now());
+        let (path, shared) = (samples_below(&self.started.server.state), self.shared.clone());
+        let (config, state) = (self.config(), self.started.server.state.clone());
+        self.write_behind(move || {
+            let octets = shared.measuring.take_in(&config, &state, |kept| {
+                shared.measuring.unkept.store(false, Ordering::Relaxed);
+                kept.samples.encode()
+            });
+            write(&path, &octets)
+        });
+    }
+
+    /// After what is being written.
+    fn write_behind(&mut self, write: impl FnOnce() -> Result<(), String> + Send + 'static) {
+        let before = self.looks.keeping.take();
+        self.looks.keeping = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            if let Err(error) = idle::run(write).await.flatten() {
+                warn!(error, "what was measured could not be kept; a restart would begin without");
+            }
+        }));
+    }
+
+    /// The last time, at the end.
+    pub(super) async fn keep_measured_last(&mut self) {
+        if self.shared.measuring.is_unkept() {
+            self.keep_samples();
+        }
+        if let Some(keeping) = self.looks.keeping.take() {
+            let _ = timeout(LAST_WAIT, keeping).await; // its errors are logged
+        }
+    }
+}
+
+fn samples_below(state: &Path) -> PathBuf {
+    state.join("samples")
+}
+
+fn estimates_below(state: &Path) -> PathBuf {
+    state.join("estimates")
+}
+
+/// What answers went by when the last process ended; nothing where that cannot be read, which is said.
+pub(super) fn read_estimates(state: &Path) -> latency::Published {
+    let path = estimates_below(state);
+    let read = read(&path).and_then(|octets| octets.as_deref().map(latency::Published::decode).transpose());
+    read.unwrap_or_else(|why| {
+        error!(file = %path.display(), error = why, "estimates of an earlier run are damaged: answers go by the prior until there are new ones");
+        None
+    })
+    .unwrap_or_default()
+}
+
+fn read_samples(path: &Path, settings: &latency::Settings) -> Samples {
+    let read =
+        read(path).and_then(|octets| octets.map(|octets| Samples::decode(&octets, settings.clone())).transpose());
+    match read {
+        Ok(Some(samples)) => {
+            info!(prefixes = samples.prefixes(), "begins with the samples of an earlier run");
+            return samples;
+        }
+        Ok(None) => {}
+        Err(why) => {
+            let aside = path.with_extension("damaged");
+            let moved = fs::rename(path, &aside).is_ok();
+            error!(file = %path.display(), error = why, moved_to = %aside.display(), moved, "samples of an earlier run are damaged: measuring begins anew");
+        }
+    }
+    Samples::new(settings.clone())
+}
+
+/// None: there is none.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    match fs::read(path) {
+        Ok(octets) => Ok(Some(octets)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn write(path: &Path, octets: &[u8]) -> Result<(), String> {
+    let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+    let written = folder.and_then(|()| write_whole(path, |file| file.write_all(octets)));
+    written.map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,120 @@
+//! What is measured: brought in by hand, published like an edit, there again after a restart.
+
+use std::fs;
+
+use hickory_proto::rr::RecordType;
+use serde_json::{Value, json};
+
+use crate::server::{NETHERLANDS, SYDNEY, Server, Shop, WWW, ask, get, http, ip, meridian, query};
+
+const PATH: &str = "/api/v1/measurements?last=true";
+
+/// Sydney's endpoint is 80 ms away, Singapore's 60.
+fn detour() -> Value {
+    let session = json!({
+        "client": "103.86.96.7",
+        "samples": [["aws/ap-southeast-2", 80.0], ["gcp/asia-southeast1", 60.0]],
+        "absolute": true,
+    });
+    Value::Array(vec![session; 8])
+}
+
+async fn post(server: &Server, body: &Value) -> (u16, Value) {
+    let (status, text) = http(server.admin, "127.0.0.1", "POST", PATH, &body.to_string()).await;
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn measured_round_trips_move_their_prefix_and_outlast_a_restart() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    let hash = server.status().await["decision_hash"].clone();
+    assert_eq!(post(&server, &detour()).await, (200, json!({"taken": 8, "unknown_sites": []})));
+    server.until_answer(SYDNEY, "192.0.2.2").await;
+    assert_eq!(server.www(NETHERLANDS).await.0, [ip("192.0.2.3")]);
+    let reply = ask(server.dns, &query(WWW, RecordType::A, Some(SYDNEY))).await;
+    assert_eq!(crate::server::addresses(&reply).0, [ip("192.0.2.2")]);
+    let status = server.status().await;
+    assert_ne!(status["decision_hash"], hash, "nodes that measured otherwise decide otherwise");
+    assert_eq!((&status["measured"]["prefixes"], &status["measured"]["derived_locations"]), (&1.into(), &1.into()));
+
+    // Both ways of explaining tell by what.
+    let path = "/api/v1/explain?client=103.86.96.1&name=www.shop.example&type=A";
+    let told: Value = serde_json::from_str(&get(server.admin, path).await.1).unwrap();
+    let first = &told["choice"]["endpoints"][0];
+    assert_eq!((&first["name"], &first["measured"]["of"]), (&"gcp-singapore".into(), &"prefix 103.86.96.0/24".into()));
+    assert!(first["estimate_ms"].as_f64().unwrap() < first["prior_ms"].as_f64().unwrap(), "{first:#}");
+    let moved = server.status().await["decision_hash"].clone();
+    server.stop().await;
+    let (code, text, error) =
+        meridian(shop.folder(), &["explain", "--client", "103.86.96.1", "www.shop.example"]).await;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(text.contains("measured   gcp-singapore by prefix 103.86.96.0/24: "), "{text}");
+
+    // It answers so from the first, not when samples are looked at again.
+    let server = shop.start_ready().await;
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.2")]);
+    assert_eq!(server.status().await["decision_hash"], moved);
+    // An edit keeps it.
+    assert_eq!(server.reading("another ttl", || shop.edit("ttl = \"20s\"", "ttl = \"30s\"")).await, "ok");
+    assert_eq!(server.www(SYDNEY).await, (vec![ip("192.0.2.2")], 30));
+    // The samples are there, too: those of today are with those of before.
+    let known = async || (server.status().await["measured"]["prefixes"] == 1).then_some(());
+    server.until("the samples of before", known).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_files_are_not_trusted() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    post(&server, &detour()).await;
+    server.until_answer(SYDNEY, "192.0.2.2").await;
+    server.stop().await;
+    for name in ["state/estimates", "state/samples"] {
+        let mut octets = fs::read(shop.path(name)).unwrap();
+        let middle = octets.len() / 2;
+        octets[middle] ^= 1;
+        fs::write(shop.path(name), octets).unwrap();
+    }
+    let server = shop.start_ready().await;
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")], "by the prior");
+    let aside = async || shop.path("state/samples.damaged").exists().then_some(());
+    server.until("the damaged samples", aside).await;
+    post(&server, &detour()).await;
+    server.until_answer(SYDNEY, "192.0.2.2").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_imported_whole_or_not_at_all() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    let url = format!("http://{}", server.admin);
+    let import = async |table: &str| {
+        shop.write("table.csv", table);
+        meridian(shop.folder(), &["latency", "import", "table.csv", "--server", &url]).await
+    };
+    let rows = "103.86.96.7,aws/ap-southeast-2,80\n103.86.96.0/24,gcp/asia-southeast1,60\n".repeat(8);
+    let (code, _, error) = import(&format!("{rows}103.86.96.0/24,sydney,1\n")).await;
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("table.csv:17: 'sydney' is no site"), "{error}");
+    assert_eq!(server.status().await["measured"]["prefixes"], 0);
+    let (code, text, error) = import(&format!("{rows}103.86.96.0/24,aws/nowhere-1,9\n")).await;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(text.contains("17 round trips of 1 prefixes taken in") && text.contains("aws/nowhere-1"), "{text}");
+    server.until_answer(SYDNEY, "192.0.2.2").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_session_is_refused() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start().await;
+    for body in ["", "{}", "[{}]", "[{\"client\": \"nobody\", \"samples\": [], \"absolute\": true}]"] {
+        let (status, text) = http(server.admin, "127.0.0.1", "POST", PATH, body).await;
+        assert!(status == 400 && text.contains("no list of sessions"), "{status} {text}");
+    }
+    server.stop().await;
+}
