@@ -12,6 +12,8 @@ use crate::tables::City;
 /// What the database says of one city's clients.
 pub(crate) struct Found {
     pub(crate) location: Location,
+    /// The prefix, of 24 bits.
+    pub(crate) prefix: IpNet,
     /// From the city's own place.
     pub(crate) km: f64,
 }
@@ -41,6 +43,7 @@ fn locate_city(geo: &Geo, networks: &[(LocationId, IpNet)], city: &City) -> Opti
     };
     let near = networks.iter().filter_map(|(id, network)| Some((km(*id)?, network)));
     let (_, network) = near.min_by(|a, b| a.0.total_cmp(&b.0))?;
-    let id = geo.locate_prefix(network.network(), 24).location;
-    Some(Found { location: geo.location(id).clone(), km: km(id)? })
+    let prefix = IpNet::new_assert(network.network(), 24);
+    let id = geo.locate_prefix(prefix.addr(), 24).location;
+    Some(Found { location: geo.location(id).clone(), prefix, km: km(id)? })
 }
