@@ -312,8 +312,8 @@ impl Control {
             Some((parts, snapshot)) if Arc::ptr_eq(&of, &self.loaded) => {
                 let (groups, prefixes) = (parts.measured.published.groups(), parts.measured.derived().len());
                 self.loaded = Arc::new(of.with_parts(parts));
-                self.swap_in(&snapshot);
                 self.tell_decision_hash();
+                self.swap_in(&snapshot);
                 let generation = self.shared.published.load().generation;
                 info!(generation, groups, prefixes, "estimates changed: answers go by what was measured");
                 self.keep_estimates();

@@ -45,12 +45,16 @@ async fn when_our_own_way_out_is_lost_answers_stay() {
     let reason = until_found(&server).await;
     assert!(reason.starts_with("3 of 3 sites in 3 clouds and ") && reason.ends_with(" of 3 anchors fail"), "{reason}");
     server.until_answer(SYDNEY, "192.0.2.1").await;
-    let status = server.status().await;
+    // It is told right behind being found.
+    let told = async || {
+        let status = server.status().await;
+        let events = status["events"].as_array().unwrap();
+        events.iter().any(|event| event["of"] == "self" && event["to"] == "failing").then_some(status.clone())
+    };
+    let status = server.until("the event", told).await;
     assert_eq!(status["self"]["held"].as_array().unwrap().len(), 3, "{status:#}");
     assert_eq!(of(&status, "aws-sydney")["verdict"], "up");
     assert!(of(&status, "aws-sydney")["reason"].as_str().unwrap().ends_with("held as it was: the fault is ours"));
-    let events = status["events"].as_array().unwrap();
-    assert!(events.iter().any(|event| event["of"] == "self" && event["to"] == "failing"), "{status:#}");
     assert!(server.metrics().await.contains("meridian_self_fault 1\n"));
     assert_eq!(get(server.admin, "/readyz").await.0, 200);
 
