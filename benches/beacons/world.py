@@ -7,12 +7,16 @@ import dataclasses
 HOST = "127.0.0.1"
 LONGEST_HEAD = 16 * 1024
 LONGEST_BODY = 64 * 1024
-# A bystander on the page: tells when the page has loaded and the browser was idle, after all that came before it.
+# TCP's handshake and that of TLS come before the first answer on a connection: it takes so many round trips.
+FIRST = 3
+# A bystander on the page: tells when the page has loaded and the browser was idle, after all that came before it, and
+# leaves when it is told to.
 PAGE = """<!doctype html>
 <title>A shop</title>
 <script async src="{script}" data-service="{service}"></script>
-<script>
+<script nonce="shop">
   addEventListener("load", () => setTimeout(() => requestIdleCallback(() => fetch("/idle")), 0));
+  if (location.pathname === "/leaving") fetch("/leave").then(() => location.assign("/gone"));
 </script>
 """
 
@@ -25,6 +29,8 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes
+    # The first of its connection.
+    first: bool = False
 
 
 @dataclasses.dataclass
@@ -37,6 +43,8 @@ class Endpoint:
     address: str
     delay_ms: float
     port: int = 0
+    # It takes requests and says nothing.
+    silent: bool = False
     requests: list[Request] = dataclasses.field(default_factory=list)
 
     @property
@@ -112,6 +120,8 @@ class World:
         # What went through the proxy, with the status of the reply.
         self.asked: list[tuple[Request, str]] = []
         self.idle = 0
+        # Does a page that waits to leave do so now?
+        self.leaves = lambda: False
         self.news = asyncio.Condition()
         self.servers: list[asyncio.Server] = []
 
@@ -133,8 +143,10 @@ class World:
 
         async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+                first = True
                 while request := await read_request(reader):
-                    writer.write(await answer(request))
+                    writer.write(await answer(dataclasses.replace(request, first=first)))
+                    first = False
                     await writer.drain()
             writer.close()
 
@@ -158,7 +170,12 @@ class World:
     async def pixel(self, endpoint: Endpoint, request: Request) -> bytes:
         """After the way to the endpoint and the client's last mile."""
         endpoint.requests.append(request)
-        await asyncio.sleep((endpoint.delay_ms + self.last_mile_ms) / 1000)
+        await self.tell()
+        if endpoint.silent:
+            async with self.news:
+                await self.news.wait_for(lambda: not endpoint.silent)
+        round_trips = FIRST if request.first else 1
+        await asyncio.sleep(round_trips * (endpoint.delay_ms + self.last_mile_ms) / 1000)
         return response("200 OK", {"Access-Control-Allow-Origin": "*", "Content-Type": "image/gif"}, b"GIF89a")
 
     async def show(self, request: Request) -> bytes:
@@ -167,9 +184,19 @@ class World:
             self.idle += 1
             await self.tell()
             return response("204 No Content", {}, b"")
-        script = f"http://{HOST}:{self.proxy}/v1/beacon.js"
-        page = PAGE.format(script=script, service=self.service).encode()
-        return response("200 OK", {"Content-Type": "text/html", "Set-Cookie": "basket=full; Path=/"}, page)
+        if request.path == "/leave":
+            async with self.news:
+                await self.news.wait_for(self.leaves)
+            return response("204 No Content", {}, b"")
+        if request.path not in ("/", "/leaving"):
+            return response("200 OK", {"Content-Type": "text/html"}, b"<!doctype html>")
+        listener = f"http://{HOST}:{self.proxy}"
+        page = PAGE.format(script=f"{listener}/v1/beacon.js", service=self.service).encode()
+        hosts = " ".join(endpoint.url for endpoint in self.endpoints)
+        # No more than the README says that a policy has to let in; `self` and the nonce are the bystander's.
+        policy = f"default-src 'none'; script-src {listener} 'nonce-shop'; connect-src 'self' {listener} {hosts}"
+        headers = {"Content-Security-Policy": policy, "Set-Cookie": "basket=full; Path=/"}
+        return response("200 OK", {"Content-Type": "text/html", **headers}, page)
 
     async def forward(self, request: Request) -> bytes:
         """To the beacon listener, as the client's."""
