@@ -129,15 +129,19 @@ class Server:
         log = self.folder / "meridian.log"
         words = [self.meridian, "serve", "--strict", "--config", str(self.folder / "config.toml")]
         async with program(words, log) as process:
-            for _ in range(int(PATIENCE * 10)):
-                if process.returncode is not None:
-                    break
-                with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                    if (await self.http("GET", "/readyz"))[0].startswith("200"):
-                        yield self
-                        return
-                await asyncio.sleep(0.1)
-            raise Wrong(f"the server did not get ready:\n{log.read_text()[-2000:]}")
+            await self.until_ready(process, log)
+            yield self
+
+    async def until_ready(self, process: asyncio.subprocess.Process, log: pathlib.Path) -> None:
+        """Waits for the first round of probes, of which there are none."""
+        for _ in range(int(PATIENCE * 10)):
+            if process.returncode is not None:
+                break
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                if (await self.http("GET", "/readyz"))[0].startswith("200"):
+                    return
+            await asyncio.sleep(0.1)
+        raise Wrong(f"the server did not get ready:\n{log.read_text()[-2000:]}")
 
     async def http(self, method: str, path: str, body: bytes = b"") -> tuple[str, bytes]:
         """Status and body of what its admin listener says."""
@@ -298,6 +302,16 @@ def check_estimates(world: World, told: list[dict], last_mile: float) -> None:
         raise Wrong("; ".join(wrong))
 
 
+async def check_isolated(chromium: str, temp: pathlib.Path, world: World) -> None:
+    """A page that lets nothing in that does not say so (COEP), before endpoints that say nothing and that do."""
+    for headers, fails in (({}, True), ({"Cross-Origin-Resource-Policy": "cross-origin"}, False)):
+        world.pixel_headers = headers
+        samples = await session(chromium, temp, world, "/isolated")
+        if any((sample["rtt_ms"] is None) != fails for sample in samples):
+            raise Wrong(f"a page that isolates itself, before endpoints with {headers or 'no headers'}: {samples}")
+    print("a page that isolates itself: times those alone whose replies have Cross-Origin-Resource-Policy")
+
+
 async def check_elsewhere(chromium: str, temp: pathlib.Path, world: World, server: Server) -> None:
     """A page of another origin with the same script."""
     since, refused = len(world.asked), await server.counted("meridian_beacons_refused_total", 'why="origin"')
@@ -357,6 +371,7 @@ async def show(options: argparse.Namespace, temp: pathlib.Path) -> None:
         print()
         await check_silent(options.chromium, temp, world, best)
         await check_leaving(options.chromium, temp, world)
+        await check_isolated(options.chromium, temp, world)
         check_requests(world)
         print("no request had credentials or a referrer, though the page has a cookie")
         await check_elsewhere(options.chromium, temp, world, server)

@@ -116,6 +116,8 @@ class World:
     def __init__(self, endpoints: list[Endpoint], client: str, service: str, beacons: int) -> None:
         self.endpoints, self.client, self.service, self.beacons = endpoints, client, service, beacons
         self.last_mile_ms = 0.0
+        # What endpoints' replies have besides: nothing that would let a page read them, since none has to.
+        self.pixel_headers: dict[str, str] = {}
         self.page = self.other_page = self.proxy = 0
         # What went through the proxy, with the status of the reply.
         self.asked: list[tuple[Request, str]] = []
@@ -176,7 +178,7 @@ class World:
                 await self.news.wait_for(lambda: not endpoint.silent)
         round_trips = FIRST if request.first else 1
         await asyncio.sleep(round_trips * (endpoint.delay_ms + self.last_mile_ms) / 1000)
-        return response("200 OK", {"Access-Control-Allow-Origin": "*", "Content-Type": "image/gif"}, b"GIF89a")
+        return response("200 OK", {"Content-Type": "image/gif", **self.pixel_headers}, b"GIF89a")
 
     async def show(self, request: Request) -> bytes:
         """The page. Its cookie is every port's of this host: who sends credentials sends it."""
@@ -188,7 +190,7 @@ class World:
             async with self.news:
                 await self.news.wait_for(self.leaves)
             return response("204 No Content", {}, b"")
-        if request.path not in ("/", "/leaving"):
+        if request.path not in ("/", "/leaving", "/isolated"):
             return response("200 OK", {"Content-Type": "text/html"}, b"<!doctype html>")
         listener = f"http://{HOST}:{self.proxy}"
         page = PAGE.format(script=f"{listener}/v1/beacon.js", service=self.service).encode()
@@ -196,6 +198,8 @@ class World:
         # No more than the README says that a policy has to let in; `self` and the nonce are the bystander's.
         policy = f"default-src 'none'; script-src {listener} 'nonce-shop'; connect-src 'self' {listener} {hosts}"
         headers = {"Content-Security-Policy": policy, "Set-Cookie": "basket=full; Path=/"}
+        if request.path == "/isolated":
+            headers["Cross-Origin-Embedder-Policy"] = "require-corp"
         return response("200 OK", {"Content-Type": "text/html", **headers}, page)
 
     async def forward(self, request: Request) -> bytes:
