@@ -220,12 +220,12 @@ async def session(chromium: str, temp: pathlib.Path, world: World, path: str = "
     return samples
 
 
-async def sessions(chromium: str, temp: pathlib.Path, world: World, server: Server, count: int, last_mile: float) -> None:
+async def sessions(options: argparse.Namespace, temp: pathlib.Path, world: World, server: Server) -> None:
     """Loads the page so often, and has the server look half-way, so that what is known steers what is measured."""
-    for number in range(count):
-        world.last_mile_ms = last_mile * LAST_MILES[number % len(LAST_MILES)]
-        await session(chromium, temp, world)
-        if number + 1 == count // 2:
+    for number in range(options.sessions):
+        world.last_mile_ms = options.last_mile * LAST_MILES[number % len(LAST_MILES)]
+        await session(options.chromium, temp, world)
+        if number + 1 == options.sessions // 2:
             await server.look()
     await server.look()
 
@@ -360,7 +360,7 @@ async def show(options: argparse.Namespace, temp: pathlib.Path) -> None:
         if not before or before == best.address:
             raise Wrong(f"{PREFIX} is answered {before or 'nothing'} before anything was measured: nothing can change")
         print(f"before: {PREFIX} is answered {before}, {named(world, before)}\n")
-        await sessions(options.chromium, temp, world, server, options.sessions, options.last_mile)
+        await sessions(options, temp, world, server)
         after, (words, told) = await server.answer(), await server.explain()
         status = (await server.status())["measured"]
         print(f"\nafter: {PREFIX} is answered {after}, {named(world, after)}; /status measured: {json.dumps(status)}\n")

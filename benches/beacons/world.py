@@ -1,4 +1,4 @@
-"""What a browser meets: a page, endpoints of known delays, and the proxy before the beacon listener. All on loopback."""
+"""What a browser meets, on loopback: a page, endpoints of known delays, and the proxy before the beacon listener."""
 
 import asyncio
 import contextlib
@@ -144,7 +144,8 @@ class World:
         """The port of a server whose requests `answer` answers, one after the other on each connection."""
 
         async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+            ends = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError)
+            with contextlib.suppress(*ends):
                 first = True
                 while request := await read_request(reader):
                     writer.write(await answer(dataclasses.replace(request, first=first)))
