@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! pass 1  read: header, name (folded), type, OPT, client subnet     fetch the name's line
-//! pass 2  find: Steered | Static | Unknown                          fetch the roots of the plan's trie and of derived locations
-//! pass 3  begin these look-ups                                      fetch their nodes and the service's counter
+//! pass 2  find: Steered | Static | Unknown                          fetch the root of the plan's trie
+//!         where there are derived locations: fetch their root, begin their look-up, fetch its node
+//! pass 3  begin the trie's look-up                                  fetch its node and the service's counter
 //! pass 4  finish: copy the image behind the question, then OPT; whatever else: `respond`
 //! pass 5  where some bear cookies: hash several side by side, put them behind OPT
 //! ```
@@ -79,8 +80,6 @@ struct Steered<'s> {
     replies: &'s Replies,
     trie: Option<&'s Merged>,
     begun: Begun,
-    /// The look-up among derived locations.
-    derived: Begun,
 }
 
 impl Batches {
@@ -189,9 +188,13 @@ impl Batches {
         for job in &mut jobs {
             job.found = job.find(snapshot);
         }
+        let derived = snapshot.parts.measured.space();
+        if let Some(space) = derived {
+            fetch_derived(space, &jobs);
+        }
         for job in &mut jobs {
             if let Found::Steered(steered) = &mut job.found {
-                steered.begin(snapshot, &job.query, cells);
+                steered.begin(&job.query, cells);
             }
         }
         let mut bearers = ArrayVec::<Bearer, BATCH>::new();
@@ -207,7 +210,7 @@ impl Batches {
             *begun += 1;
             let Job { slot, query, found, .. } = job;
             let answered = match found {
-                Found::Steered(steered) => query.steered(snapshot, cells, steered, slot),
+                Found::Steered(steered) => query.steered(snapshot, cells, steered, derived, slot),
                 Found::Static(line) => {
                     let length = query.fixed(snapshot, cells, line, slot);
                     limitable |= u64::from(slot[7] == 0) << (*begun - 1); // ANCOUNT
@@ -287,24 +290,30 @@ impl Job<'_> {
         if let Some(trie) = trie {
             query.prefetch(trie);
         }
-        if let Some(space) = snapshot.parts.measured.space() {
-            query.prefetch(space);
-        }
-        let (begun, derived) = (Begun::default(), Begun::default());
-        Found::Steered(Steered { line, service, replies, trie, begun, derived })
+        Found::Steered(Steered { line, service, replies, trie, begun: Begun::default() })
     }
 }
 
 impl Steered<'_> {
     /// Pass 3.
     #[inline(always)]
-    fn begin(&mut self, snapshot: &Snapshot, query: &Plain, cells: &Cells) {
+    fn begin(&mut self, query: &Plain, cells: &Cells) {
         cells.prefetch(self.service.counter);
         if let Some(trie) = self.trie {
             self.begun = query.begin(trie);
         }
-        if let Some(space) = snapshot.parts.measured.space() {
-            self.derived = query.begin(space);
+    }
+}
+
+/// Behind pass 2: fetches what looking up among derived locations reads.
+#[inline(never)]
+fn fetch_derived(space: &Merged, jobs: &[Job<'_>]) {
+    for job in jobs {
+        job.query.prefetch(space);
+    }
+    for job in jobs {
+        if let Found::Steered(_) = job.found {
+            let _ = job.query.begin(space);
         }
     }
 }
@@ -346,16 +355,17 @@ impl Plain {
         snapshot: &Snapshot,
         cells: &Cells,
         steered: &Steered<'_>,
+        derived: Option<&Merged>,
         slot: &mut [u8; SLOT],
     ) -> Option<usize> {
-        let &Steered { line, service, replies, trie, begun, derived } = steered;
+        let &Steered { line, service, replies, trie, begun } = steered;
         // As a trie has it: the order, whether the place is known, and the length of its leaf.
         let (mut value, mut scope) = match trie {
             Some(trie) => self.finish(trie, begun),
             None => self.locate(snapshot, line),
         };
-        if let Some(space) = snapshot.parts.measured.space() {
-            (value, scope) = self.derived(snapshot, line, self.finish(space, derived), (value, scope));
+        if let Some(space) = derived {
+            (value, scope) = self.derived(snapshot, space, line, (value, scope));
         }
         if scope > self.source {
             return None; // a prefix that several leaves share
@@ -426,8 +436,8 @@ impl Plain {
 
     /// The same in a derived location, if it lies in one; else with a scope that leaves these out. Apart, as above.
     #[inline(never)]
-    fn derived(&self, snapshot: &Snapshot, line: &HotLine, leaf: (u32, u8), (value, scope): (u32, u8)) -> (u32, u8) {
-        let (derived, length) = snapshot.parts.measured.decode(leaf);
+    fn derived(&self, snapshot: &Snapshot, space: &Merged, line: &HotLine, (value, scope): (u32, u8)) -> (u32, u8) {
+        let (derived, length) = snapshot.parts.measured.decode(self.finish(space, self.begin(space)));
         match derived.filter(|_| length <= self.source) {
             Some(location) => {
                 let order = snapshot.plan_table(line.plan()).order(self.family(), location);
