@@ -1,6 +1,6 @@
 //! From samples to estimates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::biases::PRIOR_SPREAD;
 use super::groups::{Vote, gather};
+use super::published::Place;
 use super::record::{minute, sessions, time_of};
 use super::solve::{Case, Clock, Expected, Told};
 use super::store::{Key, Samples};
@@ -40,7 +41,8 @@ impl Shift {
     }
 
     /// On the prior.
-    pub(super) fn factor(&self) -> f32 {
+    #[must_use]
+    pub fn factor(&self) -> f32 {
         exp(f64::from(self.ln)) as f32
     }
 }
@@ -59,6 +61,18 @@ pub struct Estimates {
     pub prefixes: Vec<(IpNet, Vec<Shift>)>,
     /// What servers take of their own, ms, whoever measures; only differences mean anything.
     pub biases_ms: Vec<(TargetId, f32)>,
+    pub(super) heard: Heard,
+}
+
+/// Of whom there are samples enough to say something, or that there is nothing to say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Heard {
+    pub(super) countries: BTreeSet<Country>,
+    pub(super) networks: BTreeSet<(Country, u32)>,
+    /// Ascending.
+    pub(super) prefixes: Vec<Key>,
+    /// Samples from before are forgotten.
+    pub(super) oldest: Timestamp,
 }
 
 /// Prefixes in [`Estimates`].
@@ -131,6 +145,26 @@ impl Subjects {
 }
 
 impl Estimates {
+    /// What samples say of a site: those of the client's own prefix, a /24 or /48, else of its network, else of its country. None: nothing
+    /// that the prior does not.
+    #[must_use]
+    pub fn find(
+        &self,
+        prefix: IpNet,
+        country: Option<Country>,
+        asn: Option<u32>,
+        site: &str,
+    ) -> Option<(Place, &Shift)> {
+        let target = TargetId(self.targets.iter().position(|name| **name == *site)? as u16);
+        let own = || Some((Place::Prefix(prefix), find(&self.prefixes, &prefix, target)?));
+        let network = || {
+            let (country, asn) = country.zip(asn)?;
+            Some((Place::Network(country, asn), find(&self.networks, &(country, asn), target)?))
+        };
+        let at_large = || Some((Place::Country(country?), find(&self.countries, &country?, target)?));
+        own().or_else(network).or_else(at_large)
+    }
+
     /// What is expected of a client's way to a site by network, country or the prior, without its own prefix's samples.
     pub(super) fn expected(
         &self,
@@ -169,7 +203,9 @@ impl Samples {
         let biases = self.biases(&subjects, clock);
         let by_site = |(index, bias): (usize, &f64)| (TargetId(index as u16), *bias as f32);
         let biases_ms = biases.iter().enumerate().filter(|(_, bias)| **bias != 0.0).map(by_site).collect();
-        let mut estimates = Estimates { targets: self.targets.clone(), biases_ms, ..Estimates::default() };
+        let (prefixes, oldest) = (self.slots.keys().copied().collect(), time_of(self.oldest(now)));
+        let heard = Heard { prefixes, oldest, ..Heard::default() };
+        let mut estimates = Estimates { targets: self.targets.clone(), biases_ms, heard, ..Estimates::default() };
         self.estimate_groups(&mut estimates, &subjects, clock);
         estimates.prefixes = self.estimate_prefixes(&estimates, &subjects, clock);
         estimates
@@ -231,6 +267,8 @@ impl Samples {
                 by_network.extend(network.map(|group| vote(group, subject.share, told)));
             }
         }
+        estimates.heard.countries = countries.into_keys().collect();
+        estimates.heard.networks = networks.into_keys().collect();
         estimates.countries = gather(by_country, abstentions, |_, _| 0.0);
         let countries = &estimates.countries;
         let of_country =
@@ -257,7 +295,7 @@ impl Samples {
             case.solve();
             if case.told().any(|told| (shift_ln(told) - ln(told.expected.factor)).abs() as f32 >= SAYS_NOTHING) {
                 let moves = case.told().map(|told| ((told.ms - told.expected.ms()).abs() * told.samples) as f32);
-                said.push((moves.fold(0.0, f32::max), record.key, case.told().map(shift).collect()));
+                said.push((moves.fold(0.0, f32::max) * subject.share, record.key, case.told().map(shift).collect()));
             }
             if said.len() >= 2 * MAX_PREFIXES {
                 keep_most(&mut said);

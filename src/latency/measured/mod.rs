@@ -25,8 +25,8 @@
 //! these can never outvote them, even where nobody else measures; and where others measure, only move the median to where one
 //! of theirs stands. (All /48s of an IPv6 /32 share one vote, since who holds one has 65,536 of these.) The price: what fewer prefixes than these say of a country is not believed of its other prefixes.
 //!
-//! All figures are made of what rounds alike on every machine (`sphere`), in an order that is the same on each, so nodes
-//! that have the same samples agree to the bit.
+//! All figures are made of what rounds alike on every machine (`sphere`). Nodes that go by the same [`Published`] decide alike, to
+//! the bit; two that took the same samples in, in another order, may differ in an estimate's last bits.
 
 mod biases;
 mod estimate;

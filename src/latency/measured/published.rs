@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::World;
 use super::estimate::{Estimates, Shift};
+use super::store::Key;
 use crate::model::Country;
 
 /// What is published of a place: factors by site, ascending by name.
@@ -73,6 +74,10 @@ pub struct Published {
 /// Prefixes that are published: those whose samples × ms moved are most; what is published counts as [`KEPT`] times that.
 pub(super) const MAX_PREFIXES: usize = 65_536;
 const KEPT: f32 = 2.0;
+/// Whoever claims more than this, in ms, gains no place by it.
+const MOST_MS: f32 = 300.0;
+/// Prefixes of one holding ([`Key::holding`]) that are published: nobody takes all places.
+const MAX_OF_HOLDING: usize = 1_024;
 /// A change is one from this part of the round trip on.
 const PART: f32 = 0.1;
 /// What is published goes when it says less than this part of a change.
@@ -83,14 +88,17 @@ impl Published {
     ///
     /// A place is taken up where its estimates differ from what its parents publish by a *change*: where the round trip to a site is
     /// another by `min_gain_ms` and 10 % or more, or where a site that was as good or better than another is by as much worse. What is published
-    /// of it stays until it is off by a change again, or until what the place says is less than half a change.
+    /// of it stays until it is off by a change again, or until what the place says is less than half a change; and where there are too
+    /// few samples of it to say anything, until those behind it would be too old to be kept.
     #[must_use]
     pub fn next(&self, estimates: &Estimates, world: &impl World, min_gain_ms: f32) -> Option<Self> {
-        let step = Step { estimates, min_gain_ms };
-        let mut next =
-            Self { countries: step.places(&self.countries, &estimates.countries, |_, _| 1.0), ..Self::default() };
+        let (step, heard) = (Step { estimates, min_gain_ms }, &estimates.heard);
+        let is_heard = |country: &Country| heard.countries.contains(country);
+        let countries = step.places(&self.countries, &estimates.countries, is_heard, |_, _| 1.0);
+        let mut next = Self { countries, ..Self::default() };
         let country = |group: &(Country, u32), site: &str| next.factor(Some(group.0), None, site);
-        next.networks = step.places(&self.networks, &estimates.networks, country);
+        let is_heard = |network: &(Country, u32)| heard.networks.contains(network);
+        next.networks = step.places(&self.networks, &estimates.networks, is_heard, country);
         let said: BTreeMap<IpNet, &[Shift]> =
             estimates.prefixes.iter().map(|(prefix, shifts)| (*prefix, &**shifts)).collect();
         let mut ranked = Vec::new();
@@ -100,14 +108,25 @@ impl Published {
             let parent = |site: &str| next.factor(country, asn, site);
             let shifts = said.get(&prefix).copied().unwrap_or_default();
             let old = self.prefixes.get(&prefix);
+            if heard.prefixes.binary_search(&Key::of(client)).is_err() {
+                let stays = old.filter(|old| step.lasts(&old.factors)).cloned();
+                ranked.extend(stays.map(|old| (min_gain_ms * old.weight * KEPT, prefix, old)));
+                continue;
+            }
             let Some(factors) = step.place(old.map(|old| &old.factors), shifts, parent) else { continue };
             let weight = shifts.iter().map(|shift| shift.samples).sum();
-            let moves = shifts.iter().map(|shift| shift.moves_ms(parent(step.name(shift))));
+            let moves = shifts.iter().map(|shift| shift.moves_ms(parent(step.name(shift))).min(MOST_MS));
             let rank = moves.fold(0.0, f32::max) * weight * if old.is_some() { KEPT } else { 1.0 };
             let stays = old.filter(|old| old.factors == factors).cloned();
             ranked.push((rank, prefix, stays.unwrap_or(Prefix { weight, factors })));
         }
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mut of_holding = BTreeMap::<u64, usize>::new();
+        ranked.retain(|(_, prefix, _)| {
+            let count = of_holding.entry(Key::of(prefix.network()).holding()).or_default();
+            *count += 1;
+            *count <= MAX_OF_HOLDING
+        });
         ranked.truncate(MAX_PREFIXES);
         next.prefixes = ranked.into_iter().map(|(_, prefix, place)| (prefix, place)).collect();
         (next != *self).then_some(next)
@@ -189,15 +208,26 @@ impl Step<'_> {
         &self,
         old: &BTreeMap<G, Factors>,
         said: &[(G, Vec<Shift>)],
+        is_heard: impl Fn(&G) -> bool,
         parent: impl Fn(&G, &str) -> f32,
     ) -> BTreeMap<G, Factors> {
         let said: BTreeMap<G, &[Shift]> = said.iter().map(|(group, shifts)| (*group, &**shifts)).collect();
         let groups: BTreeSet<G> = old.keys().chain(said.keys()).copied().collect();
         let next = |group: G| {
-            let shifts = said.get(&group).copied().unwrap_or_default();
-            Some((group, self.place(old.get(&group), shifts, |site| parent(&group, site))?))
+            let (old, shifts) = (old.get(&group), said.get(&group).copied().unwrap_or_default());
+            let factors = match is_heard(&group) {
+                true => self.place(old, shifts, |site| parent(&group, site)),
+                false => old.filter(|old| self.lasts(old)).cloned(),
+            };
+            Some((group, factors?))
         };
         groups.into_iter().filter_map(next).collect()
+    }
+
+    /// Would the samples behind it not be forgotten yet? What is published outlasts its samples by that: they may be on another
+    /// node, or lost.
+    fn lasts(&self, old: &Factors) -> bool {
+        old.iter().any(|factor| factor.newest >= self.estimates.heard.oldest)
     }
 
     /// What is published of a place next; none: nothing.

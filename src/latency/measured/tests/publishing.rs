@@ -32,7 +32,10 @@ fn estimates(prefix: Option<[f32; 2]>, country: Option<[f32; 2]>) -> Estimates {
     let targets: Vec<Arc<str>> = vec!["cloud/b".into(), "cloud/a".into()];
     let prefixes = prefix.map(|ms| (store::Key::of(client(0)).prefix(), shifts(ms))).into_iter().collect();
     let countries = country.map(|ms| ("FR".parse().unwrap(), shifts(ms))).into_iter().collect();
-    Estimates { targets, countries, prefixes, ..Estimates::default() }
+    let (fr, own) = ("FR".parse().unwrap(), store::Key::of(client(0)));
+    let heard =
+        estimate::Heard { countries: [fr].into(), networks: [(fr, 64_496)].into(), prefixes: vec![own], oldest: NOW };
+    Estimates { targets, countries, prefixes, heard, ..Estimates::default() }
 }
 
 /// The round trips that answers go by.
@@ -115,4 +118,17 @@ fn a_prefix_is_held_against_its_country() {
     let (prefix, factors, weight) = published.prefixes().next().unwrap();
     assert_eq!((prefix.to_string().as_str(), factors.len(), weight), ("10.0.0.0/24", 2, 6.0));
     assert_eq!(published.factor("FR".parse().ok(), None, "cloud/none"), 1.0);
+}
+
+/// Samples may be on another node, or lost; then what is published stays until they would be too old.
+#[test]
+fn what_nobody_samples_stays_for_a_while() {
+    let made = world();
+    let said = estimates(Some([80.0, 60.0]), Some([70.0, 60.0]));
+    let published = Published::default().next(&said, &made, GAIN_MS).unwrap();
+    let unheard =
+        |oldest| Estimates { heard: estimate::Heard { oldest, ..Default::default() }, ..Estimates::default() };
+    assert_eq!(published.next(&unheard(NOW), &made, GAIN_MS), None);
+    let after = unheard(super::made::later(1));
+    assert!(published.next(&after, &made, GAIN_MS).unwrap().is_empty());
 }
