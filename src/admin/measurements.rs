@@ -21,7 +21,7 @@ pub(super) const LONGEST: usize = 2 * 1024 * 1024;
 pub struct Taken {
     /// How many of them, from the first on, were taken in; the others found no room, and may be sent again.
     pub taken: usize,
-    /// Sites among them at which no endpoint stands: their round trips are kept, and move nothing.
+    /// Sites among them at which no endpoint stands: their round trips are left out.
     pub unknown_sites: Vec<String>,
 }
 

@@ -224,12 +224,14 @@ async fn explain(State(context): State<Arc<Context>>, Query(query): Query<Explai
     };
     let turn = context.explaining.clone().acquire_owned().await.expect("it is never closed");
     let snapshot = context.shared.published.load_full();
-    let served = context.shared.journal().digests.clone();
+    let (served, shared) = (context.shared.journal().digests.clone(), context.shared.clone());
     // Reading databases and searching them takes a while; not on a task that serves others.
     let explained = tokio::task::spawn_blocking(move || {
         let _turn = turn; // until it is done, also where the client has gone
         let databases = databases(&snapshot.parts.config, &served);
-        control::explain(&snapshot, &databases, query.client, &name, family, true)
+        let mut explanation = control::explain(&snapshot, &databases, query.client, &name, family, true);
+        explanation.add_samples(&shared, query.client);
+        explanation
     });
     match explained.await {
         Ok(explanation) => json(&explanation),

@@ -45,7 +45,7 @@
     for (const candidate of session.candidates) {
       const rtt = await measure(candidate.url);
       if (stopped) break; // what was cut short tells nothing
-      samples.push({ site: candidate.site, rtt_ms: rtt });
+      samples.push({ site: candidate.site, rtt_ms: rtt === null ? null : Math.round(rtt * 10) / 10 });
     }
     if (samples.length === 0) return;
     const body = JSON.stringify({ id: session.id, samples: samples });

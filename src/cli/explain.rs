@@ -115,14 +115,23 @@ fn choice(text: &mut String, explanation: &Explanation) {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text.push('\n');
-    let measured = choice.endpoints.iter().filter_map(|contender| Some((contender, contender.measured.as_ref()?)));
-    for (Contender { name, estimate_ms, .. }, measured) in measured {
-        let MeasuredBy { of, samples, newest, spread_ms } = measured;
-        let _ = writeln!(
-            text,
-            "measured   {name} by {of}: {estimate_ms:.1} ± {spread_ms:.1} ms of weight {samples:.1}, the newest of {newest:.0}"
-        );
+    for (heading, of) in [("measured", measured as fn(&Contender) -> Option<&MeasuredBy>), ("samples", sampled)] {
+        let found = choice.endpoints.iter().filter_map(|contender| Some((contender, of(contender)?)));
+        for (Contender { name, .. }, MeasuredBy { of, estimate_ms, samples, newest, spread_ms }) in found {
+            let _ = writeln!(
+                text,
+                "{heading:10} {name} by {of}: {estimate_ms:.1} ± {spread_ms:.1} ms of weight {samples:.1}, the newest of {newest:.0}"
+            );
+        }
     }
+}
+
+fn measured(contender: &Contender) -> Option<&MeasuredBy> {
+    contender.measured.as_ref()
+}
+
+fn sampled(contender: &Contender) -> Option<&MeasuredBy> {
+    contender.sampled.as_ref()
 }
 
 fn row(contender: &Contender) -> [String; 9] {

@@ -61,7 +61,8 @@ fn import(arguments: &Import) -> Result<String, StartError> {
     if !unknown.is_empty() {
         let named: Vec<&str> = unknown.iter().take(TOLD).map(String::as_str).collect();
         let more = if unknown.len() > TOLD { ", …" } else { "" };
-        text += &format!("no endpoint stands at {} of the sites: {}{more}\n", unknown.len(), named.join(", "));
+        text +=
+            &format!("left out, since no endpoint stands there: {} sites: {}{more}\n", unknown.len(), named.join(", "));
     }
     Ok(text)
 }
@@ -121,6 +122,10 @@ fn parse(row: &str) -> Result<(IpAddr, Arc<str>, f32), String> {
         (_, Ok(address)) => (address, if address.is_ipv4() { 32 } else { 128 }),
         _ => return Err(format!("'{prefix}' is neither a prefix nor an address")),
     };
+    let (address, length) = match address.to_canonical() {
+        v4 if address.is_ipv6() && v4.is_ipv4() => (v4, length.saturating_sub(96)),
+        other => (other, length),
+    };
     let cut = if address.is_ipv4() { 24 } else { 48 };
     if length < cut {
         return Err(format!(
@@ -144,7 +149,9 @@ async fn send(base: &str, sessions: &[Reported]) -> Result<BTreeSet<String>, Sta
     let (mut unknown, mut sent) = (BTreeSet::new(), 0);
     while sent < sessions.len() {
         let end = sessions.len().min(sent + AT_ONCE);
-        sent += send_some(&client, base, &sessions[sent..end], end == sessions.len(), &mut unknown).await?;
+        let taken = send_some(&client, base, &sessions[sent..end], end == sessions.len(), &mut unknown).await;
+        sent += taken
+            .map_err(|error| io::Error::other(format!("{error}; {sent} of {} sessions were taken", sessions.len())))?;
         if progress {
             eprint!("\r{sent} of {} sessions", sessions.len());
         }
@@ -188,7 +195,7 @@ mod tests {
     #[test]
     fn rows_of_one_prefix_are_one_session() {
         let table = "# client,site,ms\n203.0.113.7,aws/eu-central-1,23.5\n203.0.113.0/24, azure/westeurope ,31\n\n\
-                     203.0.113.0/25,aws/eu-central-1,24\n2001:db8::1,aws/eu-central-1,9.5\n";
+                     ::ffff:203.0.113.9,aws/eu-central-1,24\n2001:db8::1,aws/eu-central-1,9.5\n";
         let sessions = read(&mut table.as_bytes(), "t").unwrap();
         let counts: Vec<_> =
             sessions.iter().map(|session| (session.client.to_string(), session.samples.len())).collect();

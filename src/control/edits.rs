@@ -170,8 +170,9 @@ impl Control {
         let counters = std::mem::replace(&mut *self.shared.counters(), Arc::new(counters));
         self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
         let loaded = std::mem::replace(&mut self.loaded, Arc::new(loaded));
-        if !Arc::ptr_eq(&loaded.parts.measured.published, &self.loaded.parts.measured.published) {
-            self.shared.measuring.hurry(); // estimates were published while this set was read
+        if self.shared.measuring.told().prefixes > 0 {
+            // Estimates were published while this set was read, or samples are to be kept otherwise, or say something else now.
+            self.shared.measuring.hurry();
         }
         let ready = self.shared.journal().ready;
         *self.shared.journal() =
@@ -219,18 +220,23 @@ fn panicked(config: &Path, why: &str) -> Problem {
 
 /// Sockets and folders are taken at start; an edit to them is good but waits, and the operator is told.
 fn waits_for_restart(before: &Config, after: &Config) -> bool {
-    let server = before.server.needs_restart(&after.server) || before.tls.needs_restart(&after.tls);
     let scripts = after.wants_scripts() && !before.wants_scripts();
     if scripts {
         warn!("there were no script probes at the start: those that are new tell nothing until a restart");
     }
-    let beacons = before.beacons.needs_restart(&after.beacons);
-    let waits = server || beacons || scripts || before.admin != after.admin || before.process != after.process;
-    if waits {
+    let changed = [
+        ("[server]", before.server.needs_restart(&after.server)),
+        ("[tls]", before.tls.needs_restart(&after.tls)),
+        ("[admin]", before.admin != after.admin),
+        ("[beacons]", before.beacons.needs_restart(&after.beacons)),
+        ("[process]", before.process != after.process),
+    ];
+    let tables: Vec<&str> = changed.into_iter().filter(|(_, waits)| *waits).map(|(table, _)| table).collect();
+    if !tables.is_empty() {
+        let tables = tables.join(", ");
         warn!(
-            "changes of [server], but proxy_from, identity, version and cookies, of [tls], but its certificate, of [admin], of \
-             [process], and of [beacons], but what becomes of samples, take effect at the next restart"
+            "what was changed in {tables} takes effect at the next restart; README says which of their keys need none"
         );
     }
-    waits
+    scripts || !tables.is_empty()
 }

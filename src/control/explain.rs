@@ -106,6 +106,7 @@ fn choose(snapshot: &Snapshot, service: &ServiceEntry, place: LocationId, family
             prior_ms: prior_ms(candidate.member),
             measured: found(candidate.member)
                 .map(|(place, factor)| MeasuredBy::new(&place, factor, candidate.estimate_ms)),
+            sampled: None,
             bias_ms: candidate.bias_ms,
             cost: candidate.cost,
             in_fence: candidate.in_fence,

@@ -1,8 +1,12 @@
 //! An explained answer, as JSON has it.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::shared::Shared;
 use crate::latency;
 
 /// An answer with its reasons. JSON of `meridian explain --json` and `/api/v1/explain`.
@@ -90,6 +94,8 @@ pub struct Contender {
     pub prior_ms: f32,
     /// What moved the one away from the other; none: nothing did.
     pub measured: Option<MeasuredBy>,
+    /// What samples say now, which may not have passed its threshold yet; none: nothing new, or not known here.
+    pub sampled: Option<MeasuredBy>,
     /// Added to it.
     pub bias_ms: f32,
     /// Cost at this client's place.
@@ -108,11 +114,31 @@ pub struct Contender {
     pub why: String,
 }
 
+impl Explanation {
+    /// Adds what samples say now; nothing while they are looked at.
+    pub fn add_samples(&mut self, shared: &Shared, client: IpAddr) {
+        let Some(choice) = &mut self.choice else { return };
+        let (parts, client) = (&shared.published.load_full().parts, client.to_canonical());
+        let source = if client.is_ipv4() { 24 } else { 48 };
+        let location = parts.geo.location(parts.geo.locate_prefix(client, source).location);
+        let prefix = IpNet::new_assert(client, source).trunc();
+        shared.measuring.with_samples(|kept| {
+            for contender in &mut choice.endpoints {
+                let site = format!("{}/{}", contender.cloud, contender.region);
+                let found = kept.estimates.find(prefix, location.country, location.asn, &site);
+                contender.sampled = found.map(|(place, shift)| MeasuredBy::now(&place, shift, contender.prior_ms));
+            }
+        });
+    }
+}
+
 /// The measurements behind an estimate, as of when it was published.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MeasuredBy {
     /// Whose: a prefix, a country, or an autonomous system in one.
     pub of: String,
+    /// The expected round trip by them.
+    pub estimate_ms: f32,
     /// How many, by weight: a prefix's samples, or the prefixes of a country or system.
     pub samples: f32,
     /// When the newest came.
@@ -124,7 +150,13 @@ pub struct MeasuredBy {
 impl MeasuredBy {
     pub(super) fn new(place: &latency::Place, factor: &latency::Factor, estimate_ms: f32) -> Self {
         let &latency::Factor { samples, newest, spread, .. } = factor;
-        Self { of: place.to_string(), samples, newest, spread_ms: spread * estimate_ms }
+        Self { of: place.to_string(), estimate_ms, samples, newest, spread_ms: spread * estimate_ms }
+    }
+
+    fn now(place: &latency::Place, shift: &latency::Shift, prior_ms: f32) -> Self {
+        let &latency::Shift { samples, newest, spread, .. } = shift;
+        let estimate_ms = prior_ms * shift.factor();
+        Self { of: place.to_string(), estimate_ms, samples, newest, spread_ms: spread * estimate_ms }
     }
 }
 

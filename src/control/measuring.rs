@@ -12,7 +12,8 @@
 //! (BEHAVIOUR rule 10). Samples are written every [`KEEP_EVERY`] and at the end.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,8 @@ pub struct Measuring {
     /// Somebody waits for what is published.
     hurry: Notify,
     told: Mutex<Told>,
+    /// There are some; control, which must wait for no thread of the idle lane, looks here.
+    some_wait: AtomicBool,
     /// There are samples that are not on disk.
     unkept: AtomicBool,
 }
@@ -100,6 +103,7 @@ impl Measuring {
         let room = MAX_WAITING.saturating_sub(waiting.len());
         let taken = sessions.len().min(room);
         waiting.extend(sessions.into_iter().take(room).map(|session| (now, session)));
+        self.some_wait.store(true, Ordering::Release);
         taken
     }
 
@@ -133,25 +137,35 @@ impl Measuring {
     }
 
     fn has_waiting(&self) -> bool {
-        !lock(&self.waiting).is_empty()
+        self.some_wait.load(Ordering::Acquire)
     }
 
-    /// Hands the samples, with all that waited in them, to `look`.
-    fn take_in<T>(&self, config: &Config, state: &Path, look: impl FnOnce(&mut Kept) -> T) -> T {
-        let (mut kept, settings) = (lock(&self.kept), settings(&config.beacons));
-        let kept = kept.get_or_insert_with(|| Kept {
-            samples: read_samples(&samples_below(state), &settings),
-            estimates: Estimates::default(),
-        });
+    /// Hands the samples, with all that waited in them, to `look`. None: those on disk cannot be read now.
+    fn take_in<T>(&self, config: &Config, state: &Path, look: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+        let (mut guard, settings) = (lock(&self.kept), settings(&config.beacons));
+        if guard.is_none() {
+            let samples = read_samples(&samples_below(state), &settings)?;
+            *guard = Some(Kept { samples, estimates: Estimates::default() });
+        }
+        let kept = guard.as_mut().expect("it was just put there");
         kept.samples.set(settings);
-        for (at, Reported { client, samples, absolute }) in std::mem::take(&mut *lock(&self.waiting)) {
-            let target = |(site, ms): &(Arc<str>, f32)| Some((kept.samples.target(site)?, *ms));
+        let waiting = {
+            let mut waiting = lock(&self.waiting);
+            self.some_wait.store(false, Ordering::Release);
+            std::mem::take(&mut *waiting)
+        };
+        // Sites at which nothing stands take no place among those that are known.
+        let stand: HashSet<String> = config.endpoints.iter().map(|endpoint| endpoint.site.name()).collect();
+        for (at, Reported { client, samples, absolute }) in waiting {
+            let target = |(site, ms): &(Arc<str>, f32)| {
+                stand.contains(&**site).then(|| kept.samples.target(site)).flatten().map(|target| (target, *ms))
+            };
             let samples = samples.iter().filter_map(target).collect::<Vec<_>>();
             let kind = if absolute { Kind::Absolute } else { Kind::Relative };
             kept.samples.take(&Session { client, kind, samples: &samples }, at);
             self.unkept.store(true, Ordering::Relaxed);
         }
-        look(kept)
+        Some(look(kept))
     }
 }
 
@@ -220,17 +234,24 @@ pub(super) struct Look {
 }
 
 impl Look {
-    fn make(of: Arc<Loaded>, state: &Path, shared: &Shared) -> Self {
+    /// `served` is of the same set as `of`.
+    fn make(of: Arc<Loaded>, served: &Snapshot, state: &Path, shared: &Shared) -> Self {
         let (parts, now) = (&of.parts, Timestamp::now());
         let published = shared.measuring.take_in(&parts.config, state, |Kept { samples, estimates }| {
+            let before = (samples.prefixes(), samples.octets());
             samples.forget(now);
+            if before != (samples.prefixes(), samples.octets()) {
+                shared.measuring.unkept.store(true, Ordering::Relaxed); // nor do they stay on disk
+            }
             let world = Known::new(parts, samples);
             *estimates = samples.estimate(&world, now);
             *lock(&shared.measuring.told) =
                 Told { prefixes: samples.prefixes(), octets: samples.octets(), at: Some(now) };
             parts.measured.published.next(estimates, &world, min_gain_ms(&parts.config))
         });
-        let next = published.and_then(|published| compile(parts.with_measured(Arc::new(published)), shared, now));
+        let published = published.flatten();
+        let next =
+            published.and_then(|published| compile(parts.with_measured(Arc::new(published)), served, shared, now));
         Self { of, next }
     }
 }
@@ -240,11 +261,12 @@ fn min_gain_ms(config: &Config) -> f32 {
     config.plans.iter().map(|plan| plan.policy.min_gain_ms).fold(f32::INFINITY, f32::min)
 }
 
-/// The snapshot that these parts come to, endpoints as they stand now.
-fn compile(parts: Parts, shared: &Shared, now: Timestamp) -> Option<(Parts, Snapshot)> {
-    let (mut counters, served) = ((**shared.counters()).clone(), shared.published.load_full());
+/// The snapshot that these parts come to, endpoints as they stood in what was `served`.
+fn compile(parts: Parts, served: &Snapshot, shared: &Shared, now: Timestamp) -> Option<(Parts, Snapshot)> {
+    let counters = shared.counters().clone();
+    let mut counters = (*counters).clone(); // not while they are locked
     let standings = (0..parts.config.endpoints.len()).map(|id| served.standing(EndpointId::at(id)).clone()).collect();
-    let before = Before { snapshot: &served, count: &|counter| shared.count(counter) };
+    let before = Before { snapshot: served, count: &|counter| shared.count(counter) };
     match Snapshot::compile(parts.clone(), standings, &mut counters, Some(before), now) {
         Ok(snapshot) => Some((parts, with_hot(snapshot))),
         Err(problems) => {
@@ -274,7 +296,7 @@ impl Looks {
         let last = self.last.filter(|_| self.under_way.is_none())?;
         Some(match self.hurried {
             true => last,
-            false => last + if measuring.has_waiting() { EVERY.max(PART * self.took) } else { ANYHOW },
+            false => last + if measuring.has_waiting() { EVERY.max(PART * self.took).min(ANYHOW) } else { ANYHOW },
         })
     }
 
@@ -299,14 +321,18 @@ impl Control {
     pub(super) fn look(&mut self) {
         (self.looks.last, self.looks.hurried) = (Some(Instant::now()), false);
         let (of, state, shared) = (self.loaded.clone(), self.started.server.state.clone(), self.shared.clone());
-        self.looks.under_way = Some(tokio::spawn(idle::run(move || Look::make(of, &state, &shared))));
+        let served = shared.published.load_full();
+        self.looks.under_way = Some(tokio::spawn(idle::run(move || Look::make(of, &served, &state, &shared))));
     }
 
     pub(super) fn finish_look(&mut self, look: Result<Look, String>) {
         self.looks.took = self.looks.last.map_or(Duration::ZERO, |begun| begun.elapsed());
         let Look { of, next } = match look {
             Ok(look) => look,
-            Err(why) => return error!(why, "our bug: estimates stay as they are"),
+            Err(why) => {
+                self.shared.measuring.some_wait.store(true, Ordering::Release); // what came in is to be looked at again
+                return error!(why, "our bug: estimates stay as they are");
+            }
         };
         match next {
             Some((parts, snapshot)) if Arc::ptr_eq(&of, &self.loaded) => {
@@ -319,14 +345,17 @@ impl Control {
                 self.keep_estimates();
                 self.freeing.free((of, snapshot));
             }
-            Some(_) => self.looks.hurry(), // there was an edit meanwhile
-            None => self.shared.tell(),
+            Some(next) => {
+                self.looks.hurry(); // there was an edit meanwhile
+                self.freeing.free((of, next));
+            }
+            None => {
+                self.shared.tell();
+                self.freeing.free(of);
+            }
         }
         let is_due = self.looks.kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY);
-        if is_due
-            && self.shared.measuring.is_unkept()
-            && self.looks.keeping.as_ref().is_none_or(JoinHandle::is_finished)
-        {
+        if is_due && self.shared.measuring.is_unkept() {
             self.keep_samples();
         }
     }
@@ -334,39 +363,49 @@ impl Control {
     fn keep_estimates(&mut self) {
         let path = estimates_below(&self.started.server.state);
         let published = self.loaded.parts.measured.published.clone();
-        self.write_behind(move || write(&path, &published.encode()));
+        self.write_behind(idle::run(move || write(&path, &published.encode())));
     }
 
     fn keep_samples(&mut self) {
         self.looks.kept = Some(Instant::now());
+        let write = self.samples_writer();
+        self.write_behind(idle::run(write));
+    }
+
+    /// Writes the samples, if there are some.
+    fn samples_writer(&self) -> impl FnOnce() -> Result<(), String> + Send + 'static + use<> {
         let (path, shared) = (samples_below(&self.started.server.state), self.shared.clone());
         let (config, state) = (self.config(), self.started.server.state.clone());
-        self.write_behind(move || {
-            let octets = shared.measuring.take_in(&config, &state, |kept| {
-                shared.measuring.unkept.store(false, Ordering::Relaxed);
+        move || {
+            let measuring = &shared.measuring;
+            let octets = measuring.take_in(&config, &state, |kept| {
+                measuring.unkept.store(false, Ordering::Relaxed);
                 kept.samples.encode()
             });
-            write(&path, &octets)
-        });
+            let written = octets.map_or(Ok(()), |octets| write(&path, &octets));
+            written.inspect_err(|_| measuring.unkept.store(true, Ordering::Relaxed))
+        }
     }
 
     /// After what is being written.
-    fn write_behind(&mut self, write: impl FnOnce() -> Result<(), String> + Send + 'static) {
+    fn write_behind(&mut self, write: impl Future<Output = Result<Result<(), String>, String>> + Send + 'static) {
         let before = self.looks.keeping.take();
         self.looks.keeping = Some(tokio::spawn(async move {
             if let Some(before) = before {
                 let _ = before.await;
             }
-            if let Err(error) = idle::run(write).await.flatten() {
+            if let Err(error) = write.await.flatten() {
                 warn!(error, "what was measured could not be kept; a restart would begin without");
             }
         }));
     }
 
-    /// The last time, at the end.
+    /// The last time, at the end. Nobody is served any more, so not on the idle lane.
     pub(super) async fn keep_measured_last(&mut self) {
         if self.shared.measuring.is_unkept() {
-            self.keep_samples();
+            let write = self.samples_writer();
+            let written = async { tokio::task::spawn_blocking(write).await.map_err(|error| error.to_string()) };
+            self.write_behind(written);
         }
         if let Some(keeping) = self.looks.keeping.take() {
             let _ = timeout(LAST_WAIT, keeping).await; // its errors are logged
@@ -385,38 +424,50 @@ fn estimates_below(state: &Path) -> PathBuf {
 /// What answers went by when the last process ended; nothing where that cannot be read, which is said.
 pub(super) fn read_estimates(state: &Path) -> latency::Published {
     let path = estimates_below(state);
-    let read = read(&path).and_then(|octets| octets.as_deref().map(latency::Published::decode).transpose());
-    read.unwrap_or_else(|why| {
-        error!(file = %path.display(), error = why, "estimates of an earlier run are damaged: answers go by the prior until there are new ones");
-        None
-    })
-    .unwrap_or_default()
+    let read = read(&path).map(|octets| octets.map(|octets| latency::Published::decode(&octets)));
+    match read {
+        Ok(None) => return latency::Published::default(),
+        Ok(Some(Ok(published))) => return published,
+        Ok(Some(Err(why))) => error!(file = %path.display(), error = why, "estimates of an earlier run are damaged"),
+        Err(error) => error!(file = %path.display(), %error, "estimates of an earlier run cannot be read"),
+    }
+    error!("answers go by what is expected without them, until there are new ones");
+    latency::Published::default()
 }
 
-fn read_samples(path: &Path, settings: &latency::Settings) -> Samples {
-    let read =
-        read(path).and_then(|octets| octets.map(|octets| Samples::decode(&octets, settings.clone())).transpose());
-    match read {
-        Ok(Some(samples)) => {
-            info!(prefixes = samples.prefixes(), "begins with the samples of an earlier run");
-            return samples;
-        }
+/// Those of an earlier run, or none where there was none or they are damaged. None: they are there and cannot be read now.
+fn read_samples(path: &Path, settings: &latency::Settings) -> Option<Samples> {
+    let aside = path.with_extension("damaged");
+    let age = fs::metadata(&aside).and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
+    if age.is_some_and(|age| age > settings.keep_for) {
+        let _ = fs::remove_file(&aside); // it holds prefixes, too
+    }
+    match read(path) {
         Ok(None) => {}
-        Err(why) => {
-            let aside = path.with_extension("damaged");
-            let moved = fs::rename(path, &aside).is_ok();
-            error!(file = %path.display(), error = why, moved_to = %aside.display(), moved, "samples of an earlier run are damaged: measuring begins anew");
+        Ok(Some(octets)) => match Samples::decode(&octets, settings.clone()) {
+            Ok(samples) => {
+                info!(prefixes = samples.prefixes(), "begins with the samples of an earlier run");
+                return Some(samples);
+            }
+            Err(why) => {
+                let moved = fs::rename(path, &aside).is_ok();
+                error!(file = %path.display(), error = why, moved_to = %aside.display(), moved, "samples of an earlier run are damaged: measuring begins anew");
+            }
+        },
+        Err(error) => {
+            error!(file = %path.display(), %error, "samples of an earlier run cannot be read: nothing is taken in until they can");
+            return None;
         }
     }
-    Samples::new(settings.clone())
+    Some(Samples::new(settings.clone()))
 }
 
 /// None: there is none.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(octets) => Ok(Some(octets)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error),
     }
 }
 

@@ -332,10 +332,9 @@ impl Control {
     }
 
     pub(super) fn tell_decision_hash(&self) {
-        let published = &self.loaded.parts.measured.published;
         let mut hash = self.shared.overrides().decision_hash(self.files_hash);
-        if !published.is_empty() {
-            hash = Digest::of_all([&hash.0[..], &Digest::of(&published.encode()).0]);
+        if let Some(measured) = &self.loaded.parts.measured.digest {
+            hash = Digest::of_all([&hash.0[..], &measured.0]);
         }
         self.shared.journal().decision_hash = hash;
     }

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 use crate::geo::{Geo, Match, Merged};
 use crate::latency::{Factor, Place, Published};
-use crate::model::{Location, LocationId, Site};
+use crate::model::{Digest, Location, LocationId, Site};
 
 /// What is measured, over one set of locations. Immutable.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ pub struct Measured {
     space: Option<Merged>,
     /// The number of the first.
     first: u32,
+    /// Over what is published; none: nothing is.
+    pub digest: Option<Digest>,
 }
 
 impl Measured {
@@ -43,7 +45,8 @@ impl Measured {
         let values = derived.iter().map(|(prefix, _)| *prefix).zip(1..);
         let space = (!derived.is_empty()).then(|| Merged::of_prefixes(values));
         let first = u32::try_from(geo.locations().len()).expect("locations are bounded");
-        Self { published, derived, space, first }
+        let digest = (!published.is_empty()).then(|| Digest::of(&published.encode()));
+        Self { published, derived, space, first, digest }
     }
 
     /// The prefixes of derived locations, in the order of their numbers, and the location of the leaf around each.

@@ -45,6 +45,7 @@ async fn measured_round_trips_move_their_prefix_and_outlast_a_restart() {
     let first = &told["choice"]["endpoints"][0];
     assert_eq!((&first["name"], &first["measured"]["of"]), (&"gcp-singapore".into(), &"prefix 103.86.96.0/24".into()));
     assert!(first["estimate_ms"].as_f64().unwrap() < first["prior_ms"].as_f64().unwrap(), "{first:#}");
+    assert_eq!(first["sampled"]["of"], first["measured"]["of"], "what samples say now");
     let moved = server.status().await["decision_hash"].clone();
     server.stop().await;
     let (code, text, error) =
@@ -62,6 +63,15 @@ async fn measured_round_trips_move_their_prefix_and_outlast_a_restart() {
     // The samples are there, too: those of today are with those of before.
     let known = async || (server.status().await["measured"]["prefixes"] == 1).then_some(());
     server.until("the samples of before", known).await;
+    server.stop().await;
+
+    // Without them, as on a node that got the estimates alone, these stay.
+    fs::remove_file(shop.path("state/samples")).unwrap();
+    let server = shop.start_ready().await;
+    let looked = async || server.status().await["measured"]["at"].as_str().map(str::to_owned);
+    server.until("a look at no samples", looked).await;
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.2")]);
+    assert_eq!(server.status().await["measured"]["derived_locations"], 1);
     server.stop().await;
 }
 
@@ -103,7 +113,10 @@ async fn a_table_is_imported_whole_or_not_at_all() {
     assert_eq!(server.status().await["measured"]["prefixes"], 0);
     let (code, text, error) = import(&format!("{rows}103.86.96.0/24,aws/nowhere-1,9\n")).await;
     assert_eq!(code, Some(0), "{error}");
-    assert!(text.contains("17 round trips of 1 prefixes taken in") && text.contains("aws/nowhere-1"), "{text}");
+    assert!(
+        text.contains("17 round trips of 1 prefixes taken in") && text.contains("stands there: 1 sites: aws/nowhere-1"),
+        "{text}"
+    );
     server.until_answer(SYDNEY, "192.0.2.2").await;
     server.stop().await;
 }

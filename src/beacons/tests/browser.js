@@ -39,7 +39,7 @@ const page = {
   document, window, navigator, fetch, URL, AbortController, setTimeout, clearTimeout, Request: class { get keepalive() {} },
   requestIdleCallback: window.requestIdleCallback, location: { hostname: "page.shop.example" },
   performance: { now: () => clock },
-  Math: Object.assign(Object.create(null), { random: () => world.random, max: Math.max, min: Math.min }),
+  Math: Object.assign(Object.create(null), { random: () => world.random, max: Math.max, min: Math.min, round: Math.round }),
   JSON, encodeURIComponent,
 };
 vm.runInNewContext(script, page);
