@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # sourced by `run`, which sets what is not set here
 # The zone, and each server with its settings. README.md says why each is as it is.
 
-declare -A port=() pid=()
+declare -A port=() pid=() admin=()
 # All that run, in the order of the tables.
 instances=()
 zone=bench.example
@@ -78,6 +78,8 @@ start_echo() { start "$1" "$tool" echo --listen "127.0.0.1:${port[$1]}"; }
 # $2: the labels of steered names, one a line.
 start_meridian() {
   local name=$1 labels=$2 folder=$temp/$1 site
+  admin[$name]=off
+  [ -z "$estimates" ] || admin[$name]=127.0.0.1:$("$tool" ports --count 1)
   mkdir -p "$folder"
   write_zone >"$folder/$zone.zone"
   {
@@ -87,7 +89,7 @@ listen = ["127.0.0.1:${port[$name]}"]
 state = "state"
 workers = 1
 [admin]
-listen = "off"
+listen = "${admin[$name]}"
 [rate_limit]
 allow = ["127.0.0.0/8"]
 [geoip]
@@ -287,6 +289,30 @@ start_all() {
     esac
   done
   await "${instances[@]}"
+}
+
+# Round trips of 70,000 random prefixes to the first two sites, four of each, for those of Meridian's that run.
+measure_prefixes() {
+  local name tries told table=$temp/round-trips.csv
+  awk -v one="aws/${region[${sites[0]}]}" -v other="aws/${region[${sites[1]}]}" 'BEGIN {
+    srand(7)
+    for (n = 0; n < 70000; n++) {
+      prefix = sprintf("%d.%d.%d.0/24", 1 + int(rand() * 222), int(rand() * 256), int(rand() * 256))
+      near = 5 + int(rand() * 300); far = 5 + int(rand() * 300)
+      for (k = 0; k < 4; k++) printf "%s,%s,%d\n%s,%s,%d\n", prefix, one, near, prefix, other, far
+    }
+  }' >"$table"
+  for name in meridian meridian-names; do
+    [ -n "${pid[$name]:-}" ] || continue
+    "$MERIDIAN" latency import "$table" --server "http://${admin[$name]}"
+    for tries in $(seq 600); do
+      told=$(curl -s "http://${admin[$name]}/status" | sed -n 's/.*"derived_locations": \([0-9]*\).*/\1/p')
+      [ "${told:-0}" -lt 50000 ] || break
+      [ "$tries" -lt 600 ] || give_up "$name: estimates of ${told:-no} prefixes only, after a minute"
+      sleep 0.1
+    done
+    echo "$name goes by estimates of $told prefixes"
+  done
 }
 
 # The instances, other than the echo, that are asked with a set.
