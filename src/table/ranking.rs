@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::fold::fold;
 use super::indices::Indices;
-use super::survey::{At, AtDerived, Survey};
+use super::survey::{At, AtDerived, Survey, Surveyed};
 use crate::geo::Geo;
 use crate::model::{Endpoint, Family, FenceUnknown, Location, LocationId, Member, OrderId, Plan, Problem};
-use crate::steer::{self, FenceClass, Order, Ranker, Shape};
+use crate::steer::{self, Facts, FenceClass, Order, Ranker, Shape};
 
 /// Orders, and which of them each location has.
 #[derive(Debug)]
@@ -55,18 +55,13 @@ impl Ranking {
         file: &Path,
     ) -> Result<Self, Problem> {
         let facts = survey.of(plan);
-        let mut ranker = Ranker::new(plan, endpoints, family, facts.most_preferences(survey.locations.len()));
-        let mut fences = Fences { plan, endpoints, family, file, checked: Vec::new() };
-        let mut builder = Builder::new(ranker.shape());
+        let mut making = Making::new(plan, endpoints, family, (&facts, survey), file);
+        let mut builder = Builder::new(making.ranker.shape());
         for (index, location) in survey.locations.iter().enumerate() {
-            let barred = fences.barred(location)?;
-            let order = ranker.rank_merged(location, &At(&facts, index));
-            if let Some(member) = order.members().find(|member| barred[member.index()]) {
-                return Err(fence_crossed(plan, endpoints, location, member, file));
-            }
             // IPv4-mapped space, the other location that nothing is known of, is answered as IPv4: it must
             // never merge with what lies around it.
-            builder.push(order, index > 0 && *location == Location::default());
+            let apart = index > 0 && *location == Location::default();
+            builder.push(making.rank(location, &At(&facts, index))?, apart);
         }
         Ok(builder.finish())
     }
@@ -84,17 +79,11 @@ impl Ranking {
         file: &Path,
     ) -> Result<Self, Problem> {
         let facts = survey.of(plan);
-        let mut ranker = Ranker::new(plan, endpoints, family, facts.most_preferences(survey.locations.len()));
-        let mut fences = Fences { plan, endpoints, family, file, checked: Vec::new() };
+        let mut making = Making::new(plan, endpoints, family, (&facts, survey), file);
         let mut builder = Builder::behind(base);
         for (index, (_, leaf)) in survey.derived().iter().enumerate() {
             let location = &survey.locations[leaf.index()];
-            let barred = fences.barred(location)?;
-            let order = ranker.rank_merged(location, &AtDerived(&facts, index, leaf.index()));
-            if let Some(member) = order.members().find(|member| barred[member.index()]) {
-                return Err(fence_crossed(plan, endpoints, location, member, file));
-            }
-            builder.push(order, false);
+            builder.push(making.rank(location, &AtDerived(&facts, index, leaf.index()))?, false);
         }
         Ok(Self { base: Some(base.clone()), ..builder.finish() })
     }
@@ -238,6 +227,35 @@ impl Builder {
             set_of: Indices::new(self.set_of.into_iter(), self.sets.len()),
             sets: self.sets,
             base: None,
+        }
+    }
+}
+
+/// Ranks one location after the other, and holds each order against the fences.
+struct Making<'a> {
+    ranker: Ranker<'a>,
+    fences: Fences<'a>,
+}
+
+impl<'a> Making<'a> {
+    fn new(
+        plan: &'a Plan,
+        endpoints: &'a [Endpoint],
+        family: Family,
+        (facts, survey): (&Surveyed<'_>, &Survey<'_>),
+        file: &'a Path,
+    ) -> Self {
+        let ranker = Ranker::new(plan, endpoints, family, facts.most_preferences(survey.locations.len()));
+        Self { ranker, fences: Fences { plan, endpoints, family, file, checked: Vec::new() } }
+    }
+
+    fn rank(&mut self, location: &Location, facts: &impl Facts) -> Result<Order<'_>, Problem> {
+        let Self { ranker, fences } = self;
+        let barred = fences.barred(location)?;
+        let order = ranker.rank_merged(location, facts);
+        match order.members().find(|member| barred[member.index()]) {
+            Some(member) => Err(fence_crossed(fences.plan, fences.endpoints, location, member, fences.file)),
+            None => Ok(order),
         }
     }
 }
