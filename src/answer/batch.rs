@@ -1,9 +1,8 @@
 //! A batch of datagrams, answered where they lie.
 //!
 //! ```text
-//! pass 1  read: header, name (folded), type, OPT, client subnet     fetch the name's line
-//! pass 2  find: Steered | Static | Unknown                          fetch the root of the plan's trie
-//!         where there are derived locations: fetch their root, begin their look-up, fetch its node
+//! pass 1  read: header, name (folded), type, OPT, client subnet     fetch the name's line, and where derived locations are
+//! pass 2  find: Steered | Static | Unknown                          fetch the root of the plan's trie, a derived location's order
 //! pass 3  begin the trie's look-up                                  fetch its node and the service's counter
 //! pass 4  finish: copy the image behind the question, then OPT; whatever else: `respond`
 //! pass 5  where some bear cookies: hash several side by side, put them behind OPT
@@ -27,7 +26,7 @@ use super::limit::{Limiter, Marks};
 use super::plain::{Plain, QUESTION_TAIL, head};
 use super::{Asker, Transport, answer, is_proxy};
 use crate::config::Cookies;
-use crate::geo::{Begun, Merged};
+use crate::geo::{Begun, Merged, Near, Subnets};
 use crate::model::{Bearer, Family, Source, Spread};
 use crate::steer::{self, Client};
 use crate::table::{Cells, HOT_BLOCK, HotLine, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot, Traffic};
@@ -173,6 +172,7 @@ impl Batches {
         let count = (*count).min(BATCH);
         let (slots, lengths, clients) = (&mut slots[..count], &mut lengths[..count], &clients[..count]);
         let mut jobs = ArrayVec::<Job<'_>, BATCH>::new();
+        let derived = snapshot.parts.measured.space();
         let mut some_cookie = 0;
         // Loops and no `for_each`: a closure would be compiled apart, without the processor's features.
         for ((slot, &length), client) in slots.iter_mut().zip(lengths.iter()).zip(clients) {
@@ -180,6 +180,9 @@ impl Batches {
             some_cookie |= query.cookie_at;
             let place = snapshot.hot.place(&query.name);
             snapshot.hot.prefetch(place);
+            if let Some(space) = derived {
+                query.prefetch_near(space);
+            }
             jobs.push(Job { slot, query, place, found: Found::Unknown });
         }
         if !snapshot.parts.config.ecs.allow.is_empty() {
@@ -188,9 +191,8 @@ impl Batches {
         for job in &mut jobs {
             job.found = job.find(snapshot);
         }
-        let derived = snapshot.parts.measured.space();
         if let Some(space) = derived {
-            fetch_derived(space, &jobs);
+            fetch_derived(snapshot, space, &jobs);
         }
         for job in &mut jobs {
             if let Found::Steered(steered) = &mut job.found {
@@ -305,15 +307,16 @@ impl Steered<'_> {
     }
 }
 
-/// Behind pass 2: fetches what looking up among derived locations reads.
+/// Behind pass 2: fetches what answers from derived locations read.
 #[inline(never)]
-fn fetch_derived(space: &Merged, jobs: &[Job<'_>]) {
-    for job in jobs {
-        job.query.prefetch(space);
-    }
-    for job in jobs {
-        if let Found::Steered(_) = job.found {
-            let _ = job.query.begin(space);
+fn fetch_derived(snapshot: &Snapshot, space: &Subnets, jobs: &[Job<'_>]) {
+    for Job { query, found, .. } in jobs {
+        let Found::Steered(Steered { line, .. }) = found else { continue };
+        if query.is_v6 {
+            space.begin_v6(query.address);
+        } else if let Some(subnet) = query.near(space).subnet {
+            let location = snapshot.parts.measured.location(subnet);
+            snapshot.plan_table(line.plan()).prefetch_order(query.family(), location);
         }
     }
 }
@@ -355,7 +358,7 @@ impl Plain {
         snapshot: &Snapshot,
         cells: &Cells,
         steered: &Steered<'_>,
-        derived: Option<&Merged>,
+        derived: Option<&Subnets>,
         slot: &mut [u8; SLOT],
     ) -> Option<usize> {
         let &Steered { line, service, replies, trie, begun } = steered;
@@ -365,7 +368,11 @@ impl Plain {
             None => self.locate(snapshot, line),
         };
         if let Some(space) = derived {
-            (value, scope) = self.derived(snapshot, space, line, (value, scope));
+            let Near { subnet, length } = self.near(space);
+            match subnet.filter(|_| length <= self.source) {
+                Some(subnet) => (value, scope) = (self.derived(snapshot, line, subnet), length),
+                None => scope = scope.max(length), // one that leaves derived locations out
+            }
         }
         if scope > self.source {
             return None; // a prefix that several leaves share
@@ -397,6 +404,24 @@ impl Plain {
             cells.count(counter);
         }
         Some(self.put_opt(slot, at + usize::from(ready.length), subnet, scope))
+    }
+
+    /// Begins to fetch what [`Self::near`] reads.
+    #[inline(always)]
+    fn prefetch_near(&self, space: &Subnets) {
+        match self.is_v6 {
+            false => space.prefetch_v4(self.address as u32),
+            true => space.prefetch_v6(self.address),
+        }
+    }
+
+    /// The derived location that its address lies in.
+    #[inline(always)]
+    fn near(&self, space: &Subnets) -> Near {
+        match self.is_v6 {
+            false => space.near_v4(self.address as u32),
+            true => space.near_v6(self.address),
+        }
     }
 
     /// The steps of looking its address up: that of pass 2, …
@@ -434,17 +459,12 @@ impl Plain {
         (PlanTable::encode(placed.order, placed.located), placed.length)
     }
 
-    /// The same in a derived location, if it lies in one; else with a scope that leaves these out. Apart, as above.
+    /// The same of a derived location. Apart, as above.
     #[inline(never)]
-    fn derived(&self, snapshot: &Snapshot, space: &Merged, line: &HotLine, (value, scope): (u32, u8)) -> (u32, u8) {
-        let (derived, length) = snapshot.parts.measured.decode(self.finish(space, self.begin(space)));
-        match derived.filter(|_| length <= self.source) {
-            Some(location) => {
-                let order = snapshot.plan_table(line.plan()).order(self.family(), location);
-                (PlanTable::encode(order, snapshot.parts.location(location).is_located()), length)
-            }
-            None => (value, scope.max(length)),
-        }
+    fn derived(&self, snapshot: &Snapshot, line: &HotLine, subnet: u32) -> u32 {
+        let measured = &snapshot.parts.measured;
+        let order = snapshot.plan_table(line.plan()).order(self.family(), measured.location(subnet));
+        PlanTable::encode(order, measured.is_located(subnet))
     }
 
     /// Whom of those that share this client gets. Apart, as above.

@@ -2,10 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use super::family::Family;
-use super::partition::Partition;
 use super::trie::{MAX_VALUE, Trie};
 use crate::model::LocationId;
 
@@ -31,20 +28,6 @@ impl Merged {
         };
         let apart = |location| if location == mapped { MAX_VALUE } else { value(location) };
         Self { v4: v4.merged(value), v6: v6.merged(apart) }
-    }
-
-    /// The space in which these prefixes, of which none holds another, have their values, and all else has 0.
-    #[must_use]
-    pub fn of_prefixes(values: impl Iterator<Item = (IpNet, u32)>) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for (prefix, value) in values {
-            assert!(value < MAX_VALUE, "prefixes are bounded far below");
-            match prefix {
-                IpNet::V4(prefix) => v4.push((u32::from(prefix.network()), prefix.prefix_len(), value)),
-                IpNet::V6(prefix) => v6.push((u128::from(prefix.network()), prefix.prefix_len(), value)),
-            }
-        }
-        Self { v4: Trie::new(&Partition::of_nested(v4)), v6: Trie::new(&Partition::of_nested(v6)) }
     }
 
     /// The value and the length of the leaf around an IPv4 address.

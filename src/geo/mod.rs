@@ -28,6 +28,7 @@ mod partition;
 mod places;
 mod profiles;
 mod record;
+mod subnets;
 mod summary;
 mod tree;
 mod trie;
@@ -41,6 +42,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use database::{Database, TraceStep, trace};
 pub use merged::{Begun, Merged};
 pub use record::{Point, Record};
+pub use subnets::{Near, Subnets};
 
 use crate::model::{Location, LocationId, PlaceSet, Problem};
 use database::{Content, Records};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::model::prefetch_in;
+
 /// Numbers, in two octets each where all fit. Copies share them.
 #[derive(Clone, Debug)]
 pub(super) enum Indices {
@@ -15,6 +17,15 @@ impl Indices {
         match self {
             Self::Narrow(list) => list[index].into(),
             Self::Wide(list) => list[index],
+        }
+    }
+
+    /// Begins to fetch what [`Self::get`] reads.
+    #[inline]
+    pub(super) fn prefetch(&self, index: usize) {
+        match self {
+            Self::Narrow(list) => prefetch_in(list, index),
+            Self::Wide(list) => prefetch_in(list, index),
         }
     }
 

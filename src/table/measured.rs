@@ -5,7 +5,7 @@
 //! and the fences of the leaf around it, and estimates of its own. A prefix in which the database has several leaves is
 //! left to these: they may lie under different fences.
 //!
-//! Derived locations lie in a space of their own (`geo::Merged` of prefixes), which is made anew with each change (65,536 take
+//! Derived locations lie in a space of their own (`geo::Subnets`), which is made anew with each change (65,536 take
 //! some milliseconds), and not in the plans' tries, of which each takes as long as a reload. An answer looks into both; the
 //! scope is the longer of the two leaves, so that scopes never overlap.
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::geo::{Geo, Match, Merged};
+use crate::geo::{Geo, Match, Near, Subnets};
 use crate::latency::{Factor, Place, Published};
 use crate::model::{Digest, Location, LocationId, Site};
 
@@ -25,8 +25,10 @@ pub struct Measured {
     pub published: Arc<Published>,
     /// The prefixes of derived locations, and the location of the leaf around each.
     derived: Vec<(IpNet, LocationId)>,
-    /// Where they are: a leaf's value is 1 + an index into `derived`, or 0. None: there are none.
-    space: Option<Merged>,
+    /// Where they are, by the index into `derived`. None: there are none.
+    space: Option<Subnets>,
+    /// Bit i of word j: the leaf around the one at 64 j + i is located.
+    located: Box<[u64]>,
     /// The number of the first.
     first: u32,
     /// Over what is published; none: nothing is.
@@ -39,14 +41,16 @@ impl Measured {
     pub fn new(published: Arc<Published>, geo: &Geo) -> Self {
         let leaf = |prefix: IpNet| {
             let Match { location, length } = geo.locate_prefix(prefix.network(), prefix.prefix_len());
-            (length <= prefix.prefix_len()).then_some((prefix, location))
+            (length <= prefix.prefix_len() && Subnets::takes(&prefix)).then_some((prefix, location))
         };
         let derived: Vec<_> = published.prefixes().filter_map(|(prefix, ..)| leaf(prefix)).collect();
-        let values = derived.iter().map(|(prefix, _)| *prefix).zip(1..);
-        let space = (!derived.is_empty()).then(|| Merged::of_prefixes(values));
+        let space = (!derived.is_empty()).then(|| Subnets::new(derived.iter().map(|(prefix, _)| *prefix)));
+        let is_located = |(_, leaf): &(IpNet, LocationId)| u64::from(geo.location(*leaf).is_located());
+        let word = |leaves: &[_]| (0..).zip(leaves).fold(0, |word, (bit, leaf)| word | is_located(leaf) << bit);
+        let located = derived.chunks(64).map(word).collect();
         let first = u32::try_from(geo.locations().len()).expect("locations are bounded");
         let digest = (!published.is_empty()).then(|| Digest::of(&published.encode()));
-        Self { published, derived, space, first, digest }
+        Self { published, derived, space, located, first, digest }
     }
 
     /// The prefixes of derived locations, in the order of their numbers, and the location of the leaf around each.
@@ -56,24 +60,39 @@ impl Measured {
     }
 
     /// The derived location around an address, if there is one; and the length of the widest prefix around it of which that
-    /// is so.
+    /// is so, in the family given.
     #[must_use]
     pub fn find(&self, address: IpAddr) -> (Option<LocationId>, u8) {
-        self.space.as_ref().map_or((None, 0), |space| self.decode(space.get(address)))
+        let Some(space) = &self.space else { return (None, 0) };
+        let (Near { subnet, length }, above) = match address {
+            IpAddr::V4(v4) => (space.near_v4(v4.into()), 0),
+            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+                Some(v4) => (space.near_v4(v4.into()), 96),
+                None => (space.near_v6(v6.into()), 0),
+            },
+        };
+        (subnet.map(|subnet| self.location(subnet)), above + length)
     }
 
-    /// Where derived locations are, for look-ups by steps, whose values [`Self::decode`] reads; none: there are none.
+    /// Where derived locations are, for look-ups by steps; none: there are none.
     #[inline(always)]
     #[must_use]
-    pub fn space(&self) -> Option<&Merged> {
+    pub fn space(&self) -> Option<&Subnets> {
         self.space.as_ref()
     }
 
-    /// What a leaf of [`Self::space`] says: its derived location, if it is one's, and its length.
+    /// The location of a subnet of [`Self::space`].
     #[inline(always)]
     #[must_use]
-    pub fn decode(&self, (value, length): (u32, u8)) -> (Option<LocationId>, u8) {
-        (value.checked_sub(1).map(|index| LocationId(self.first + index)), length)
+    pub fn location(&self, subnet: u32) -> LocationId {
+        LocationId(self.first + subnet)
+    }
+
+    /// Is the leaf around a subnet of [`Self::space`] located?
+    #[inline(always)]
+    #[must_use]
+    pub fn is_located(&self, subnet: u32) -> bool {
+        self.located[subnet as usize / 64] >> (subnet % 64) & 1 != 0
     }
 
     /// The derived location of that number: its prefix, and the leaf's location; none: it is one of the database.

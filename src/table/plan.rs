@@ -265,6 +265,12 @@ impl PlanTable {
         self.rankings[family as usize].at(location)
     }
 
+    /// Begins to fetch what [`Self::order`] reads.
+    #[inline]
+    pub fn prefetch_order(&self, family: Family, location: LocationId) {
+        self.rankings[family as usize].prefetch(location);
+    }
+
     /// What ranking left of an order, for tests.
     #[must_use]
     pub fn ranked(&self, family: Family, order: OrderId) -> Order<'_> {

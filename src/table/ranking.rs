@@ -98,6 +98,12 @@ impl Ranking {
         OrderId(self.by_location.get(location.index()))
     }
 
+    /// Begins to fetch what [`Self::at`] reads.
+    #[inline]
+    pub(super) fn prefetch(&self, location: LocationId) {
+        self.by_location.prefetch(location.index());
+    }
+
     pub(super) fn order(&self, id: OrderId) -> Order<'_> {
         Order::new(self.shape, &self.arena[id.index() * self.shape.stride()..])
     }
