@@ -192,7 +192,7 @@ impl Batches {
             job.found = job.find(snapshot);
         }
         if let Some(space) = derived {
-            fetch_derived(snapshot, space, &jobs);
+            fetch_orders(snapshot, space, &jobs);
         }
         for job in &mut jobs {
             if let Found::Steered(steered) = &mut job.found {
@@ -202,9 +202,7 @@ impl Batches {
         let mut bearers = ArrayVec::<Bearer, BATCH>::new();
         if some_cookie != 0 {
             for (index, (job, client)) in jobs.iter().zip(clients).enumerate() {
-                if job.query.cookie_at != 0 {
-                    bearers.push(Bearer::new(index, job.query.cookie(job.slot), client.ip()));
-                }
+                bearers.extend(job.query.bearer(job.slot, index, client));
             }
         }
         let mut limitable = 0;
@@ -307,16 +305,12 @@ impl Steered<'_> {
     }
 }
 
-/// Behind pass 2: fetches what answers from derived locations read.
+/// Behind pass 2.
 #[inline(never)]
-fn fetch_derived(snapshot: &Snapshot, space: &Subnets, jobs: &[Job<'_>]) {
+fn fetch_orders(snapshot: &Snapshot, space: &Subnets, jobs: &[Job<'_>]) {
     for Job { query, found, .. } in jobs {
-        let Found::Steered(Steered { line, .. }) = found else { continue };
-        if query.is_v6 {
-            space.begin_v6(query.address);
-        } else if let Some(subnet) = query.near(space).subnet {
-            let location = snapshot.parts.measured.location(subnet);
-            snapshot.plan_table(line.plan()).prefetch_order(query.family(), location);
+        if let Found::Steered(steered) = found {
+            query.fetch_order(snapshot, space, steered.line);
         }
     }
 }
@@ -347,7 +341,7 @@ fn leave_subnets(snapshot: &Snapshot, jobs: &mut [Job<'_>], clients: &[SocketAdd
 impl Plain {
     /// Of a query for a service.
     #[inline(always)]
-    fn family(&self) -> Family {
+    pub(super) fn family(&self) -> Family {
         if self.rtype == 1 { Family::V4 } else { Family::V6 }
     }
 
@@ -406,24 +400,6 @@ impl Plain {
         Some(self.put_opt(slot, at + usize::from(ready.length), subnet, scope))
     }
 
-    /// Begins to fetch what [`Self::near`] reads.
-    #[inline(always)]
-    fn prefetch_near(&self, space: &Subnets) {
-        match self.is_v6 {
-            false => space.prefetch_v4(self.address as u32),
-            true => space.prefetch_v6(self.address),
-        }
-    }
-
-    /// The derived location that its address lies in.
-    #[inline(always)]
-    fn near(&self, space: &Subnets) -> Near {
-        match self.is_v6 {
-            false => space.near_v4(self.address as u32),
-            true => space.near_v6(self.address),
-        }
-    }
-
     /// The steps of looking its address up: that of pass 2, …
     #[inline(always)]
     fn prefetch(&self, space: &Merged) {
@@ -457,14 +433,6 @@ impl Plain {
         let plan = snapshot.plan_table(line.plan());
         let placed = plan.place(&snapshot.parts, self.family(), self.ip(), self.source);
         (PlanTable::encode(placed.order, placed.located), placed.length)
-    }
-
-    /// The same of a derived location. Apart, as above.
-    #[inline(never)]
-    fn derived(&self, snapshot: &Snapshot, line: &HotLine, subnet: u32) -> u32 {
-        let measured = &snapshot.parts.measured;
-        let order = snapshot.plan_table(line.plan()).order(self.family(), measured.location(subnet));
-        PlanTable::encode(order, measured.is_located(subnet))
     }
 
     /// Whom of those that share this client gets. Apart, as above.

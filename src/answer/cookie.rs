@@ -1,14 +1,22 @@
 //! Cookies of a batch (RFC 7873 §5.2): read before answers are written over them, replied to all at once after.
 
+use std::net::SocketAddr;
+
 use super::limit::Marks;
 use super::plain::Plain;
 use crate::model::{Bearer, CLIENT_COOKIE, Cookie};
 use crate::wire::{COOKIE_LENGTH, OPTION_COOKIE, SLOT};
 
 impl Plain {
+    /// Who bears its cookie, if it has one.
+    #[inline(always)]
+    pub(super) fn bearer(&self, slot: &[u8; SLOT], index: usize, client: &SocketAddr) -> Option<Bearer> {
+        (self.cookie_at != 0).then(|| Bearer::new(index, self.cookie(slot), client.ip()))
+    }
+
     /// The query's cookie, which it has.
     #[inline(always)]
-    pub(super) fn cookie(&self, slot: &[u8; SLOT]) -> Cookie {
+    fn cookie(&self, slot: &[u8; SLOT]) -> Cookie {
         let from = usize::from(self.cookie_at);
         let length = usize::from(slot[from - 1]); // its lower octet; a cookie has 40 at most
         Cookie::read(&slot[from..from + length]).expect("its length is one that cookies have")

@@ -10,6 +10,7 @@
 
 mod batch;
 mod cookie;
+mod derived;
 mod hot;
 mod limit;
 mod negative;
