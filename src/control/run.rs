@@ -371,6 +371,7 @@ impl Control {
         next.steering = shared.published.load().steering;
         self.publish(next);
         drop(board);
+        shared.make_room();
         self.reconfigure_prober();
     }
 }

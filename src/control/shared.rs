@@ -199,7 +199,14 @@ impl Shared {
 
     /// Takes in what a worker counts with, so that its figures are summed with the others'.
     pub fn add_worker(&self, cells: Arc<Cells>, traffic: Arc<Traffic>) {
+        cells.make_room(self.counters().end());
         lock(&self.workers).push((cells, traffic));
+    }
+
+    /// Makes room for counters that came with an edit.
+    pub(super) fn make_room(&self) {
+        let end = self.counters().end();
+        lock(&self.workers).iter().for_each(|(cells, _)| cells.make_room(end));
     }
 
     /// The sources that ask most, most first, as estimated over the last seconds.

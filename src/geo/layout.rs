@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use super::lines::Packer;
 use super::partition::Address;
 use super::trie::{BASE, BITMAP, DOWN, Entry, FAR, LENGTH_SHIFT, MAX_VALUE, Node, STRIDE, Trie};
-use crate::model::in_large_pages;
 
 /// Slots of a node.
 const SLOTS: u32 = 1 << STRIDE;
@@ -129,9 +128,7 @@ impl Layout {
     fn finish<A: Address>(self, mut entries: Vec<u32>) -> Trie<A> {
         set_lengths(&mut entries, 0);
         entries.extend(self.chunks);
-        let tables: Box<[u32]> = entries.into();
-        in_large_pages(&tables);
-        Trie { tables, lines: self.packer.finish(), family: PhantomData }
+        Trie { tables: entries.into(), lines: self.packer.finish(), family: PhantomData }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The memory of a trie's nodes: cache lines of 16-bit units, in which a node that fits in one is never cut.
 
-use crate::model::{in_large_pages, prefetch_in};
+use crate::model::{Large, prefetch_in};
 
 /// Units in a line.
 const LINE: usize = 32;
@@ -11,7 +11,7 @@ const LINE: usize = 32;
 struct Line([u16; LINE]);
 
 /// Lines that are written no more. A place is an index of units.
-pub(super) struct Lines(Box<[Line]>);
+pub(super) struct Lines(Large<Line>);
 
 /// A place that is being read, with the line that it lies in at hand.
 #[derive(Clone, Copy)]
@@ -66,7 +66,7 @@ impl Lines {
 
     /// Memory, in octets.
     pub(super) fn octets(&self) -> usize {
-        size_of_val(&*self.0)
+        self.0.octets()
     }
 }
 
@@ -120,9 +120,7 @@ impl Packer {
     }
 
     pub(super) fn finish(self) -> Lines {
-        let lines: Box<[Line]> = self.lines.into();
-        in_large_pages(&lines);
-        Lines(lines)
+        Lines(self.lines.into())
     }
 }
 

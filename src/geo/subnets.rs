@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::partition::Partition;
 use super::trie::{MAX_VALUE, Trie};
-use crate::model::{in_large_pages, prefetch_in};
+use crate::model::{Large, prefetch_in};
 
 /// Bits of an IPv4 address that choose its word, and those that then choose its bit.
 const WORD_BITS: u8 = 18;
@@ -18,7 +18,7 @@ const V6_LENGTH: u8 = 48;
 
 /// Prefixes of one length a family, none twice, with numbers from 0 in their order. Immutable.
 pub struct Subnets {
-    v4: Box<[Word; WORDS]>,
+    v4: Large<Word>,
     v6: Trie<u128>,
     /// How many are of IPv4.
     count_v4: u32,
@@ -87,15 +87,13 @@ impl Subnets {
             let widest = around.into_iter().flatten().map(|other| highest(other ^ at)).min();
             word.free = WORD_BITS - widest.unwrap_or(WORD_BITS);
         }
-        in_large_pages(&words);
-        let v4 = words.into_boxed_slice().try_into().expect("as many as there are");
-        Self { v4, v6: Trie::new(&Partition::of_nested(v6)), count_v4 }
+        Self { v4: words.into(), v6: Trie::new(&Partition::of_nested(v6)), count_v4 }
     }
 
     /// Begins to fetch what [`Self::near_v4`] reads.
     #[inline(always)]
     pub fn prefetch_v4(&self, address: u32) {
-        prefetch_in(&*self.v4, split(address).0);
+        prefetch_in(&self.v4, split(address).0);
     }
 
     /// Begins to fetch what [`Self::begin_v6`] reads.

@@ -16,7 +16,7 @@ use std::marker::PhantomData;
 use super::layout::{FromLeaves, FromTrie};
 use super::lines::{Lines, Spot};
 use super::partition::{Address, Partition};
-use crate::model::prefetch_in;
+use crate::model::{Large, prefetch_in};
 
 /// Bits that a node decides.
 pub(super) const STRIDE: u8 = 6;
@@ -35,7 +35,7 @@ pub(super) const BASE: usize = 2;
 /// What a partition says, frozen for look-ups.
 pub(super) struct Trie<A> {
     /// The first table and, behind it, the second ones.
-    pub(super) tables: Box<[u32]>,
+    pub(super) tables: Large<u32>,
     pub(super) lines: Lines,
     pub(super) family: PhantomData<A>,
 }
@@ -86,7 +86,7 @@ impl<A: Address> Trie<A> {
 
     /// Memory, in octets.
     pub(super) fn octets(&self) -> usize {
-        size_of_val(&*self.tables) + self.lines.octets()
+        self.tables.octets() + self.lines.octets()
     }
 
     /// The value and length of the leaf around an address.

@@ -64,30 +64,6 @@ fn first_zero_plain<const N: usize>(octets: &[u8; N]) -> usize {
     N
 }
 
-/// Asks for large pages under a table that is read all over, so that its addresses are found at once. It
-/// is advice: where the system has none to give, nothing changes.
-pub fn in_large_pages<T>(table: &[T]) {
-    #[cfg(target_os = "linux")]
-    {
-        /// The size of a large page on x86-64, and on arm64 with pages of 4 KiB.
-        const LARGE: usize = 2 << 20;
-        let octets = table.as_ptr_range();
-        let start = (octets.start as usize).next_multiple_of(LARGE);
-        let length = (octets.end as usize / LARGE * LARGE).saturating_sub(start);
-        for advice in [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE] {
-            if length > 0 {
-                #[expect(unsafe_code, reason = "measured: 10 to 25 ns a query where tables are larger than caches")]
-                // SAFETY: whole pages inside a live allocation; neither advice changes what is read there.
-                unsafe {
-                    libc::madvise(start as *mut libc::c_void, length, advice);
-                }
-            }
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = table;
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -106,14 +82,5 @@ mod tests {
             let full = octets.map(|octet| octet | 0x80);
             prop_assert_eq!((first_zero(&full), first_zero_plain(&full)), (48, 48));
         }
-    }
-
-    #[test]
-    fn large_pages_change_nothing_that_is_read() {
-        let table: Vec<u64> = (0..1 << 20).collect();
-        in_large_pages(&table);
-        in_large_pages::<u64>(&[]);
-        in_large_pages(&table[..3]);
-        assert!((0..).zip(&table).all(|(at, word)| at == *word));
     }
 }

@@ -8,9 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use zerocopy::FromZeros as _;
-
-use crate::model::CounterId;
+use crate::model::{CounterId, Large};
 
 /// What a counter counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +55,8 @@ pub fn rcode_slot(rcode: u16) -> u8 {
 
 /// Counters at most.
 const CELLS: usize = 1 << 20;
+/// From so many on, a worker's are in large pages.
+const MANY: usize = 1 << 14;
 /// Counts for all names that come when the others are taken; nobody reads it.
 const NAMELESS: CounterId = CounterId(CELLS as u32 - 1);
 
@@ -108,6 +108,12 @@ impl Counters {
         })
     }
 
+    /// Ids in use: those below it.
+    #[must_use]
+    pub fn end(&self) -> usize {
+        self.next as usize
+    }
+
     /// All names with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (CounterKey, CounterId)> {
         let of_zone = |(zone, first): (&Arc<str>, &CounterId)| {
@@ -121,12 +127,12 @@ impl Counters {
 
 /// One writer's figures: whoever holds them exclusively, or a lock around them, counts.
 #[derive(Debug)]
-pub struct Cells(Box<[AtomicU64; CELLS]>);
+pub struct Cells(Large<AtomicU64>);
 
 impl Default for Cells {
     /// Zeros that come from the system untouched, so that only pages with counters in use take memory.
     fn default() -> Self {
-        Self(<[AtomicU64; CELLS]>::new_box_zeroed().expect("addresses are not scarce"))
+        Self(Large::zeroed(CELLS))
     }
 }
 
@@ -134,14 +140,21 @@ impl Cells {
     /// Counts one. A load and a store, no addition in one step: there is one writer.
     #[inline(always)]
     pub fn count(&self, id: CounterId) {
-        let cell = &self.0[id.index() & (CELLS - 1)]; // ids are below it: a bound without a branch
+        let cell = &self.0[id.index()]; // ids are below CELLS
         cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// Begins to fetch what [`count`](Self::count) will write.
     #[inline(always)]
     pub fn prefetch(&self, id: CounterId) {
-        crate::model::prefetch_in(&*self.0, id.index());
+        crate::model::prefetch_in(&self.0, id.index());
+    }
+
+    /// Makes room for so many counters: of many, in large pages.
+    pub fn make_room(&self, counters: usize) {
+        if counters >= MANY {
+            self.0.ask_for_pages(counters);
+        }
     }
 
     /// The figure so far.

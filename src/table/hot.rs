@@ -7,7 +7,7 @@
 //! of what the zones say, never a source.
 
 use super::negative::Negative;
-use crate::model::{CounterId, PlanId, ZoneId, in_large_pages};
+use crate::model::{CounterId, Large, PlanId, ZoneId};
 
 /// Octets of the longest name here, the root's zero included.
 pub const HOT_NAME: usize = 48;
@@ -25,10 +25,10 @@ pub type FoldedName = [u64; HOT_NAME / 8];
 /// The table. Immutable once made.
 #[derive(Debug)]
 pub struct Hot {
-    lines: Box<[HotLine]>,
-    services: Box<[HotService]>,
-    answers: Box<[HotAnswer]>,
-    octets: Box<[u8]>,
+    lines: Large<HotLine>,
+    services: Large<HotService>,
+    answers: Large<HotAnswer>,
+    octets: Large<u8>,
     negatives: Box<[Option<Negative>]>,
 }
 
@@ -188,7 +188,7 @@ impl Hot {
 /// Takes entries; [`finish`](Self::finish) freezes them.
 #[derive(Debug)]
 pub struct HotBuilder {
-    lines: Box<[HotLine]>,
+    lines: Vec<HotLine>,
     services: Vec<HotService>,
     answers: Vec<HotAnswer>,
     octets: Vec<u8>,
@@ -200,7 +200,7 @@ impl HotBuilder {
     /// Room for so many entries.
     #[must_use]
     pub fn with_room(entries: usize) -> Self {
-        let lines = vec![FREE_LINE; entries * 2 + FARTHEST].into_boxed_slice();
+        let lines = vec![FREE_LINE; entries * 2 + FARTHEST];
         let known = std::collections::HashMap::new();
         Self { lines, services: Vec::new(), answers: Vec::new(), octets: Vec::new(), negatives: Vec::new(), known }
     }
@@ -258,9 +258,8 @@ impl HotBuilder {
     #[must_use]
     pub fn finish(self) -> Hot {
         let Self { lines, services, answers, octets, negatives, .. } = self;
-        in_large_pages(&lines);
         Hot {
-            lines,
+            lines: lines.into(),
             services: services.into(),
             answers: answers.into(),
             octets: octets.into(),

@@ -1,0 +1,178 @@
+//! Tables that are read all over, in large pages.
+//!
+//! An answer reads a handful of places at random, each of them in a page of its own. With small pages the
+//! processor looks each of these up first, in tables that are memory too, and on a virtual machine in two sets of them.
+
+use std::alloc::{self, Layout, handle_alloc_error};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+use zerocopy::FromZeros;
+
+/// The size of a large page on x86-64, and on arm64 with pages of 4 KiB.
+const PAGE: usize = 2 << 20;
+/// Tables of fewer octets are not worth a large page, and are found well without.
+const LEAST: usize = PAGE / 4;
+
+/// A boxed slice that is never written as a whole again, in large pages where it is large and the system has some.
+pub struct Large<T> {
+    start: NonNull<T>,
+    length: usize,
+    /// Where the memory begins: before `start`, if that begins a page.
+    memory: NonNull<u8>,
+    owns: PhantomData<T>,
+}
+
+impl<T> Large<T> {
+    /// Memory, in octets: of large tables whole pages.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        pages::<T>(self.length).unwrap_or(self.length * size_of::<T>())
+    }
+
+    /// Memory for so many, of which nothing is written yet, or zeros.
+    fn allocate(length: usize, zeros: bool) -> Self {
+        const { assert!(!std::mem::needs_drop::<T>(), "they are let go as they are") };
+        let layout = layout::<T>(length);
+        if layout.size() == 0 {
+            let start = NonNull::dangling();
+            return Self { start, length, memory: start.cast(), owns: PhantomData };
+        }
+        #[expect(unsafe_code, reason = "no safe type begins at a page")]
+        // SAFETY: the layout is not empty. Where there are pages it has one more, so that as many remain behind the first
+        // that begins within it.
+        let (memory, start) = unsafe {
+            let memory = if zeros { alloc::alloc_zeroed(layout) } else { alloc::alloc(layout) };
+            let memory = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout));
+            let before = if pages::<T>(length).is_some() { memory.align_offset(PAGE) } else { 0 };
+            (memory, memory.add(before).cast())
+        };
+        Self { start, length, memory, owns: PhantomData }
+    }
+
+    /// Asks for large pages under the first so many, where the table is large. Where the system has none to give, nothing changes.
+    pub fn ask_for_pages(&self, length: usize) {
+        #[cfg(target_os = "linux")]
+        if pages::<T>(self.length).is_some() {
+            let octets = (length.min(self.length) * size_of::<T>()).next_multiple_of(PAGE);
+            for advice in [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE] {
+                #[expect(unsafe_code, reason = "measured: see benches/README.md")]
+                // SAFETY: whole pages of memory that this owns; neither advice changes what is read there.
+                unsafe {
+                    libc::madvise(self.start.as_ptr().cast(), octets, advice);
+                }
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = length;
+    }
+}
+
+impl<T: FromZeros> Large<T> {
+    /// Zeros, which take no memory before they are touched, and are in small pages before [`Self::ask_for_pages`].
+    #[must_use]
+    pub fn zeroed(length: usize) -> Self {
+        Self::allocate(length, true)
+    }
+}
+
+impl<T: Copy> From<Vec<T>> for Large<T> {
+    fn from(table: Vec<T>) -> Self {
+        let large = Self::allocate(table.len(), false);
+        #[expect(unsafe_code, reason = "as above")]
+        // SAFETY: there is room for as many, newly allocated and so apart from the table.
+        unsafe {
+            large.start.copy_from_nonoverlapping(NonNull::from(&*table).cast(), large.length);
+        }
+        large.ask_for_pages(large.length);
+        large
+    }
+}
+
+impl<T> Deref for Large<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        #[expect(unsafe_code, reason = "as above")]
+        // SAFETY: so many stand there, zeros or copied, for as long as this does.
+        unsafe {
+            NonNull::slice_from_raw_parts(self.start, self.length).as_ref()
+        }
+    }
+}
+
+impl<T> Drop for Large<T> {
+    fn drop(&mut self) {
+        let layout = layout::<T>(self.length);
+        if layout.size() > 0 {
+            #[expect(unsafe_code, reason = "as above")]
+            // SAFETY: it was allocated with this layout.
+            unsafe {
+                alloc::dealloc(self.memory.as_ptr(), layout);
+            }
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "it owns what it points to")]
+// SAFETY: it is what a boxed slice is.
+unsafe impl<T: Send> Send for Large<T> {}
+#[expect(unsafe_code, reason = "it owns what it points to")]
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Large<T> {}
+
+impl<T> fmt::Debug for Large<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Large({} of {} octets)", self.length, size_of::<T>())
+    }
+}
+
+/// Octets of the pages of so many, where large ones are worth it.
+fn pages<T>(length: usize) -> Option<usize> {
+    let octets = length * size_of::<T>();
+    (octets >= LEAST).then(|| octets.next_multiple_of(PAGE))
+}
+
+/// Of so many; with pages, one more, since alignment asked of an allocator may cost it that zeros come untouched.
+fn layout<T>(length: usize) -> Layout {
+    let plain = Layout::array::<T>(length).expect("addresses are not scarce");
+    let octets = pages::<T>(length).map_or(plain.size(), |pages| pages + PAGE);
+    Layout::from_size_align(octets, plain.align()).expect("nor here")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn tables_are_as_they_were() {
+        for length in [0, 1, LEAST / 8 - 1, LEAST / 8, 3 * PAGE / 8 + 1] {
+            let table: Vec<u64> = (0..length as u64).collect();
+            let large = Large::from(table.clone());
+            assert_eq!(*large, *table);
+            assert_eq!(large.octets() % PAGE == 0, length == 0 || length >= LEAST / 8, "{length}");
+            assert!(large.octets() >= length * 8);
+        }
+        assert_eq!(*Large::from(vec![7_u8; 3]), [7; 3]);
+    }
+
+    #[test]
+    fn zeros_are_counted_up_through_a_shared_reference() {
+        let cells = Large::<AtomicU64>::zeroed(PAGE);
+        cells[0].store(7, Ordering::Relaxed);
+        cells.ask_for_pages(1);
+        cells.ask_for_pages(usize::MAX / 16);
+        assert_eq!(cells[0].swap(0, Ordering::Relaxed), 7);
+        assert!(cells.iter().step_by(4096).all(|cell| cell.load(Ordering::Relaxed) == 0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| cells[PAGE - 1].store(9, Ordering::Relaxed));
+        });
+        assert_eq!(cells[PAGE - 1].load(Ordering::Relaxed), 9);
+        assert_eq!(Large::<u32>::zeroed(0).len(), 0);
+    }
+}
