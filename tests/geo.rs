@@ -145,6 +145,10 @@ fn city_and_autonomous_systems_merge_and_the_first_file_wins() {
     // A system that nothing names makes no location of its own.
     assert_eq!((code(other).as_str(), other.asn, other.fences), ("DE", None, FenceMask(0)));
     assert_eq!(code(at(&geo, "192.0.3.1")), "FR");
+    // But it is known.
+    let asked = ["192.0.2.1", "192.0.2.129", "::ffff:192.0.2.129", "192.0.3.1", "2001:db8::1"];
+    let known = asked.map(|address| geo.asn(address.parse().unwrap()));
+    assert_eq!(known, [Some(64496), Some(64497), Some(64497), None, None]);
     assert_eq!(geo.locate("192.0.2.129".parse().unwrap()).length, 25);
 
     let steps = trace(&files, "192.0.2.1".parse().unwrap());

@@ -15,6 +15,7 @@ use maxminddb::Reader;
 
 use super::FileInfo;
 use super::hash::IntMap;
+use super::networks::Asns;
 use super::partition::{Address, Builder, Partition};
 use super::profiles::ALIASES;
 use super::record::Record;
@@ -51,13 +52,15 @@ pub(super) struct Records {
     ids: HashMap<Record, u32>,
     /// The autonomous systems that matter; others are left out, so that their networks merge.
     asns: Vec<u32>,
+    /// All of them.
+    pub(super) networks: Asns,
 }
 
 impl Records {
     pub(super) fn new(asns: &[u32]) -> Self {
         let mut asns = asns.to_vec();
         asns.sort_unstable();
-        let mut records = Self { list: Vec::new(), ids: HashMap::new(), asns };
+        let mut records = Self { list: Vec::new(), ids: HashMap::new(), asns, networks: Asns::default() };
         records.intern(Record::default());
         records
     }
@@ -76,11 +79,26 @@ impl Records {
     }
 }
 
-/// What a file says of each address: indices into `Records`.
+/// What a file says of each address.
 pub(super) struct Content {
-    pub(super) v4: Partition<u32>,
-    pub(super) v6: Partition<u128>,
+    pub(super) v4: Space<u32>,
+    pub(super) v6: Space<u128>,
     pub(super) info: FileInfo,
+}
+
+/// The same of one family.
+pub(super) struct Space<A> {
+    /// Indices into [`Records`].
+    pub(super) records: Partition<A>,
+    /// Indices into its [`Asns`].
+    pub(super) networks: Partition<A>,
+}
+
+impl<A: Address> Space<A> {
+    /// Nothing.
+    pub(super) fn empty() -> Self {
+        Self { records: Partition::empty(), networks: Partition::empty() }
+    }
 }
 
 /// Reads a whole file.
@@ -152,20 +170,20 @@ fn wrong_kind(database: &Database, reader: &Reader<Arc<[u8]>>) -> Box<Problem> {
 struct Walk<'a> {
     reader: &'a Reader<Arc<[u8]>>,
     records: &'a mut Records,
-    /// By offset into the data section.
-    ids: IntMap<usize, u32>,
+    /// By offset into the data section: record and network.
+    ids: IntMap<usize, (u32, u32)>,
     /// Some record says something, even if only of an autonomous system that does not matter.
     knows: bool,
     networks: usize,
 }
 
 impl Walk<'_> {
-    fn both_families(&mut self, bytes: &[u8]) -> Result<(Partition<u32>, Partition<u128>), String> {
+    fn both_families(&mut self, bytes: &[u8]) -> Result<(Space<u32>, Space<u128>), String> {
         let metadata = self.reader.metadata();
         let tree = Tree::new(bytes, metadata).ok_or("the search tree is longer than the file")?;
         let v4 = self.family(&tree, metadata.ip_version, |_, _| false)?;
         if metadata.ip_version == 4 {
-            return Ok((v4, Partition::empty()));
+            return Ok((v4, Space::empty()));
         }
         let alias = |start: u128, length: u8| ALIASES.contains(&Ipv6Net::new_assert(start.into(), length));
         Ok((v4, self.family(&tree, metadata.ip_version, alias)?))
@@ -176,27 +194,29 @@ impl Walk<'_> {
         tree: &Tree<'_>,
         ip_version: u16,
         skip: impl Fn(A, u8) -> bool,
-    ) -> Result<Partition<A>, String> {
-        let mut builder = Builder::new();
+    ) -> Result<Space<A>, String> {
+        let (mut records, mut networks) = (Builder::new(), Builder::new());
         tree.walk(tree.root::<A>(ip_version), skip, |start: A, length, offset| {
-            builder.push_at(start, length, self.record(start.ip(), offset)?);
+            let (record, network) = self.record(start.ip(), offset)?;
+            records.push_at(start, length, record);
+            networks.push_at(start, length, network);
             self.networks += 1;
             Ok(())
         })?;
-        Ok(builder.finish())
+        Ok(Space { records: records.finish(), networks: networks.finish() })
     }
 
-    /// The record at an address, which the tree says is at that offset.
-    fn record(&mut self, address: IpAddr, offset: usize) -> Result<u32, String> {
-        if let Some(id) = self.ids.get(&offset) {
-            return Ok(*id);
+    /// The record at an address, which the tree says is at that offset, and its network.
+    fn record(&mut self, address: IpAddr, offset: usize) -> Result<(u32, u32), String> {
+        if let Some(ids) = self.ids.get(&offset) {
+            return Ok(*ids);
         }
         let record: Option<Record> =
             self.reader.lookup(address).and_then(|found| found.decode()).map_err(|error| error.to_string())?;
         let record = record.unwrap_or_default();
         self.knows |= record != Record::default();
-        let id = self.records.intern(record);
-        self.ids.insert(offset, id);
-        Ok(id)
+        let ids = (self.records.intern(record), self.records.networks.intern(record.asn));
+        self.ids.insert(offset, ids);
+        Ok(ids)
     }
 }

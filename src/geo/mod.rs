@@ -24,6 +24,7 @@ mod inner;
 mod layout;
 mod lines;
 mod merged;
+mod networks;
 mod partition;
 mod places;
 mod profiles;
@@ -45,10 +46,11 @@ pub use record::{Point, Record};
 pub use subnets::{Near, Subnets};
 
 use crate::model::{Location, LocationId, PlaceSet, Problem};
-use database::{Content, Records};
+use database::{Content, Records, Space};
 use family::Family;
 use hash::IntMap;
-use partition::{EMPTY, Partition};
+use networks::Networks;
+use partition::{Address, EMPTY};
 use profiles::Profiles;
 use summary::Summaries;
 
@@ -84,6 +86,8 @@ pub struct Geo {
     /// Of the leaf ::ffff:0:0/96 alone.
     mapped: LocationId,
     locations: Vec<Location>,
+    /// None: the databases name no autonomous system.
+    networks: Option<Networks>,
     files: Vec<FileInfo>,
 }
 
@@ -108,8 +112,9 @@ pub fn compile(
 ) -> Result<Geo, Vec<Problem>> {
     let mut records = Records::new(asns);
     let (v4, v6, files) = read_all(databases, &mut records)?;
+    let networks = Networks::new(&v4.networks, &v6.networks, std::mem::take(&mut records.networks));
     let mut profiles = Profiles::new(labels);
-    let (v4, v6) = (profiles.of_v4(&v4, &records), profiles.of_v6(&v6, &records));
+    let (v4, v6) = (profiles.of_v4(&v4.records, &records), profiles.of_v6(&v6.records, &records));
     let (mut locations, ids) =
         places::intern(profiles.list(), fence_places).ok_or_else(|| vec![too_many_locations(databases)])?;
     locations.push(Location::default()); // of the profile `MAPPED`
@@ -122,7 +127,7 @@ pub fn compile(
     let v4 = Family::new(&v4, &mixed.resolve(inner_v4));
     let v6 = Family::new(&v6, &mixed.resolve(inner_v6));
     locations.extend(mixed.locations);
-    Ok(Geo { v4, v6, mapped, locations, files })
+    Ok(Geo { v4, v6, mapped, locations, networks, files })
 }
 
 impl Geo {
@@ -156,6 +161,12 @@ impl Geo {
         }
     }
 
+    /// The autonomous system of an address, be it one that the configuration names or not; none: no database names it.
+    #[must_use]
+    pub fn asn(&self, address: IpAddr) -> Option<u32> {
+        self.networks.as_ref()?.get(address)
+    }
+
     /// The location of that id.
     #[must_use]
     pub fn location(&self, id: LocationId) -> &Location {
@@ -179,7 +190,7 @@ impl Geo {
     #[must_use]
     pub fn octets(&self) -> (usize, usize) {
         let (v4, v6) = (self.v4.octets(), self.v6.octets());
-        (v4.0 + v6.0, v4.1 + v6.1)
+        (v4.0 + v6.0 + self.networks.as_ref().map_or(0, Networks::octets), v4.1 + v6.1)
     }
 
     /// The files it was compiled from, in the order given.
@@ -203,13 +214,13 @@ impl fmt::Debug for Geo {
     }
 }
 
-type Files = (Partition<u32>, Partition<u128>, Vec<FileInfo>);
+type Files = (Space<u32>, Space<u128>, Vec<FileInfo>);
 
-/// Reads every file and merges them, in order, into one partition of record ids for each family.
+/// Reads every file and merges them, in order, into one space for each family.
 fn read_all(databases: &[Database], records: &mut Records) -> Result<Files, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut files = Vec::new();
-    let mut spaces: Option<(Partition<u32>, Partition<u128>)> = None;
+    let mut spaces: Option<(Space<u32>, Space<u128>)> = None;
     let mut known = IntMap::default();
     for database in databases {
         match database::read(database, records) {
@@ -217,15 +228,24 @@ fn read_all(databases: &[Database], records: &mut Records) -> Result<Files, Vec<
                 files.push(info);
                 let mut merge = |first, later| merge(first, later, records, &mut known);
                 spaces = Some(match spaces.take() {
-                    Some((first_v4, first_v6)) => (first_v4.overlay(&v4, &mut merge), first_v6.overlay(&v6, merge)),
+                    Some((first_v4, first_v6)) => (lay(&first_v4, &v4, &mut merge), lay(&first_v6, &v6, merge)),
                     None => (v4, v6),
                 });
             }
             Err(problem) => problems.push(*problem),
         }
     }
-    let (v4, v6) = spaces.unwrap_or_else(|| (Partition::empty(), Partition::empty()));
+    let (v4, v6) = spaces.unwrap_or_else(|| (Space::empty(), Space::empty()));
     if problems.is_empty() { Ok((v4, v6, files)) } else { Err(problems) }
+}
+
+/// One over the other.
+fn lay<A: Address>(first: &Space<A>, later: &Space<A>, merge: impl FnMut(u32, u32) -> u32) -> Space<A> {
+    let known = |first, later| if first == EMPTY { later } else { first };
+    Space {
+        records: first.records.overlay(&later.records, merge),
+        networks: first.networks.overlay(&later.networks, known),
+    }
 }
 
 fn merge(first: u32, later: u32, records: &mut Records, known: &mut IntMap<(u32, u32), u32>) -> u32 {
