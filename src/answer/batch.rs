@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! pass 1  read: header, name (folded), type, OPT, client subnet     fetch the name's line, and where derived locations are
-//! pass 2  find: Steered | Static | Unknown                          fetch the root of the plan's trie, a derived location's order
-//! pass 3  begin the trie's look-up                                  fetch its node and the service's counter
+//! pass 2  find: Steered | Static | Unknown                          fetch the service's counter, the root of the plan's trie and a
+//!                                                                   derived location's order
+//! pass 3  begin the trie's look-up                                  fetch its node
 //! pass 4  finish: copy the image behind the question, then OPT; whatever else: `respond`
 //! pass 5  where some bear cookies: hash several side by side, put them behind OPT
 //! ```
@@ -29,7 +30,7 @@ use crate::config::Cookies;
 use crate::geo::{Begun, Merged, Near, Subnets};
 use crate::model::{Bearer, Family, Source, Spread};
 use crate::steer::{self, Client};
-use crate::table::{Cells, HOT_BLOCK, HotLine, HotService, PlanTable, Ready, ReadyKind, Replies, Snapshot, Traffic};
+use crate::table::{Cells, HOT_BLOCK, HotLine, PlanTable, Ready, ReadyKind, Replies, Snapshot, Traffic};
 use crate::wire::{BATCH, Batch, HEADER_LENGTH, LONGEST, PROXY_SIGNATURE, SLOT};
 
 /// Where a location came from; indexes `Snapshot::location_counter`.
@@ -75,7 +76,6 @@ enum Found<'s> {
 /// A query for a service.
 struct Steered<'s> {
     line: &'s HotLine,
-    service: &'s HotService,
     replies: &'s Replies,
     trie: Option<&'s Merged>,
     begun: Begun,
@@ -189,14 +189,14 @@ impl Batches {
             leave_subnets(snapshot, &mut jobs, clients);
         }
         for job in &mut jobs {
-            job.found = job.find(snapshot);
+            job.found = job.find(snapshot, cells);
         }
         if let Some(space) = derived {
             fetch_orders(snapshot, space, &jobs);
         }
         for job in &mut jobs {
             if let Found::Steered(steered) = &mut job.found {
-                steered.begin(&job.query, cells);
+                steered.begin(&job.query);
             }
         }
         let mut bearers = ArrayVec::<Bearer, BATCH>::new();
@@ -270,7 +270,7 @@ impl Batches {
 impl Job<'_> {
     /// Pass 2.
     #[inline(always)]
-    fn find<'s>(&self, snapshot: &'s Snapshot) -> Found<'s> {
+    fn find<'s>(&self, snapshot: &'s Snapshot, cells: &Cells) -> Found<'s> {
         let query = &self.query;
         if query.name_length == 0 {
             return Found::Unknown;
@@ -283,22 +283,20 @@ impl Job<'_> {
         if !snapshot.steering {
             return Found::Unknown;
         }
-        let (service, plan) = (snapshot.hot.service(line), snapshot.plan_table(line.plan()));
-        let family = query.family();
+        let (plan, family) = (snapshot.plan_table(line.plan()), query.family());
         let (trie, replies) = (plan.trie(family), plan.replies(family));
-        crate::model::prefetch(service);
+        cells.prefetch(line.counter());
         if let Some(trie) = trie {
             query.prefetch(trie);
         }
-        Found::Steered(Steered { line, service, replies, trie, begun: Begun::default() })
+        Found::Steered(Steered { line, replies, trie, begun: Begun::default() })
     }
 }
 
 impl Steered<'_> {
     /// Pass 3.
     #[inline(always)]
-    fn begin(&mut self, query: &Plain, cells: &Cells) {
-        cells.prefetch(self.service.counter);
+    fn begin(&mut self, query: &Plain) {
         if let Some(trie) = self.trie {
             self.begun = query.begin(trie);
         }
@@ -355,7 +353,7 @@ impl Plain {
         derived: Option<&Subnets>,
         slot: &mut [u8; SLOT],
     ) -> Option<usize> {
-        let &Steered { line, service, replies, trie, begun } = steered;
+        let &Steered { line, replies, trie, begun } = steered;
         // As a trie has it: the order, whether the place is known, and the length of its leaf.
         let (mut value, mut scope) = match trie {
             Some(trie) => self.finish(trie, begun),
@@ -394,7 +392,7 @@ impl Plain {
             (true, true) => FROM_ECS,
             (true, false) => FROM_RESOLVER,
         };
-        for counter in [service.counter, snapshot.location_counter(source), ready.counter, service.zone_counter] {
+        for counter in [line.counter(), snapshot.location_counter(source), ready.counter, line.zone_counter()] {
             cells.count(counter);
         }
         Some(self.put_opt(slot, at + usize::from(ready.length), subnet, scope))
@@ -438,7 +436,7 @@ impl Plain {
     /// Whom of those that share this client gets. Apart, as above.
     #[inline(never)]
     fn pick<'s>(&self, snapshot: &Snapshot, steered: &Steered<'s>, ready: &Ready) -> Option<&'s Ready> {
-        let &Steered { line, service, replies, .. } = steered;
+        let &Steered { line, replies, .. } = steered;
         let plan = snapshot.plan_table(line.plan());
         if ready.kind != ReadyKind::Split || plan.plan.policy.spread == Spread::Random {
             return None;
@@ -446,7 +444,7 @@ impl Plain {
         let split = replies.split(ready.index);
         let address = self.ip();
         let client = if self.subnet_length > 0 { Client::Subnet(address) } else { Client::Resolver(address) };
-        let member = steer::pick(split, steer::client_key(service.salt, client));
+        let member = steer::pick(split, steer::client_key(snapshot.hot.salt(line), client));
         Some(replies.ready_of(member)).filter(|ready| ready.kind == ReadyKind::Whole)
     }
 

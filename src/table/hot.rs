@@ -26,7 +26,8 @@ pub type FoldedName = [u64; HOT_NAME / 8];
 #[derive(Debug)]
 pub struct Hot {
     lines: Large<HotLine>,
-    services: Large<HotService>,
+    /// What the spread of a service is seeded by, by its counter.
+    salts: Large<u64>,
     answers: Large<HotAnswer>,
     octets: Large<u8>,
     negatives: Box<[Option<Negative>]>,
@@ -68,8 +69,10 @@ pub struct HotAnswer {
 #[derive(Clone, Copy, Debug)]
 pub struct HotLine {
     name: FoldedName,
-    /// Of a steered name the bits of the types that it answers, A and AAAA; else `STATIC` or `FREE`.
+    /// Of a steered name the bits of the types that it answers, A and AAAA, and between them its zone's counter; else
+    /// `STATIC` or `FREE`.
     types: u32,
+    /// Of a steered name its counter, of a static one its answer.
     index: u32,
     /// Of a steered name its plan, of a static one the type.
     plan_or_type: u32,
@@ -80,6 +83,11 @@ pub struct HotLine {
 const FREE: u32 = 0;
 /// No type below it has this bit.
 const STATIC: u32 = 1 << 31;
+/// Those of A and AAAA.
+const STEERED: u32 = 1 << 1 | 1 << 28;
+/// Where the zone's counter lies, and how large it may be.
+const ZONE_SHIFT: u32 = 2;
+const MAX_ZONE_COUNTER: u32 = (1 << (28 - ZONE_SHIFT)) - 1;
 const FREE_LINE: HotLine = HotLine { name: [0; HOT_NAME / 8], types: FREE, index: 0, plan_or_type: 0, ttl_or_start: 0 };
 
 impl HotLine {
@@ -104,10 +112,24 @@ impl HotLine {
         self.types == STATIC
     }
 
+    /// Counts the queries of a steered name.
+    #[inline(always)]
+    #[must_use]
+    pub fn counter(&self) -> CounterId {
+        CounterId(self.index)
+    }
+
+    /// Counts the NOERROR answers of a steered name's zone.
+    #[inline(always)]
+    #[must_use]
+    pub fn zone_counter(&self) -> CounterId {
+        CounterId((self.types & !STEERED) >> ZONE_SHIFT)
+    }
+
     #[inline(always)]
     fn is_of(&self, name: &FoldedName, rtype: u16) -> bool {
         self.name == *name
-            && ((rtype < 31 && self.types >> rtype & 1 != 0)
+            && ((rtype < 31 && (self.types & STEERED) >> rtype & 1 != 0)
                 || (self.types == STATIC && self.plan_or_type == u32::from(rtype)))
     }
 }
@@ -148,11 +170,10 @@ impl Hot {
         used.find(|line| line.name[0] == name[0] && line.is_of(name, rtype))
     }
 
-    /// The service of a steered name.
-    #[inline(always)]
+    /// What the spread of a steered name is seeded by.
     #[must_use]
-    pub fn service(&self, line: &HotLine) -> &HotService {
-        &self.services[line.index as usize]
+    pub fn salt(&self, line: &HotLine) -> u64 {
+        self.salts[line.counter().index()]
     }
 
     /// Begins to fetch the answer of a static name.
@@ -189,7 +210,7 @@ impl Hot {
 #[derive(Debug)]
 pub struct HotBuilder {
     lines: Vec<HotLine>,
-    services: Vec<HotService>,
+    salts: Vec<u64>,
     answers: Vec<HotAnswer>,
     octets: Vec<u8>,
     negatives: Vec<Option<Negative>>,
@@ -202,17 +223,19 @@ impl HotBuilder {
     pub fn with_room(entries: usize) -> Self {
         let lines = vec![FREE_LINE; entries * 2 + FARTHEST];
         let known = std::collections::HashMap::new();
-        Self { lines, services: Vec::new(), answers: Vec::new(), octets: Vec::new(), negatives: Vec::new(), known }
+        Self { lines, salts: Vec::new(), answers: Vec::new(), octets: Vec::new(), negatives: Vec::new(), known }
     }
 
     /// A service at a lower-cased wire name, for the families that it `offers` (A, AAAA).
     pub fn steered(&mut self, name: &[u8], offers: [bool; 2], plan: PlanId, ttl: u32, service: HotService) {
         let types = u32::from(offers[0]) << 1 | u32::from(offers[1]) << 28;
-        let index = u32::try_from(self.services.len()).expect("services are bounded");
-        if types != FREE
-            && self.put(name, HotLine { types, index, plan_or_type: plan.0, ttl_or_start: ttl, ..FREE_LINE })
-        {
-            self.services.push(service);
+        let HotService { salt, counter, zone_counter } = service;
+        assert!(zone_counter.0 <= MAX_ZONE_COUNTER, "counters are bounded");
+        if types != FREE {
+            let types = types | zone_counter.0 << ZONE_SHIFT;
+            self.salts.resize(self.salts.len().max(counter.index() + 1), 0);
+            self.salts[counter.index()] = salt;
+            self.put(name, HotLine { types, index: counter.0, plan_or_type: plan.0, ttl_or_start: ttl, ..FREE_LINE });
         }
     }
 
@@ -257,10 +280,10 @@ impl HotBuilder {
     /// The table.
     #[must_use]
     pub fn finish(self) -> Hot {
-        let Self { lines, services, answers, octets, negatives, .. } = self;
+        let Self { lines, salts, answers, octets, negatives, .. } = self;
         Hot {
             lines: lines.into(),
-            services: services.into(),
+            salts: salts.into(),
             answers: answers.into(),
             octets: octets.into(),
             negatives: negatives.into(),
@@ -355,7 +378,7 @@ mod tests {
         let hot = builder.finish();
         let steered = find(&hot, &name("wWw.Shop.EXAMPLE"), 1).unwrap();
         assert_eq!((steered.is_static(), steered.plan(), steered.ttl()), (false, PlanId(7), 20));
-        assert_eq!(hot.service(steered).salt, 9);
+        assert_eq!((hot.salt(steered), steered.counter(), steered.zone_counter()), (9, CounterId(1), CounterId(2)));
         let answer = |wire: &[u8], rtype| {
             let line = find(&hot, wire, rtype)?;
             let (answer, octets) = hot.answer(line);
