@@ -6,16 +6,23 @@
 
 #![allow(missing_docs)]
 
+mod browser;
 mod fenced;
 mod fit;
-#[allow(dead_code, reason = "the case over the wire asks by the prefixes")]
 mod geoip;
 mod judge;
 mod memory;
+#[path = "../../tests/support/mmdb.rs"]
+#[allow(dead_code, unused_imports, reason = "tests write databases")]
+mod mmdb;
 mod process;
 mod report;
 mod samples;
+#[path = "../../tests/support/server.rs"]
+#[allow(clippy::unwrap_used, reason = "it is the tests'")]
+mod server;
 mod tables;
+mod wire;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +42,8 @@ What choosing a region without measuring costs, by tables of measured round trip
 cargo bench --bench regret -- judge --rtt PATH --cities PATH --regions PATH [--leave-out CITY[,CITY]]
                                     [--directions both] [--geoip PATH] [--draws N] [--seed N] [--svg PATH]
                                     [--samples only|too [--noise PERCENT]]
+cargo bench --bench regret -- wire  --rtt PATH --cities PATH --regions PATH --geoip PATH [--leave-out CITY[,CITY]]
+                                    [--directions both] [--draws N] [--seed N] [--noise PERCENT] [--services N] [--tie MS]
 cargo bench --bench regret -- fit --aws PATH --azure PATH --sites PATH
 cargo bench --bench regret -- memory [--prefixes N]
 
@@ -49,6 +58,9 @@ cargo bench --bench regret -- memory [--prefixes N]
     --svg        regret by share of cases, drawn into this file
     --samples    too: and with cities that measure, before and after a region has moved; only: nothing but that
     --noise      of their samples, per cent, 10
+  wire    the same sets as services of a real server, asked by ECS with a prefix of each city, which brings samples by HTTP
+    --draws      sets, 100               --services  of one server, which share its samples, 1
+    --tie        `tie` of its configuration, ms, 3
   fit     writes src/latency/data/residual.csv
     --aws --azure  round trips between their regions     --sites  cloud, region, latitude, longitude
   memory  octets and times of a store of samples, --prefixes 1000000
@@ -84,6 +96,22 @@ fn main() -> ExitCode {
                 "noise",
             ];
             Options::read(&arguments[1..], &known).and_then(|options| judge(&options))
+        }
+        "wire" => {
+            let known = [
+                "rtt",
+                "directions",
+                "cities",
+                "regions",
+                "leave-out",
+                "geoip",
+                "draws",
+                "seed",
+                "noise",
+                "services",
+                "tie",
+            ];
+            Options::read(&arguments[1..], &known).and_then(|options| over_the_wire(&options))
         }
         "fit" => Options::read(&arguments[1..], &["aws", "azure", "sites"]).and_then(|options| fit(&options)),
         "memory" => Options::read(&arguments[1..], &["prefixes"])
@@ -132,7 +160,8 @@ fn fit(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-fn judge(options: &Options) -> Result<(), String> {
+/// The tables, and what is drawn from them, of which the head of what is printed tells.
+fn given(options: &Options, draws: u64) -> Result<(Measured, Settings, String), String> {
     let rtt = options.path("rtt")?;
     let directions = match options.0.get("directions").map_or("there", String::as_str) {
         "there" => Directions::There,
@@ -144,18 +173,36 @@ fn judge(options: &Options) -> Result<(), String> {
     if let Some(name) = left_out.iter().find(|name| measured.cities.iter().all(|city| city.name != **name)) {
         return Err(format!("--leave-out: there is no city '{name}'"));
     }
-    let draws = options.number("draws", 2_000)? as usize;
+    let draws = options.number("draws", draws)? as usize;
     let settings = Settings { seed: options.number("seed", 7)?, draws, left_out };
     let name = rtt.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    println!(
-        "{name}: {} cities less {}, {} regions; {} round trips of cities of unknown place; {draws} sets, seed {}\n{ORIGIN}{}",
+    print!(
+        "{name}: {} cities less {}, {} regions; {} round trips of cities of unknown place; {draws} sets, seed {}\n{ORIGIN}",
         measured.cities.len(),
         settings.left_out.len(),
         measured.hosts.len(),
         measured.unplaced,
         settings.seed,
-        report::legend()
     );
+    Ok((measured, settings, name))
+}
+
+fn over_the_wire(options: &Options) -> Result<(), String> {
+    let (measured, settings, _) = given(options, 100)?;
+    let wish = wire::Wish {
+        database: options.path("geoip")?,
+        services: options.number("services", 1)? as usize,
+        noise: options.number("noise", 10)? as f64 / 100.0,
+        tie_ms: options.number("tie", 3)?,
+    };
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    println!("{}", runtime.block_on(wire::run(&measured, &settings, &wish))?.table());
+    Ok(())
+}
+
+fn judge(options: &Options) -> Result<(), String> {
+    let (measured, settings, name) = given(options, 2_000)?;
+    println!("{}", report::legend());
     let true_locations: Vec<Location> = measured.cities.iter().map(judge::true_location).collect();
     let noise = options.number("noise", 10)? as f64 / 100.0;
     match options.0.get("samples").map(String::as_str) {

@@ -1,9 +1,6 @@
 //! What samples are worth: each city measures as a browser would, and then chooses.
 //!
-//! For each set of regions a store of its own, since a service knows its own clients alone. A sample is the table's round
-//! trip, times 1 and a part (a tenth, `--noise` per cent) of Student's t with four degrees of freedom, one in fifty 2 to 6 times as
-//! long; to all of one session the client's last mile is added, 15 ms in the median, and to all of one region its server's time, up to
-//! 40 ms.
+//! For each set of regions a store of its own, since a service knows its own clients alone. `browser` says what samples hold.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,14 +10,13 @@ use meridian::latency::{
 };
 use meridian::model::{Country, Location};
 
+use crate::browser::{CANDIDATES, bias_ms, farther_ms, nearest, session};
 use crate::fenced;
 use crate::judge::{NOISE_MS, Random, Settings, quantile, sets};
 use crate::tables::Measured;
 
 /// When the first samples come.
 const BEGIN: Timestamp = Timestamp::constant(1_796_000_040, 0);
-/// Sites in a session.
-const CANDIDATES: usize = 3;
 /// What is published changes from so many ms on.
 const MIN_GAIN_MS: f32 = 5.0;
 
@@ -109,7 +105,7 @@ pub(crate) fn run(measured: &Measured, locations: &[Location], settings: &Settin
             choices > 1 && !settings.left_out.contains(&measured.cities[*city].name)
         };
         let clients: Vec<usize> = cities.filter(asks).collect();
-        let biases = set.iter().map(|_| 40.0 * random.unit()).collect();
+        let biases = set.iter().map(|_| bias_ms(&mut random)).collect();
         let mut service = Service { measured, locations, set, prior, truth, biases, clients, noise };
         service.live(&mut outcome, &mut random);
     }
@@ -197,10 +193,7 @@ impl Service<'_> {
 
     /// Those of them that the prior has for the nearest.
     fn nearest(&self, city: usize) -> Vec<usize> {
-        let mut nearest = self.answering(city);
-        nearest.sort_by(|a, b| self.prior[city][*a].total_cmp(&self.prior[city][*b]));
-        nearest.truncate(CANDIDATES);
-        nearest
+        nearest(self.answering(city), |region| self.prior[city][region])
     }
 
     /// The regions of the set that the table has a round trip to.
@@ -209,15 +202,10 @@ impl Service<'_> {
     }
 
     fn take(&self, samples: &mut Samples, city: usize, regions: &[usize], hour: i64, random: &mut Random) {
-        let last_mile_ms = 15.0 * (0.6 * random.normal()).exp();
-        let sample = |&region: &usize| {
-            let squares: f64 = (0..4).map(|_| random.normal().powi(2)).sum();
-            let noise = (1.0 + self.noise * random.normal() / (squares / 4.0).sqrt()).max(0.3);
-            let outlier = if random.below(50) == 0 { 2.0 + 4.0 * random.unit() } else { 1.0 };
-            let ms = f64::from(self.truth[city][region]) * noise * outlier + last_mile_ms + self.biases[region];
-            (TargetId(region as u16), ms as f32)
-        };
-        let measured: Vec<(TargetId, f32)> = regions.iter().map(sample).collect();
+        let ways: Vec<(f32, f64)> =
+            regions.iter().map(|&region| (self.truth[city][region], self.biases[region])).collect();
+        let targets = regions.iter().map(|&region| TargetId(region as u16));
+        let measured: Vec<(TargetId, f32)> = targets.zip(session(&ways, self.noise, random)).collect();
         let session = Session { client: address(city), kind: Kind::Relative, samples: &measured };
         samples.take(&session, after_hours(hour));
     }
@@ -232,9 +220,7 @@ impl Service<'_> {
     fn rehome(&mut self, random: &mut Random) {
         let region = random.below(self.set.len());
         for &city in &self.clients {
-            if random.below(4) == 0 {
-                self.truth[city][region] += (40.0 + 110.0 * random.unit()) as f32;
-            }
+            self.truth[city][region] += farther_ms(random).unwrap_or(0.0);
         }
     }
 
