@@ -1,13 +1,19 @@
-//! The case that Meridian was made for, over the wire: clients in Asia and the Pacific, the shipped configuration, real
-//! round trips. One real prefix of each city asks by EDNS client subnet, so GeoIP's own error is in it.
+//! The cases that Meridian was made for, over the wire, by real round trips: clients in Asia and the Pacific with the shipped
+//! configuration, and what their samples are worth. One real prefix of each city asks by EDNS client subnet, so GeoIP's own
+//! error is in it.
 //!
 //! The round trips are looked for in `$MERIDIAN_SHARED`, else `../shared`. They are of data centres of 2018, some of which
 //! stand for regions that were opened later.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../benches/regret/browser.rs"]
+mod browser;
 #[path = "../benches/regret/geoip.rs"]
 #[allow(dead_code, reason = "the bench shows more of it")]
 mod geoip;
+#[path = "../benches/regret/judge.rs"]
+#[allow(dead_code, reason = "the bench shows more of it")]
+mod judge;
 #[path = "support/mmdb.rs"]
 #[allow(dead_code, reason = "others write databases")]
 mod mmdb;
@@ -16,6 +22,9 @@ mod server;
 #[path = "../benches/regret/tables.rs"]
 #[allow(dead_code, reason = "the bench shows more of it")]
 mod tables;
+#[path = "../benches/regret/wire/mod.rs"]
+#[allow(dead_code, reason = "the bench shows more of it")]
+mod wire;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -27,15 +36,23 @@ use meridian::model::PlaceSet;
 use serde_json::json;
 use server::{Server, addresses, ask, http, query};
 use tables::{Directions, Measured};
+use wire::{Stage, Wish};
 
-fn shared() -> Option<PathBuf> {
+/// The round trips of 2018, if they are here.
+fn measured() -> Option<Measured> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let data = std::env::var_os("MERIDIAN_SHARED").map_or_else(beside, PathBuf::from).join("data/latency");
     let found = data.join("city_rtt_2018.csv").is_file();
     if !found {
         println!("SKIPPED: no {} here; set MERIDIAN_SHARED", data.join("city_rtt_2018.csv").display());
     }
-    found.then_some(data)
+    let file = |name: &str| data.join(name);
+    let (cities, rtt, regions) = (file("cities.csv"), file("city_rtt_2018.csv"), file("region_metro.csv"));
+    found.then(|| Measured::read(&cities, &rtt, &regions, Directions::There).unwrap())
+}
+
+fn database() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("geoip/city.mmdb")
 }
 
 /// A service over all shipped endpoints that prefers none: the fastest wins.
@@ -116,12 +133,8 @@ async fn means(server: &Server, service: &str, clients: &[Client], measured: &Me
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_in_asia_and_the_pacific_are_near_whichever_cloud_is_lost() {
-    let Some(data) = shared() else { return };
-    let file = |name: &str| data.join(name);
-    let (cities, rtt, regions) = (file("cities.csv"), file("city_rtt_2018.csv"), file("region_metro.csv"));
-    let measured = Measured::read(&cities, &rtt, &regions, Directions::There).unwrap();
-    let database = Path::new(env!("CARGO_MANIFEST_DIR")).join("geoip/city.mmdb");
-    let found = geoip::locate(&database, &measured.cities).unwrap();
+    let Some(measured) = measured() else { return };
+    let found = geoip::locate(&database(), &measured.cities).unwrap();
     let apac = PlaceSet::built_in("apac").unwrap();
     let inside = found.into_iter().enumerate().filter_map(|(city, found)| {
         let found = found.filter(|found| apac.holds(&found.location))?;
@@ -154,4 +167,21 @@ async fn clients_in_asia_and_the_pacific_are_near_whichever_cloud_is_lost() {
         }
     }
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_move_answers_to_the_nearest_and_none_across_a_fence() {
+    let Some(measured) = measured() else { return };
+    let settings = judge::Settings { seed: 7, draws: 2, left_out: vec!["Palermo".to_owned()] };
+    let wish = Wish { database: &database(), services: 2, noise: 0.1, tie_ms: 3 };
+    let outcome = wire::run(&measured, &settings, &wish).await.unwrap();
+    println!("{}", outcome.table());
+    let mean = |stage| outcome.score(stage).unwrap().mean_all;
+    assert!(mean(Stage::Prior) < mean(Stage::Distance));
+    assert!(mean(Stage::Five) < 0.5 * mean(Stage::Prior));
+    assert!(mean(Stage::Found) < 0.5 * mean(Stage::Rehomed));
+    for stage in [Stage::Prior, Stage::One, Stage::Five, Stage::Twenty, Stage::Rehomed, Stage::Found] {
+        let [cases, outside] = outcome.fenced(stage);
+        assert!(cases > 50 && outside == 0, "{stage:?}: {outside} of {cases} answers leave the EU");
+    }
 }

@@ -13,7 +13,7 @@ mod geoip;
 mod judge;
 mod memory;
 #[path = "../../tests/support/mmdb.rs"]
-#[allow(dead_code, unused_imports, reason = "tests write databases")]
+#[allow(dead_code, unused_imports, clippy::unwrap_used, reason = "it is the tests', which write databases")]
 mod mmdb;
 mod process;
 mod report;

@@ -141,7 +141,7 @@ impl Outcome {
         let _ = writeln!(text, "{}{:>9}{:>9}", head("stage"), "EU cases", "outside");
         for stage in Stage::ALL {
             let Some(score) = self.score(stage) else { continue };
-            let [cases, outside] = self.fenced[stage as usize];
+            let [cases, outside] = self.fenced(stage);
             let _ = write!(text, "{:<22}{}", stage.label(), score.row());
             let _ = if cases > 0 { writeln!(text, "{cases:>9}{outside:>9}") } else { writeln!(text) };
         }
