@@ -4,7 +4,7 @@
 //! flood   a resolver without cookies asks one steered name 10,000 times a second with random subnets; meanwhile a
 //!         prefix asks for long answers and for names that do not exist, ten times as fast as the limit allows
 //! slow    a thousand TCP clients send an octet a second each, and who is closed connects anew, evenly: the latency by UDP
-//!         with them and without, in turns
+//!         with them and without, in turns, so that what else the machine does falls into some turns of both; medians of turns
 //! ```
 
 use std::io::Write as _;
@@ -17,7 +17,6 @@ use meridian::cli::serve::Running;
 use socket2::{Domain, Socket, Type};
 
 use crate::client::{Target, bind_to};
-use crate::figures::Figures;
 use crate::kernel::{Cores, keep_to};
 use crate::reply::query;
 use crate::soak::answered;
@@ -32,7 +31,8 @@ const FLOOD_RATE: f64 = 50_000.0;
 /// The limit, and how much more the share of answered queries may lack.
 const ANSWERED: f64 = 0.999;
 const SLOW_CLIENTS: u16 = 1000;
-const SLOW_TURNS: usize = 6;
+/// Turns with them, and as many without.
+const SLOW_TURNS: u32 = 15;
 const SLOWER: f64 = 1.5;
 
 /// Measures both; does the one get its answers, the other no more than the limit, and UDP wait for no TCP client?
@@ -50,7 +50,7 @@ pub(crate) fn run(each: Duration, smoke: bool) -> bool {
     }
     keep_to(Cores::Client);
     let flood = flood(server, &name, each);
-    let slow = slow(server, &name, each / SLOW_TURNS as u32);
+    let slow = slow(server, &name, if smoke { 2 } else { SLOW_TURNS }, each);
     drop(stop);
     runtime.block_on(served).unwrap();
     // A smoke run says nothing of what the machine can bear.
@@ -145,7 +145,8 @@ fn is_open(client: &TcpStream) -> bool {
     seen.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
-fn slow(server: SocketAddr, name: &str, turn: Duration) -> bool {
+fn slow(server: SocketAddr, name: &str, turns: u32, each: Duration) -> bool {
+    let turn = each / (2 * turns);
     let connect = |n: u16| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let [high, low] = n.to_be_bytes();
@@ -153,11 +154,10 @@ fn slow(server: SocketAddr, name: &str, turn: Duration) -> bool {
         socket.connect(&server.into()).unwrap();
         TcpStream::from(socket)
     };
-    let target = || Target::from(RESOLVER, server, vec![query(name, 1)], &answered).stamped();
-    let (mut alone, mut disturbed) = (target(), target());
+    let (mut alone, mut disturbed) = (Turns::default(), Turns::default());
     let (mut open, mut closed) = (0, 0);
-    for _ in 0..SLOW_TURNS / 2 {
-        alone.ask(RESOLVER_RATE, turn);
+    for _ in 0..turns {
+        alone.ask(server, name, turn);
         let (over, all_there) = (AtomicBool::new(false), AtomicBool::new(false));
         thread::scope(|scope| {
             let (over, all_there) = (&over, &all_there);
@@ -184,19 +184,48 @@ fn slow(server: SocketAddr, name: &str, turn: Duration) -> bool {
             while !all_there.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(5));
             }
-            disturbed.ask(RESOLVER_RATE, turn);
+            disturbed.ask(server, name, turn);
             over.store(true, Ordering::Relaxed);
             (open, closed) = drip.join().unwrap();
         });
     }
-    alone.finish();
-    disturbed.finish();
-    let p99 = |figures: &mut Figures| figures.quantiles([0.5, 0.99]);
-    let ([p50, without], [disturbed_p50, with]) = (p99(&mut alone.latencies), p99(&mut disturbed.latencies));
     println!(
-        "slow:  {SLOW_CLIENTS} TCP clients of an octet a second, {open} open at the end, {closed} were closed and came again; by UDP, µs:"
+        "slow:  {SLOW_CLIENTS} TCP clients of an octet a second, {open} open at the end, {closed} were closed and came again; by UDP,\n\
+         \x20      medians of {turns} turns, µs (half of them within):"
     );
-    println!("       without them p50 {p50:.0}, p99 {without:.0}; with them p50 {disturbed_p50:.0}, p99 {with:.0}");
-    println!("       p99 is {:.2} times as long; {} and {} lost", with / without, alone.lost, disturbed.lost);
-    with / without <= SLOWER
+    let ([p50, p99], [with_p50, with_p99]) = (alone.quartiles(), disturbed.quartiles());
+    for (what, [low, median, high]) in
+        [("p50 without", p50), ("p50 with", with_p50), ("p99 without", p99), ("p99 with", with_p99)]
+    {
+        println!("       {what:12} {median:7.0} ({low:.0} to {high:.0})");
+    }
+    println!("       p99 is {:.2} times as long; {} and {} lost", with_p99[1] / p99[1], alone.lost, disturbed.lost);
+    with_p99[1] / p99[1] <= SLOWER
+}
+
+/// Latencies by UDP, turn by turn.
+#[derive(Default)]
+struct Turns {
+    /// p50 and p99 of each, µs.
+    latencies: Vec<[f64; 2]>,
+    lost: u64,
+}
+
+impl Turns {
+    fn ask(&mut self, server: SocketAddr, name: &str, turn: Duration) {
+        let mut target = Target::from(RESOLVER, server, vec![query(name, 1)], &answered).stamped();
+        target.ask(RESOLVER_RATE, turn);
+        target.finish();
+        self.latencies.push(target.latencies.quantiles([0.5, 0.99]));
+        self.lost += target.lost;
+    }
+
+    /// Of p50 and of p99: the lower quartile, the median and the upper one of all turns.
+    fn quartiles(&self) -> [[f64; 3]; 2] {
+        [0, 1].map(|which| {
+            let mut of_turns: Vec<f64> = self.latencies.iter().map(|turn| turn[which]).collect();
+            of_turns.sort_by(f64::total_cmp);
+            [1, 2, 3].map(|quarter| of_turns[(of_turns.len() - 1) * quarter / 4])
+        })
+    }
 }
