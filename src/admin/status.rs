@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::config::MAX_RAMP;
-use crate::control::{Event, Override, ReloadResult, Shared, Talker, Told};
+use crate::control::{Event, Override, Posting, ReloadResult, Shared, Talker, Told};
 use crate::health::{Board, EndpointHealth, Group, Notice, Subject};
 use crate::model::{ALL_PARTS, Endpoint, EndpointId, Problem, Severity, State};
 use crate::sandbox::Sandbox;
@@ -55,6 +55,8 @@ pub struct Status {
     pub services_total: usize,
     /// The latest changes of verdicts, oldest first. `/api/v1/events` tells of them as they come.
     pub events: Vec<Arc<Event>>,
+    /// What comes of posting events; null: there is no webhook.
+    pub webhook: Option<Posting>,
     /// The databases that serve.
     pub geo: Vec<GeoStatus>,
     /// What is measured.
@@ -328,6 +330,7 @@ impl Status {
             services: services.collect(),
             services_total: snapshot.services.len(),
             events: shared.events.latest(EVENTS),
+            webhook: shared.posting(),
             geo: geo.collect(),
             measured: MeasuredStatus::of(shared, &snapshot),
             talkers: shared.talkers(TALKERS).iter().map(TalkerStatus::of).collect(),

@@ -56,3 +56,4 @@ pub use overrides::{Action, Override, Overrides, Scope};
 pub use request::{Done, Request, Verb};
 pub use run::{Control, Options};
 pub use shared::{Journal, Reload, ReloadResult, Shared, Talker};
+pub use webhook::Posting;

@@ -127,7 +127,7 @@ impl Control {
         let published = Published::new(snapshot);
         let shared = Shared::new(published, Board::new(), journal, counters, certificates, sandbox, order);
         let mut control = Self {
-            deliveries: Deliveries::start(&shared.events, hook),
+            deliveries: Deliveries::start(&shared.events, hook, shared.posting.clone()),
             shared: Arc::new(shared),
             prober: Prober::new(config.first_round, reporter.clone())
                 .with_scripts(spawner.map(Scripts::from))

@@ -12,6 +12,7 @@ use super::load::Loaded;
 use super::measuring::Measuring;
 use super::overrides::Overrides;
 use super::request::{Done, Order, Request};
+use super::webhook::{Posting, Progress};
 use crate::health::Board;
 use crate::model::{Digest, Problem, Source};
 use crate::sandbox::Sandbox;
@@ -31,6 +32,7 @@ pub struct Shared {
     pub events: Events,
     /// What is measured.
     pub measuring: Measuring,
+    pub(super) posting: Arc<Progress>,
     /// What holds the process; none: nothing.
     pub sandbox: Option<Arc<Sandbox>>,
     board: Mutex<Board>,
@@ -144,6 +146,7 @@ impl Shared {
             started: Timestamp::now(),
             events: Events::default(),
             measuring: Measuring::default(),
+            posting: Arc::default(),
             sandbox,
             board: Mutex::new(board),
             overrides: Mutex::default(),
@@ -228,6 +231,12 @@ impl Shared {
         talkers.sort_by(|a, b| b.queries.total_cmp(&a.queries).then(a.source.cmp(&b.source)));
         talkers.truncate(at_most);
         talkers
+    }
+
+    /// What comes of posting events; none: there is no webhook.
+    #[must_use]
+    pub fn posting(&self) -> Option<Posting> {
+        self.posting.get()
     }
 
     /// Takes in what counts the sockets' faults.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::warn;
 
-use super::Tally;
+use super::{Progress, Tally};
 use crate::control::events::Event;
 
 /// Events that may wait. A cloud that dies is some hundred.
@@ -20,8 +20,18 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// Takes in what a listener heard. False: no more will come.
-    pub(super) fn hear(&mut self, heard: Result<Arc<Event>, RecvError>) -> bool {
+    /// Takes in what a listener heard, and tells of it. False: no more will come.
+    pub(super) fn hear(&mut self, heard: Result<Arc<Event>, RecvError>, progress: &Progress) -> bool {
+        let (waited, dropped) = (self.waiting.len(), self.dropped.0);
+        let goes_on = self.take_in(heard);
+        progress.update(|posting| {
+            posting.waiting = (posting.waiting + self.waiting.len()).saturating_sub(waited);
+            posting.dropped += self.dropped.0 - dropped;
+        });
+        goes_on
+    }
+
+    fn take_in(&mut self, heard: Result<Arc<Event>, RecvError>) -> bool {
         match heard {
             Ok(event) => {
                 if self.waiting.len() == MOST {
@@ -40,6 +50,10 @@ impl Backlog {
     /// The oldest, up to so many.
     pub(super) fn take(&mut self, at_most: usize) -> Vec<Arc<Event>> {
         self.waiting.drain(..at_most.min(self.waiting.len())).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     fn count_dropped(&mut self, count: u64) {

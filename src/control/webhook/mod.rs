@@ -10,6 +10,7 @@
 
 mod backlog;
 mod hook;
+mod posting;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
@@ -30,6 +32,8 @@ use tracing::warn;
 use super::events::{Event, Events};
 use backlog::Backlog;
 pub(super) use hook::Hook;
+pub use posting::Posting;
+pub(super) use posting::Progress;
 
 /// Events of one POST.
 const MOST_AT_ONCE: usize = 100;
@@ -67,10 +71,10 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Those recorded from now on go to `hook`.
-    pub(super) fn start(events: &Events, hook: Option<Arc<Hook>>) -> Self {
+    /// Those recorded from now on go to `hook`; `progress` tells what comes of it.
+    pub(super) fn start(events: &Events, hook: Option<Arc<Hook>>, progress: Arc<Progress>) -> Self {
         let (sender, hooks) = watch::channel(hook);
-        let task = tokio::spawn(Task::new(events.listen(None).1).run(hooks));
+        let task = tokio::spawn(Task::new(events.listen(None).1, progress).run(hooks));
         Self { hook: sender, task }
     }
 
@@ -102,12 +106,13 @@ struct Task {
     batch: Vec<Arc<Event>>,
     refused: Tally,
     failed: Tally,
+    progress: Arc<Progress>,
 }
 
 impl Task {
-    fn new(listener: Receiver<Arc<Event>>) -> Self {
+    fn new(listener: Receiver<Arc<Event>>, progress: Arc<Progress>) -> Self {
         let (refused, failed) = <(Tally, Tally)>::default();
-        Self { listener, backlog: Backlog::default(), batch: Vec::new(), refused, failed }
+        Self { listener, backlog: Backlog::default(), batch: Vec::new(), refused, failed, progress }
     }
 
     /// Until there are no more hooks to come, or no events.
@@ -123,6 +128,7 @@ impl Task {
     }
 
     async fn serve<P: Post>(&mut self, hook: Option<&P>) {
+        self.progress.begin(hook.is_some());
         let Some(hook) = hook else {
             (self.backlog, self.batch) = Default::default();
             while !matches!(self.listener.recv().await, Err(RecvError::Closed)) {}
@@ -137,7 +143,7 @@ impl Task {
                     return;
                 }
                 self.batch.clear();
-            } else if !self.backlog.hear(self.listener.recv().await) {
+            } else if !self.backlog.hear(self.listener.recv().await, &self.progress) {
                 return;
             }
         }
@@ -146,14 +152,18 @@ impl Task {
     /// Posts the batch, and hears what comes meanwhile. False: no more will come.
     async fn deliver<P: Post>(&mut self, hook: &P) -> bool {
         let count = self.batch.len() as u64;
-        let mut posted = pin!(insist(hook, &self.batch, &mut self.refused));
+        let mut posted = pin!(insist(hook, &self.batch, &mut self.refused, &self.progress));
         let posted = loop {
             tokio::select! {
                 biased; // what has come belongs to the next batch
-                heard = self.listener.recv() => if !self.backlog.hear(heard) { return false },
+                heard = self.listener.recv() => if !self.backlog.hear(heard, &self.progress) { return false },
                 posted = &mut posted => break posted,
             }
         };
+        self.progress.update(|posting| {
+            *(if posted.is_ok() { &mut posting.sent } else { &mut posting.failed }) += count;
+            posting.waiting = self.backlog.len();
+        });
         let outcome = if posted.is_ok() { "sent" } else { "failed" };
         metrics::counter!("meridian_webhook_total", "outcome" => outcome).increment(count);
         if let Err(why) = posted
@@ -166,13 +176,23 @@ impl Task {
 }
 
 /// Posts until it is taken or given up: why.
-async fn insist(hook: &impl Post, batch: &[Arc<Event>], refused: &mut Tally) -> Result<(), String> {
+async fn insist(
+    hook: &impl Post,
+    batch: &[Arc<Event>],
+    refused: &mut Tally,
+    progress: &Progress,
+) -> Result<(), String> {
     let json = serde_json::to_vec(batch).unwrap_or_default(); // numbers and text can be written
     let body = Body { newest: batch.last().map_or(0, |event| event.id), json: json.into() };
     let mut wait = FIRST_WAIT;
-    for _ in 1..TRIES {
-        let Err(Refusal { why, for_good }) = hook.post(&body).await else { return Ok(()) };
-        if for_good {
+    for tries_left in (0..TRIES).rev() {
+        let posted = hook.post(&body).await;
+        progress.update(|posting| match &posted {
+            Ok(()) => (posting.taken, posting.error) = (Some(Timestamp::now()), None),
+            Err(Refusal { why, .. }) => posting.error = Some(why.clone()),
+        });
+        let Err(Refusal { why, for_good }) = posted else { break };
+        if for_good || tries_left == 0 {
             return Err(why);
         }
         if let Some(tries) = refused.add(1) {
@@ -181,7 +201,7 @@ async fn insist(hook: &impl Post, batch: &[Arc<Event>], refused: &mut Tally) -> 
         sleep(wait.mul_f64(1.0 - share() / 2.0)).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
-    hook.post(&body).await.map_err(|refusal| refusal.why)
+    Ok(())
 }
 
 /// From 0 to 1: another one each time, so that many servers do not come back together.

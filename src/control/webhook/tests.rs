@@ -65,15 +65,16 @@ struct Bench {
     hook: watch::Sender<Option<Arc<Script>>>,
     posts: mpsc::UnboundedReceiver<(Instant, u64, u64)>,
     posted: mpsc::UnboundedSender<(Instant, u64, u64)>,
+    progress: Arc<Progress>,
 }
 
 impl Bench {
     fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let (posted, posts) = mpsc::unbounded_channel();
         let (events, hook) = (Events::default(), watch::Sender::new(None));
-        let bench = Self { events, hook, posts, posted };
+        let bench = Self { events, hook, posts, posted, progress: Arc::default() };
         bench.redirect(replies);
-        tokio::spawn(Task::new(bench.events.listen(None).1).run(bench.hook.subscribe()));
+        tokio::spawn(Task::new(bench.events.listen(None).1, bench.progress.clone()).run(bench.hook.subscribe()));
         bench
     }
 
@@ -114,6 +115,25 @@ async fn what_waits_leaves_together_and_in_order() {
     assert_eq!(bench.ids().await, [(1, 1), (2, 101), (102, 201), (202, 250)]);
     bench.record(1);
     assert_eq!(bench.ids().await, [(251, 251)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_of_it_is_told() {
+    let bench = Bench::start([Reply::Taken, Reply::Refused, Reply::ForGood]);
+    let after = async |seconds: f64| {
+        sleep(SECOND.mul_f64(seconds)).await;
+        let Posting { sent, failed, waiting, taken, error, .. } = bench.progress.get().unwrap();
+        (sent, failed, waiting, taken.is_some(), error.is_some())
+    };
+    assert_eq!(after(0.1).await, (0, 0, 0, false, false));
+    bench.record(1);
+    assert_eq!(after(0.1).await, (1, 0, 0, true, false));
+    bench.record(3);
+    assert_eq!(after(0.1).await, (1, 0, 3, true, true));
+    assert_eq!(after(3.0).await, (3, 1, 0, true, false));
+    bench.hook.send_replace(None);
+    sleep(SECOND).await;
+    assert_eq!(bench.progress.get(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,7 +254,7 @@ async fn each_answer_has_its_meaning() {
         }
         let signed = head.split_once("meridian-signature: t=").unwrap().1.split_once("\r\n").unwrap().0;
         let (seconds, tag) = signed.split_once(",v1=").unwrap();
-        let age = jiff::Timestamp::now().as_second() - seconds.parse::<i64>().unwrap();
+        let age = Timestamp::now().as_second() - seconds.parse::<i64>().unwrap();
         assert!((0..60).contains(&age) && tag.len() == 64, "{signed}");
         assert!(heads.try_recv().is_err(), "one request and no more");
     }
