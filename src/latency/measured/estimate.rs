@@ -293,6 +293,7 @@ impl Samples {
                 |target| Some(estimates.expected(subject.country, subject.asn, target, subject.prior_ms(target)?));
             case.load(&record.words, clock, expected, |target| estimates.bias_ms(target));
             case.solve();
+            case.average();
             if case.told().any(|told| (shift_ln(told) - ln(told.expected.factor)).abs() as f32 >= SAYS_NOTHING) {
                 let moves = case.told().map(|told| ((told.ms - told.expected.ms()).abs() * told.samples) as f32);
                 said.push((moves.fold(0.0, f32::max) * subject.share, record.key, case.told().map(shift).collect()));

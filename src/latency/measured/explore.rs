@@ -80,6 +80,7 @@ impl Samples {
         let mut case = Case::default();
         case.load(self.words(key), self.clock(now), expected, |target| estimates.bias_ms(target));
         case.solve();
+        case.average();
         let mut allowed = allowed.to_vec();
         allowed.sort_unstable();
         allowed.dedup();

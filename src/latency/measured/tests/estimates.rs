@@ -106,6 +106,27 @@ fn outliers_count_for_little() {
     }
 }
 
+/// A round trip three times as long as expected may be a way that is so or a lost packet: once, the estimate lies between; said
+/// again, it is so.
+#[test]
+fn what_is_far_off_is_believed_when_it_is_said_again() {
+    let mut made = Made::new(1, 3, &mut Random(10));
+    (made.prior[0], made.biases) = (vec![30.0, 60.0, 70.0], vec![0.0; 3]);
+    let mut samples = made.store();
+    let said = [(TargetId(0), 100.0), (TargetId(1), 70.0), (TargetId(2), 80.0)];
+    let estimated = |samples: &Samples| {
+        let estimates = samples.estimate(&made, NOW);
+        [0, 1, 2].map(|site| made.estimated_ms(&estimates, 0, site))
+    };
+    take(&mut samples, 0, &said, NOW);
+    let [once, others @ ..] = estimated(&samples);
+    assert!(once > 40.0 && once < 80.0, "{once}");
+    assert!((others[0] - 60.0).abs() < 6.0 && (others[1] - 70.0).abs() < 7.0, "{others:?}");
+    take(&mut samples, 0, &said, NOW);
+    let [twice, ..] = estimated(&samples);
+    assert!(twice > 80.0, "{twice}");
+}
+
 #[test]
 fn a_region_that_moved_is_found_again() {
     for seed in 0..4 {
