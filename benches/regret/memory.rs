@@ -86,7 +86,7 @@ pub(crate) fn run(prefixes: u32) -> Result<(), String> {
         resident().zip(start).map_or(0.0, |(now, start)| (now - start) as f64 / samples.prefixes() as f64)
     );
     let (begun, before) = (Instant::now(), resident());
-    let estimates = samples.estimate(&Numbers, now);
+    let estimates = samples.estimate(&Published::default(), &Numbers, 5.0, now);
     report(&format!("estimate: {} prefixes differ", estimates.prefixes.len()), begun, before);
     let (begun, before) = (Instant::now(), resident());
     let published = Published::default().next(&estimates, &Numbers, 5.0).unwrap_or_default();

@@ -129,7 +129,7 @@ impl Service<'_> {
         self.measure(&mut samples, 1..5, random);
         self.publish(&mut published, &samples, after_hours(4));
         self.score(outcome, FIVE, &published);
-        let estimates = samples.estimate(&*self, after_hours(4));
+        let estimates = samples.estimate(&Published::default(), &*self, 0.0, after_hours(4));
         let all = Published::default().next(&estimates, &*self, 0.0).unwrap_or_default();
         self.score(outcome, ESTIMATED, &all);
 
@@ -185,9 +185,9 @@ impl Service<'_> {
                 let chosen: Vec<usize> = chosen.into_iter().map(TargetId::index).collect();
                 self.take(&mut samples, city, &chosen, hour, random);
             }
-            estimates = samples.estimate(self, after_hours(hour));
+            estimates = samples.estimate(&published, self, MIN_GAIN_MS, after_hours(hour));
+            published = published.next(&estimates, self, MIN_GAIN_MS).unwrap_or(published);
         }
-        self.publish(&mut published, &samples, after_hours(times - 1));
         published
     }
 
@@ -211,7 +211,8 @@ impl Service<'_> {
     }
 
     fn publish(&self, published: &mut Published, samples: &Samples, now: Timestamp) {
-        if let Some(next) = published.next(&samples.estimate(self, now), self, MIN_GAIN_MS) {
+        let estimates = samples.estimate(published, self, MIN_GAIN_MS, now);
+        if let Some(next) = published.next(&estimates, self, MIN_GAIN_MS) {
             *published = next;
         }
     }

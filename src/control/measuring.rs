@@ -244,10 +244,11 @@ impl Look {
                 shared.measuring.unkept.store(true, Ordering::Relaxed); // nor do they stay on disk
             }
             let world = Known::new(parts, samples);
-            *estimates = samples.estimate(&world, now);
+            let (published, min_gain_ms) = (&parts.measured.published, min_gain_ms(&parts.config));
+            *estimates = samples.estimate(published, &world, min_gain_ms, now);
             *lock(&shared.measuring.told) =
                 Told { prefixes: samples.prefixes(), octets: samples.octets(), at: Some(now) };
-            parts.measured.published.next(estimates, &world, min_gain_ms(&parts.config))
+            published.next(estimates, &world, min_gain_ms)
         });
         let published = published.flatten();
         let next =

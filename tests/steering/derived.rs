@@ -59,7 +59,7 @@ fn published(parts: &Parts, measured: &[(IpNet, Vec<(String, f32)>)], before: &P
         }
     }
     let world = Here::new(parts, &samples);
-    before.next(&samples.estimate(&world, now), &world, 5.0).unwrap_or_else(|| before.clone())
+    before.next(&samples.estimate(before, &world, 5.0, now), &world, 5.0).unwrap_or_else(|| before.clone())
 }
 
 /// The same world, going by that.

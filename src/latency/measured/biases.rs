@@ -1,10 +1,10 @@
 //! What servers take of their own: what is missing of all prefixes' samples of a site, whoever measured.
 
-use super::LIARS;
 use super::estimate::Subjects;
 use super::median::{Weighted, median};
 use super::solve::{Case, Clock, Expected};
 use super::store::Samples;
+use super::{LIARS, Published};
 
 /// So often are biases worked out, each time by what the last said of the other sites' …
 const ROUNDS: usize = 8;
@@ -15,7 +15,11 @@ const STEP: f64 = 0.5;
 const HEAVIEST: f64 = 3.0;
 /// Servers differ by some tens of ms. What is more is missing on the ways: clients of one region may all be farther from it
 /// than the prior says, and nothing but its size tells that from its server's time.
-const MOST_MS: f64 = 25.0;
+pub(super) const MOST_MS: f64 = 25.0;
+/// What a server is taken to take stays while votes are within so many ms of it: no prior is known better than that
+/// (`solve`), and what a hundredth of all prefixes say moves a vote by tenths of a ms. So what others' estimates are worked out
+/// by stands still, whoever lies.
+const HELD_MS: f64 = 3.0;
 /// For the same reason a third as many votes are for 0 as others.
 const ABSTAIN: f64 = 0.33;
 /// Of more prefixes than this, only each second, third … is asked.
@@ -26,11 +30,14 @@ const ASKED: usize = 65_536;
 pub(super) const PRIOR_SPREAD: f64 = 0.12;
 
 impl Samples {
-    /// By site, ms.
+    /// By site, ms: what was `published`, or what is voted now where that is too far from it or nothing was. None: too few say
+    /// anything, and nothing was, or nothing else is published any more.
     ///
     /// What all have in common is not told from the clients' last mile, and makes no difference.
-    pub(super) fn biases(&self, subjects: &Subjects, clock: Clock) -> Vec<f64> {
-        let mut biases = vec![0.0; self.targets.len()];
+    pub(super) fn biases(&self, subjects: &Subjects, clock: Clock, published: &Published) -> Vec<Option<f64>> {
+        let held: Vec<Option<f64>> = self.targets.iter().map(|site| published.bias_ms(site)).collect();
+        let few = self.settings.abstentions(0.0);
+        let mut biases: Vec<Option<f64>> = vec![None; self.targets.len()];
         let mut votes: Vec<Vec<(Weighted, f64)>> = vec![Vec::new(); self.targets.len()];
         let step = subjects.len() / ASKED + 1;
         let mut case = Case::default();
@@ -42,16 +49,23 @@ impl Samples {
                     let prior_ms = subject.prior_ms(target)?;
                     Some(Expected { prior_ms, factor: 1.0, spread: PRIOR_SPREAD })
                 };
-                case.load(words, clock, expected, |target| biases[target.index()]);
+                case.load(words, clock, expected, |target| biases[target.index()].unwrap_or(0.0));
                 let share = f64::from(subject.share);
                 case.say_biases(|target, vote| votes[target.index()].push((vote, share)));
             }
-            for (bias, votes) in biases.iter_mut().zip(&votes) {
+            for ((bias, votes), held) in biases.iter_mut().zip(&votes).zip(&held) {
+                let is_heard = votes.iter().map(|(_, share)| share).sum::<f64>() > few;
                 let voted = self.vote(votes, subjects.votes() / step as f64);
-                *bias += STEP * (voted - *bias);
+                let last = bias.unwrap_or(0.0);
+                *bias =
+                    if is_heard { Some(last + STEP * (voted - last)) } else { held.filter(|_| !published.is_empty()) };
             }
         }
-        biases
+        let stays = |voted: f64, held: f64| (voted - held).abs() <= HELD_MS;
+        let next = |(voted, held): (Option<f64>, Option<f64>)| {
+            held.filter(|held| voted.is_some_and(|voted| stays(voted, *held))).or(voted)
+        };
+        biases.into_iter().zip(held).map(next).collect()
     }
 
     /// The median of a site's votes, each with its share of a whole one, and of those for 0; none of the first weighs more than

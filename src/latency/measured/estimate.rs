@@ -6,9 +6,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::biases::PRIOR_SPREAD;
 use super::groups::{Vote, gather};
-use super::published::Place;
+use super::published::{Place, Published};
 use super::record::{minute, sessions, time_of};
 use super::solve::{Case, Clock, Expected, Told};
 use super::store::{Key, Samples};
@@ -56,11 +55,13 @@ pub struct Estimates {
     pub countries: Vec<(Country, Vec<Shift>)>,
     /// Of a country's autonomous systems, those of which their prefixes say something else than the country's.
     pub networks: Vec<((Country, u32), Vec<Shift>)>,
-    /// /24 and /48, shrunk towards network, country, prior; only those that say something else than these. At most 131,072:
+    /// /24 and /48, shrunk towards what is published of network and country next, or the prior; only those that say something else than these. At most 131,072:
     /// those that move most samples by most ms.
     pub prefixes: Vec<(IpNet, Vec<Shift>)>,
-    /// What servers take of their own, ms, whoever measures; only differences mean anything.
+    /// What servers take of their own, ms, whoever measures, as it is published next; only differences mean anything.
     pub biases_ms: Vec<(TargetId, f32)>,
+    /// What is published of countries and networks next, and servers' biases: by these prefixes were worked out.
+    pub(super) held: Published,
     pub(super) heard: Heard,
 }
 
@@ -173,11 +174,8 @@ impl Estimates {
         target: TargetId,
         prior_ms: f64,
     ) -> Expected {
-        let network = country.zip(asn).and_then(|network| find(&self.networks, &network, target));
-        let shift = network.or_else(|| find(&self.countries, &country?, target));
-        let (factor, spread) =
-            shift.map_or((1.0, PRIOR_SPREAD), |shift| (exp(f64::from(shift.ln)), f64::from(shift.spread)));
-        Expected { prior_ms, factor, spread }
+        let site = self.targets.get(target.index()).map_or("", |site| site); // it may be newer
+        self.held.expected(country, asn, site, prior_ms)
     }
 
     /// A server's bias, ms.
@@ -195,18 +193,21 @@ fn find<'a, G: Ord>(groups: &'a [(G, Vec<Shift>)], group: &G, target: TargetId) 
 }
 
 impl Samples {
-    /// What the samples say now.
+    /// What the samples say now, beside what is `published`: each prefix is worked out by what is published next of
+    /// all else, which is held still ([`Published::next`], with the same arguments). So what others measured moves it only past a
+    /// threshold.
     #[must_use]
-    pub fn estimate(&self, world: &impl World, now: Timestamp) -> Estimates {
+    pub fn estimate(&self, published: &Published, world: &impl World, min_gain_ms: f32, now: Timestamp) -> Estimates {
         let subjects = self.subjects(world);
         let clock = self.clock(now);
-        let biases = self.biases(&subjects, clock);
-        let by_site = |(index, bias): (usize, &f64)| (TargetId(index as u16), *bias as f32);
-        let biases_ms = biases.iter().enumerate().filter(|(_, bias)| **bias != 0.0).map(by_site).collect();
+        let biases = self.biases(&subjects, clock, published);
+        let by_site = |(index, bias): (usize, Option<f64>)| Some((TargetId(index as u16), bias? as f32));
+        let biases_ms = biases.into_iter().enumerate().filter_map(by_site).collect();
         let (prefixes, oldest) = (self.slots.keys().copied().collect(), time_of(self.oldest(now)));
         let heard = Heard { prefixes, oldest, ..Heard::default() };
         let mut estimates = Estimates { targets: self.targets.clone(), biases_ms, heard, ..Estimates::default() };
         self.estimate_groups(&mut estimates, &subjects, clock);
+        estimates.held = published.next_groups(&estimates, min_gain_ms);
         estimates.prefixes = self.estimate_prefixes(&estimates, &subjects, clock);
         estimates
     }

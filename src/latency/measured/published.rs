@@ -7,9 +7,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::World;
+use super::biases::PRIOR_SPREAD;
 use super::estimate::{Estimates, Shift};
+use super::record::MAX_TARGETS;
+use super::solve::Expected;
 use super::store::Key;
+use super::{TargetId, World};
 use crate::model::Country;
 
 /// What is published of a place: factors by site, ascending by name.
@@ -66,6 +69,8 @@ pub(super) struct Prefix {
 /// wrongly.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Published {
+    /// What servers take of their own, by site, ms. Answers do not go by it, but what is published next does.
+    pub(super) biases: BTreeMap<Arc<str>, f32>,
     pub(super) countries: BTreeMap<Country, Factors>,
     pub(super) networks: BTreeMap<(Country, u32), Factors>,
     pub(super) prefixes: BTreeMap<IpNet, Prefix>,
@@ -84,7 +89,8 @@ const PART: f32 = 0.1;
 const NOTHING: f32 = 0.5;
 
 impl Published {
-    /// The next one; none where nothing passes its threshold.
+    /// The next one, by what [`Samples::estimate`](super::Samples::estimate) made of this one; none where nothing passes its
+    /// threshold.
     ///
     /// A place is taken up where its estimates differ from what its parents publish by a *change*: where the round trip to a site is
     /// another by `min_gain_ms` and 10 % or more, or where a site that was as good or better than another is by as much worse. What is published
@@ -93,12 +99,7 @@ impl Published {
     #[must_use]
     pub fn next(&self, estimates: &Estimates, world: &impl World, min_gain_ms: f32) -> Option<Self> {
         let (step, heard) = (Step { estimates, min_gain_ms }, &estimates.heard);
-        let is_heard = |country: &Country| heard.countries.contains(country);
-        let countries = step.places(&self.countries, &estimates.countries, is_heard, |_, _| 1.0);
-        let mut next = Self { countries, ..Self::default() };
-        let country = |group: &(Country, u32), site: &str| next.factor(Some(group.0), None, site);
-        let is_heard = |network: &(Country, u32)| heard.networks.contains(network);
-        next.networks = step.places(&self.networks, &estimates.networks, is_heard, country);
+        let mut next = self.next_groups(estimates, min_gain_ms);
         let said: BTreeMap<IpNet, &[Shift]> =
             estimates.prefixes.iter().map(|(prefix, shifts)| (*prefix, &**shifts)).collect();
         let mut ranked = Vec::new();
@@ -130,6 +131,39 @@ impl Published {
         ranked.truncate(MAX_PREFIXES);
         next.prefixes = ranked.into_iter().map(|(_, prefix, place)| (prefix, place)).collect();
         (next != *self).then_some(next)
+    }
+
+    /// The next one as far as it goes for more than one prefix: of countries, networks and servers.
+    pub(super) fn next_groups(&self, estimates: &Estimates, min_gain_ms: f32) -> Self {
+        let (step, heard) = (Step { estimates, min_gain_ms }, &estimates.heard);
+        let is_heard = |country: &Country| heard.countries.contains(country);
+        let countries = step.places(&self.countries, &estimates.countries, is_heard, |_, _| 1.0);
+        let mut next = Self { countries, ..Self::default() };
+        let country = |group: &(Country, u32), site: &str| next.factor(Some(group.0), None, site);
+        let is_heard = |network: &(Country, u32)| heard.networks.contains(network);
+        next.networks = step.places(&self.networks, &estimates.networks, is_heard, country);
+        let unknown = |site: &Arc<str>| !self.is_empty() && !estimates.targets.contains(site);
+        next.biases = self.biases.clone();
+        next.biases.retain(|site, _| unknown(site));
+        let name = |target: &TargetId| estimates.targets[target.index()].clone();
+        next.biases.extend(estimates.biases_ms.iter().map(|(target, ms)| (name(target), *ms)));
+        while next.biases.len() > MAX_TARGETS {
+            next.biases.pop_last();
+        }
+        next
+    }
+
+    /// What a server takes of its own, ms; none: nobody has said yet.
+    pub(super) fn bias_ms(&self, site: &str) -> Option<f64> {
+        self.biases.get(site).map(|ms| f64::from(*ms))
+    }
+
+    /// What is expected of the way to a site from a place of which no prefix is published.
+    pub(super) fn expected(&self, country: Option<Country>, asn: Option<u32>, site: &str, prior_ms: f64) -> Expected {
+        let found = self.find(None, country, asn, site);
+        let of = |(_, factor): (Place, &Factor)| (f64::from(factor.factor), f64::from(factor.spread));
+        let (factor, spread) = found.map_or((1.0, PRIOR_SPREAD), of);
+        Expected { prior_ms, factor, spread }
     }
 
     /// Factor on the prior for a place of which no prefix is published: by network, else country, else 1.

@@ -9,13 +9,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Settings;
+use super::biases::MOST_MS;
 use super::published::{self, Factor, Factors, Prefix, Published};
 use super::record::{MAX_TARGETS, MAX_WORDS, is_whole};
 use super::store::{Key, MAX_NAME, MAX_PREFIXES, Record, Samples};
 use crate::model::{Country, Digest};
 
 const SAMPLES: &[u8] = b"meridian samples 1\n";
-const PUBLISHED: &[u8] = b"meridian estimates 1\n";
+const PUBLISHED: &[u8] = b"meridian estimates 2\n";
+/// The same without biases.
+const PUBLISHED_1: &[u8] = b"meridian estimates 1\n";
 const DIGEST: usize = 32;
 /// What is published of more countries, or networks, than this was not written by us.
 const MAX_GROUPS: u32 = 1 << 20;
@@ -79,6 +82,11 @@ impl Published {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut octets = PUBLISHED.to_vec();
+        octets.extend_from_slice(&(self.biases.len() as u32).to_le_bytes());
+        for (site, bias_ms) in &self.biases {
+            write_text(&mut octets, site);
+            octets.extend_from_slice(&bias_ms.to_le_bytes());
+        }
         octets.extend_from_slice(&(self.countries.len() as u32).to_le_bytes());
         for (country, factors) in &self.countries {
             octets.extend_from_slice(country.as_str().as_bytes());
@@ -99,13 +107,22 @@ impl Published {
         sealed(octets)
     }
 
-    /// What [`Self::encode`] kept.
+    /// What [`Self::encode`] kept; where version 1 did, without biases.
     ///
     /// # Errors
     /// As of [`Samples::decode`].
     pub fn decode(octets: &[u8]) -> Result<Self, String> {
-        let mut reader = Reader::open(octets, PUBLISHED)?;
+        let is_first = octets.starts_with(PUBLISHED_1);
+        let mut reader = Reader::open(octets, if is_first { PUBLISHED_1 } else { PUBLISHED })?;
         let mut read = Self::default();
+        let biases = if is_first { 0 } else { reader.count(MAX_TARGETS as u32, "biases")? };
+        for _ in 0..biases {
+            let (site, bias_ms) = (reader.text()?, f32::from_bits(reader.u32()?));
+            if !(f64::from(bias_ms).abs() <= MOST_MS) {
+                return Err(format!("the bias of site '{site}' is none"));
+            }
+            insert(&mut read.biases, site, bias_ms)?;
+        }
         for _ in 0..reader.count(MAX_GROUPS, "countries")? {
             let country = reader.country()?;
             insert(&mut read.countries, country, reader.factors()?)?;

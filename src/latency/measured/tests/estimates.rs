@@ -31,7 +31,7 @@ fn samples_find_what_the_prior_misses() {
         for (regret, times) in regrets.iter_mut().zip([0, 1, 4]) {
             let mut samples = made.store();
             made.measure_all(&mut samples, times, NOW, &mut random);
-            *regret += made.regret_of(&samples.estimate(&made, NOW)) / 8.0;
+            *regret += made.regret_of(&made.estimates(&samples, NOW)) / 8.0;
         }
     }
     let [without, once, often] = regrets;
@@ -53,7 +53,7 @@ fn the_last_mile_cancels() {
             take(&mut far, number, &farther, NOW);
         }
     }
-    let off_ms = farthest(&near.estimate(&made, NOW), &far.estimate(&made, NOW), &made);
+    let off_ms = farthest(&made.estimates(&near, NOW), &made.estimates(&far, NOW), &made);
     assert!(off_ms < 0.5, "{off_ms}");
 }
 
@@ -63,7 +63,7 @@ fn what_servers_take_cancels() {
     let mut made = Made::new(600, 6, &mut random);
     let mut samples = made.store();
     made.measure_all(&mut samples, 3, NOW, &mut Random(9));
-    let estimates = samples.estimate(&made, NOW);
+    let estimates = made.estimates(&samples, NOW);
     let found: Vec<f64> = (0..6).map(|site| estimates.bias_ms(TargetId(site))).collect();
     let mean = |figures: &mut dyn Iterator<Item = f64>| figures.sum::<f64>() / 6.0;
     let (found_mean, true_mean) =
@@ -76,7 +76,7 @@ fn what_servers_take_cancels() {
     made.biases = vec![0.0; 6];
     let mut samples = made.store();
     made.measure_all(&mut samples, 3, NOW, &mut Random(9));
-    let without = made.regret_of(&samples.estimate(&made, NOW));
+    let without = made.regret_of(&made.estimates(&samples, NOW));
     assert!(with < without + 0.3, "{with} with, {without} without");
 }
 
@@ -97,7 +97,7 @@ fn outliers_count_for_little() {
             take(&mut hurt, number, &session, NOW);
         }
     }
-    let [sound, hurt] = [sound, hurt].map(|samples| samples.estimate(&made, NOW));
+    let [sound, hurt] = [sound, hurt].map(|samples| made.estimates(&samples, NOW));
     for number in 0..made.clients() {
         for site in made.nearest(number) {
             let [sound, hurt] = [&sound, &hurt].map(|by| made.estimated_ms(by, number, site.index()));
@@ -115,7 +115,7 @@ fn what_is_far_off_is_believed_when_it_is_said_again() {
     let mut samples = made.store();
     let said = [(TargetId(0), 100.0), (TargetId(1), 70.0), (TargetId(2), 80.0)];
     let estimated = |samples: &Samples| {
-        let estimates = samples.estimate(&made, NOW);
+        let estimates = made.estimates(&samples, NOW);
         [0, 1, 2].map(|site| made.estimated_ms(&estimates, 0, site))
     };
     take(&mut samples, 0, &said, NOW);
@@ -134,14 +134,14 @@ fn a_region_that_moved_is_found_again() {
         let mut made = Made::new(300, 6, &mut random);
         let mut samples = made.store();
         made.measure_all(&mut samples, 5, NOW, &mut random);
-        let settled = made.regret_of(&samples.estimate(&made, NOW));
+        let settled = made.regret_of(&made.estimates(&samples, NOW));
         for number in (0..made.clients()).step_by(4) {
             made.truth[number][2] += 40.0 + (random.unit() * 110.0) as f32;
         }
         let now = later(7 * 24);
-        let lost = made.regret_of(&samples.estimate(&made, now));
+        let lost = made.regret_of(&made.estimates(&samples, now));
         made.measure_all(&mut samples, 5, now, &mut random);
-        let found = made.regret_of(&samples.estimate(&made, now));
+        let found = made.regret_of(&made.estimates(&samples, now));
         assert!(lost > settled + 1.0 && found < settled + 0.5, "{settled}, {lost}, {found}");
     }
 }
@@ -153,7 +153,7 @@ fn what_is_old_says_less_and_then_nothing() {
     let mut samples = made.store();
     made.measure_all(&mut samples, 1, NOW, &mut random);
     let moved = |hours| {
-        let estimates = samples.estimate(&made, later(hours));
+        let estimates = made.estimates(&samples, later(hours));
         estimates.prefixes.iter().flat_map(|place| &place.1).map(|shift| shift.ln.abs()).sum::<f32>()
     };
     let [new, aged, old] = [0, 7 * 24, 31 * 24].map(moved);
@@ -180,7 +180,7 @@ fn the_order_of_arrival_does_not_matter() {
     let mut shuffled = made.store();
     sessions.iter().for_each(|(number, session, at)| assert!(take(&mut shuffled, *number, session, *at)));
     assert_eq!(samples.encode(), shuffled.encode());
-    assert_eq!(samples.estimate(&made, later(9)), shuffled.estimate(&made, later(9)));
+    assert_eq!(made.estimates(&samples, later(9)), made.estimates(&shuffled, later(9)));
 }
 
 /// What all of a country's clients find, its other clients are given, too; and a network's within it.
@@ -200,7 +200,7 @@ fn countries_and_networks_speak_for_their_prefixes() {
         let session: Vec<_> = (0..3).map(|site| (TargetId(site as u16), made.truth[number][site])).collect();
         samples.take(&Session { client: client(number), kind: Kind::Absolute, samples: &session }, NOW);
     }
-    let estimates = samples.estimate(&made, NOW);
+    let estimates = made.estimates(&samples, NOW);
     let published = Published::default().next(&estimates, &made, 5.0).unwrap();
     let factors = |asn, country: &str| {
         [0, 1, 2].map(|site| published.factor(country.parse().ok(), asn, &format!("cloud/region-{site:02}")))
@@ -220,14 +220,14 @@ fn sites_that_are_gone_are_left_out_and_come_back() {
     let made = Made::new(40, 5, &mut random);
     let mut samples = made.store();
     made.measure_all(&mut samples, 4, NOW, &mut random);
-    let before = samples.estimate(&made, NOW);
+    let before = made.estimates(&samples, NOW);
     let mut less = made.clone();
     less.prior.iter_mut().for_each(|prior| prior.truncate(2));
-    let without = samples.estimate(&less, NOW);
+    let without = less.estimates(&samples, NOW);
     assert!(without.prefixes.iter().flat_map(|place| &place.1).all(|shift| shift.target.0 < 2));
-    assert_eq!(samples.estimate(&made, NOW), before);
+    assert_eq!(made.estimates(&samples, NOW), before);
     less.prior.iter_mut().for_each(Vec::clear);
-    let nothing = samples.estimate(&less, NOW);
+    let nothing = less.estimates(&samples, NOW);
     assert!(nothing.prefixes.is_empty() && nothing.biases_ms.is_empty());
 }
 
@@ -241,7 +241,7 @@ fn odd_figures_are_none() {
     }
     for ms in [f32::NAN, f32::INFINITY, -1.0, 0.0, f32::MIN_POSITIVE, 1e30] {
         made.prior[1][0] = ms;
-        let estimates = samples.estimate(&made, NOW);
+        let estimates = made.estimates(&samples, NOW);
         let shifts = || estimates.prefixes.iter().flat_map(|place| &place.1);
         assert!(shifts().all(|shift| shift.ln.abs() <= 4.1 && shift.spread.is_finite()), "{ms}: {estimates:?}");
     }

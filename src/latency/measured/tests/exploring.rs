@@ -14,7 +14,7 @@ fn the_best_first_and_then_the_uncertain() {
     made.prior[0] = vec![20.0, 24.0, 30.0, 33.0, 200.0];
     let samples = made.store();
     let candidates = |samples: &Samples, seed, now| {
-        let estimates = samples.estimate(&made, now);
+        let estimates = made.estimates(&samples, now);
         samples.candidates(&estimates, &made, client(0), &all(&made), 4, seed, now)
     };
     let of = |sites: &[u16]| sites.iter().copied().map(TargetId).collect::<Vec<_>>();
@@ -39,7 +39,7 @@ fn only_what_is_allowed_and_stands() {
     let mut made = Made::new(1, 6, &mut Random(2));
     made.prior[0] = vec![10.0, 20.0, 30.0, 40.0, 50.0, f32::NAN];
     let samples = made.store();
-    let estimates = samples.estimate(&made, NOW);
+    let estimates = made.estimates(&samples, NOW);
     let candidates = |allowed: &[u16], count, seed| {
         let allowed: Vec<TargetId> = allowed.iter().copied().map(TargetId).collect();
         samples.candidates(&estimates, &made, client(0), &allowed, count, seed, NOW)
@@ -70,7 +70,7 @@ fn exploring_finds_more_than_the_nearest() {
     }
     let (mut fixed, mut explored) = (made.store(), made.store());
     for round in 0..5 {
-        let estimates = explored.estimate(&made, NOW);
+        let estimates = made.estimates(&explored, NOW);
         for number in 0..made.clients() {
             take(&mut fixed, number, &made.measure(number, &mut random), NOW);
             let seed = random.next();
@@ -79,6 +79,6 @@ fn exploring_finds_more_than_the_nearest() {
             take(&mut explored, number, &session, later(round));
         }
     }
-    let [fixed, explored] = [fixed, explored].map(|samples| made.regret_of(&samples.estimate(&made, later(5))));
+    let [fixed, explored] = [fixed, explored].map(|samples| made.regret_of(&made.estimates(&samples, later(5))));
     assert!(explored < fixed, "{explored} {fixed}");
 }

@@ -8,6 +8,9 @@ use super::super::*;
 
 pub(super) const NOW: Timestamp = Timestamp::constant(1_796_000_040, 0);
 
+/// What is published changes from so many ms on.
+pub(super) const GAIN_MS: f32 = 5.0;
+
 pub(super) fn later(hours: i64) -> Timestamp {
     NOW + SignedDuration::from_hours(hours)
 }
@@ -188,6 +191,11 @@ impl Made {
             truth[choose(client)] - truth.iter().copied().fold(f32::INFINITY, f32::min)
         };
         (0..self.clients()).map(|client| f64::from(regret(client))).sum::<f64>() / self.clients() as f64
+    }
+
+    /// What samples say where nothing is published yet.
+    pub(super) fn estimates(&self, samples: &Samples, now: Timestamp) -> Estimates {
+        samples.estimate(&Published::default(), self, GAIN_MS, now)
     }
 
     pub(super) fn regret_of(&self, estimates: &Estimates) -> f64 {

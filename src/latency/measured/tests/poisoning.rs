@@ -32,7 +32,7 @@ fn attack(seed: u64, honest: impl Fn(&Made, usize) -> bool, owns: impl Fn(&Made,
     for number in (0..CLIENTS).filter(|number| honest(&made, *number)) {
         take(&mut samples, number, &made.measure(number, &mut random), NOW);
     }
-    let before = samples.estimate(&made, NOW);
+    let before = made.estimates(&samples, NOW);
     let owned: Vec<usize> = (0..CLIENTS).filter(|number| owns(&made, *number)).take(CLIENTS / 100).collect();
     for &number in &owned {
         for _ in 0..100 {
@@ -40,7 +40,7 @@ fn attack(seed: u64, honest: impl Fn(&Made, usize) -> bool, owns: impl Fn(&Made,
             take(&mut samples, number, &lies, NOW);
         }
     }
-    let after = samples.estimate(&made, NOW);
+    let after = made.estimates(&samples, NOW);
     let before = Published::default().next(&before, &made, 5.0).unwrap_or_default();
     let after = before.next(&after, &made, 5.0).unwrap_or_else(|| before.clone());
     Attack { made, before, after, owned }
@@ -113,14 +113,14 @@ fn whoever_holds_a_wide_prefix_has_one_vote() {
     for number in 0..CLIENTS {
         take(&mut samples, number, &made.measure(number, &mut random), NOW);
     }
-    let before = samples.estimate(&made, NOW);
+    let before = made.estimates(&samples, NOW);
     for number in 0..CLIENTS {
         let lies = lie(&made, number, &mut random);
         for _ in 0..8 {
             samples.take(&Session { client: client_v6(number), kind: Kind::Relative, samples: &lies }, NOW);
         }
     }
-    let after = samples.estimate(&made, NOW);
+    let after = made.estimates(&samples, NOW);
     let before = Published::default().next(&before, &made, 5.0).unwrap_or_default();
     let after = before.next(&after, &made, 5.0).unwrap_or_else(|| before.clone());
     let attack = Attack { made, before, after, owned: Vec::new() };

@@ -35,11 +35,11 @@ fn what_is_written_is_read() {
     let mut again = read(&octets).unwrap();
     assert_eq!(again.encode(), octets);
     assert_eq!(again.targets(), samples.targets());
-    assert_eq!(again.estimate(&made, later(5)), samples.estimate(&made, later(5)));
+    assert_eq!(made.estimates(&again, later(5)), made.estimates(&samples, later(5)));
     assert!(take(&mut again, 3, &made.measure(3, &mut Random(3)), later(5)));
     assert_eq!(again.target("cloud/region-03"), Some(TargetId(3)));
     assert_eq!(read(&Samples::new(Settings::default()).encode()).unwrap().prefixes(), 0);
-    let published = Published::default().next(&samples.estimate(&made, later(5)), &made, 5.0).unwrap();
+    let published = Published::default().next(&made.estimates(&samples, later(5)), &made, 5.0).unwrap();
     assert!(!published.is_empty());
     assert_eq!(Published::decode(&published.encode()), Ok(published));
     assert_eq!(Published::decode(&Published::default().encode()), Ok(Published::default()));
@@ -49,7 +49,7 @@ fn what_is_written_is_read() {
 fn damage_is_seen() {
     let (made, samples) = filled();
     let octets = samples.encode();
-    let published = Published::default().next(&samples.estimate(&made, NOW), &made, 5.0).unwrap().encode();
+    let published = Published::default().next(&made.estimates(&samples, NOW), &made, 5.0).unwrap().encode();
     for length in 0..octets.len() {
         assert!(read(&octets[..length]).is_err(), "{length}");
     }
@@ -93,9 +93,9 @@ proptest! {
         }
         if let Ok(samples) = read(&sealed(&octets)) {
             prop_assert_eq!(read(&samples.encode()).map(|again| again.encode()), Ok(samples.encode()));
-            let _ = samples.estimate(&made, NOW);
+            let _ = made.estimates(&samples, NOW);
         }
-        let mut published = Published::default().next(&samples.estimate(&made, NOW), &made, 5.0).unwrap_or_default().encode();
+        let mut published = Published::default().next(&made.estimates(&samples, NOW), &made, 5.0).unwrap_or_default().encode();
         for (at, octet) in &changes {
             let at = at.index(published.len() - 32);
             published[at] = *octet;
