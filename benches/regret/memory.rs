@@ -39,6 +39,10 @@ impl World for Numbers {
         let scattered = Random(number(client) ^ (u64::from(target.0) << 40)).unit();
         Some((5.0 + 195.0 * scattered) as f32)
     }
+
+    fn is_one_place(&self, _: IpAddr) -> bool {
+        true
+    }
 }
 
 /// The process's resident memory in octets, as the kernel has it; none where it does not say.

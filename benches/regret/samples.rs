@@ -76,6 +76,10 @@ impl World for Service<'_> {
     fn prior_ms(&self, client: IpAddr, target: TargetId) -> Option<f32> {
         self.prior[city(client)].get(target.index()).copied()
     }
+
+    fn is_one_place(&self, _: IpAddr) -> bool {
+        true
+    }
 }
 
 /// A /24 for each city.

@@ -36,6 +36,10 @@ impl World for Client<'_> {
     fn prior_ms(&self, _: IpAddr, target: TargetId) -> Option<f32> {
         self.prior_ms.get(&target).copied()
     }
+
+    fn is_one_place(&self, _: IpAddr) -> bool {
+        true
+    }
 }
 
 /// The endpoints of a service that a client may use and that browsers can time: one a site, by site.

@@ -223,6 +223,11 @@ impl World for Known<'_> {
         let origin = origins.entry(location).or_insert_with(|| Origin::new(self.parts.geo.location(location)));
         Some(origin.expected_ms(to))
     }
+
+    fn is_one_place(&self, client: IpAddr) -> bool {
+        let source = if client.is_ipv4() { 24 } else { 48 };
+        self.parts.geo.locate_prefix(client, source).length <= source
+    }
 }
 
 /// What looking at the samples came to.

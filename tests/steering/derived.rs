@@ -46,6 +46,10 @@ impl latency::World for Here<'_> {
     fn prior_ms(&self, client: IpAddr, target: TargetId) -> Option<f32> {
         self.sites[target.index()].map(|site| latency::expected_ms(self.location(client), site))
     }
+
+    fn is_one_place(&self, _: IpAddr) -> bool {
+        true
+    }
 }
 
 /// What is published where clients of these prefixes measured such round trips, often.

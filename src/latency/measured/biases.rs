@@ -16,10 +16,10 @@ const HEAVIEST: f64 = 3.0;
 /// Servers differ by some tens of ms. What is more is missing on the ways: clients of one region may all be farther from it
 /// than the prior says, and nothing but its size tells that from its server's time.
 pub(super) const MOST_MS: f64 = 25.0;
-/// What a server is taken to take stays while votes are within so many ms of it: no prior is known better than that
-/// (`solve`), and what a hundredth of all prefixes say moves a vote by tenths of a ms. So what others' estimates are worked out
-/// by stands still, whoever lies.
-const HELD_MS: f64 = 3.0;
+/// What a server is taken to take stays while votes are within so many ms of it: by default, what moves by less changes no
+/// answer. What a hundredth of all prefixes say moves a vote by tenths of a ms, rarely by more than three. So what others'
+/// estimates are worked out by stands still, whoever lies. (From 3 to 5 regret is the same.)
+const HELD_MS: f64 = 5.0;
 /// For the same reason a third as many votes are for 0 as others.
 const ABSTAIN: f64 = 0.33;
 /// Of more prefixes than this, only each second, third … is asked.

@@ -23,7 +23,8 @@
 //! beyond a prefix is a median with at most one vote a prefix, beside votes for no change that nobody cast: as many as make
 //! `max_source_share` of one prefix's vote, and more than [`LIARS`] of all prefixes have. So whoever has fewer prefixes than
 //! these can never outvote them, even where nobody else measures; and where others measure, only move the median to where one
-//! of theirs stands. (All /48s of an IPv6 /32 share one vote, since who holds one has 65,536 of these.) The price: what fewer prefixes than these say of a country is not believed of its other prefixes.
+//! of theirs stands. Such small moves go no farther: biases, countries and networks stay as they are published until they are off
+//! by a threshold, and prefixes are worked out by what is published of these. (All /48s of an IPv6 /32 share one vote, since who holds one has 65,536 of these.) The price: what fewer prefixes than these say of a country is not believed of its other prefixes.
 //!
 //! All figures are made of what rounds alike on every machine (`sphere`). Nodes that go by the same [`Published`] decide alike, to
 //! the bit; two that took the same samples in, in another order, may differ in an estimate's last bits.
@@ -90,6 +91,8 @@ pub trait World {
     fn asn(&self, client: IpAddr) -> Option<u32>;
     /// The prior between the client's location and a site, ms; none: nothing stands there now.
     fn prior_ms(&self, client: IpAddr, target: TargetId) -> Option<f32>;
+    /// Is its whole prefix in one place? Else factors of its own would move nothing: parts of it may lie under different fences.
+    fn is_one_place(&self, client: IpAddr) -> bool;
 }
 
 /// How long samples count, and how much.

@@ -105,6 +105,9 @@ impl Published {
         let mut ranked = Vec::new();
         for prefix in self.prefixes.keys().chain(said.keys()).copied().collect::<BTreeSet<IpNet>>() {
             let client = prefix.network();
+            if !world.is_one_place(client) {
+                continue;
+            }
             let (country, asn) = (world.country(client), world.asn(client));
             let parent = |site: &str| next.factor(country, asn, site);
             let shifts = said.get(&prefix).copied().unwrap_or_default();

@@ -118,7 +118,7 @@ impl Published {
         let biases = if is_first { 0 } else { reader.count(MAX_TARGETS as u32, "biases")? };
         for _ in 0..biases {
             let (site, bias_ms) = (reader.text()?, f32::from_bits(reader.u32()?));
-            if !(f64::from(bias_ms).abs() <= MOST_MS) {
+            if bias_ms.is_nan() || f64::from(bias_ms).abs() > MOST_MS {
                 return Err(format!("the bias of site '{site}' is none"));
             }
             insert(&mut read.biases, site, bias_ms)?;

@@ -173,7 +173,9 @@ impl Samples {
         }
     }
 
-    /// Deletes what is older than `keep_for`.
+    /// Deletes what is older than `keep_for`, by the clock as it is: a clock that has jumped ahead by more than that deletes all, as
+    /// does a month without power, which looks alike from here; and what was promised to be deleted must not be kept by a
+    /// guess. Measuring begins anew then, and what is published goes with the samples.
     pub fn forget(&mut self, now: Timestamp) {
         let oldest = self.oldest(now);
         for slot in (0..self.records.len()).rev() {

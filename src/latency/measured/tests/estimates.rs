@@ -115,7 +115,7 @@ fn what_is_far_off_is_believed_when_it_is_said_again() {
     let mut samples = made.store();
     let said = [(TargetId(0), 100.0), (TargetId(1), 70.0), (TargetId(2), 80.0)];
     let estimated = |samples: &Samples| {
-        let estimates = made.estimates(&samples, NOW);
+        let estimates = made.estimates(samples, NOW);
         [0, 1, 2].map(|site| made.estimated_ms(&estimates, 0, site))
     };
     take(&mut samples, 0, &said, NOW);

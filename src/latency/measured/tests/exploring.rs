@@ -14,7 +14,7 @@ fn the_best_first_and_then_the_uncertain() {
     made.prior[0] = vec![20.0, 24.0, 30.0, 33.0, 200.0];
     let samples = made.store();
     let candidates = |samples: &Samples, seed, now| {
-        let estimates = made.estimates(&samples, now);
+        let estimates = made.estimates(samples, now);
         samples.candidates(&estimates, &made, client(0), &all(&made), 4, seed, now)
     };
     let of = |sites: &[u16]| sites.iter().copied().map(TargetId).collect::<Vec<_>>();

@@ -55,6 +55,8 @@ pub(super) struct Made {
     pub(super) asns: Vec<u32>,
     /// By site, ms.
     pub(super) biases: Vec<f32>,
+    /// Prefixes in several places.
+    pub(super) split: Vec<IpAddr>,
 }
 
 pub(super) fn client(number: usize) -> IpAddr {
@@ -89,6 +91,10 @@ impl World for Made {
     fn prior_ms(&self, client: IpAddr, target: TargetId) -> Option<f32> {
         self.prior.get(number(client)?)?.get(target.index()).copied()
     }
+
+    fn is_one_place(&self, client: IpAddr) -> bool {
+        !self.split.contains(&client)
+    }
 }
 
 impl Made {
@@ -103,6 +109,7 @@ impl Made {
             countries: Vec::new(),
             asns: Vec::new(),
             biases: (0..sites).map(|_| (random.unit() * 40.0) as f32).collect(),
+            split: Vec::new(),
         };
         for _ in 0..clients {
             let at = point(random);

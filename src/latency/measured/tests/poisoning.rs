@@ -1,11 +1,14 @@
 //! Whoever owns few prefixes steers these alone.
 
-use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::published::Factors;
 use super::super::*;
-use super::made::{Made, NOW, Random, client, client_v6, take};
+use super::made::{GAIN_MS, Made, NOW, Random, client, client_v6, take};
 
 const CLIENTS: usize = 2_000;
+/// Of each kind.
+const ATTACKS: u64 = 16;
 
 /// The estimates with and without what the attacker's prefixes measured, and the world.
 struct Attack {
@@ -32,22 +35,30 @@ fn attack(seed: u64, honest: impl Fn(&Made, usize) -> bool, owns: impl Fn(&Made,
     for number in (0..CLIENTS).filter(|number| honest(&made, *number)) {
         take(&mut samples, number, &made.measure(number, &mut random), NOW);
     }
-    let before = made.estimates(&samples, NOW);
+    let before = publish(&samples, &made, &Published::default());
     let owned: Vec<usize> = (0..CLIENTS).filter(|number| owns(&made, *number)).take(CLIENTS / 100).collect();
     for &number in &owned {
-        for _ in 0..100 {
+        for _ in 0..400 {
             let lies = lie(&made, number, &mut random);
             take(&mut samples, number, &lies, NOW);
         }
     }
-    let after = made.estimates(&samples, NOW);
-    let before = Published::default().next(&before, &made, 5.0).unwrap_or_default();
-    let after = before.next(&after, &made, 5.0).unwrap_or_else(|| before.clone());
+    let after = publish(&samples, &made, &before);
     Attack { made, before, after, owned }
 }
 
+fn publish(samples: &Samples, made: &Made, published: &Published) -> Published {
+    let estimates = samples.estimate(published, made, GAIN_MS, NOW);
+    published.next(&estimates, made, GAIN_MS).unwrap_or_else(|| published.clone())
+}
+
 impl Attack {
-    fn best(&self, published: &Published, number: usize) -> usize {
+    fn is_owned(&self, number: usize) -> bool {
+        self.owned.contains(&number)
+    }
+
+    /// The round trips that answers to a client go by.
+    fn served(&self, published: &Published, number: usize) -> Vec<f32> {
         let prefix = store::Key::of(client(number)).prefix();
         let own = published.prefix(&prefix).unwrap_or_default();
         let (country, asn) = (self.made.countries[number], self.made.asns[number]);
@@ -57,8 +68,36 @@ impl Attack {
             let factor = own.unwrap_or_else(|| published.factor(Some(country), Some(asn), &name));
             self.made.prior[number][site] * factor
         };
-        let sites = (0..self.made.biases.len()).map(|site| (ms(site), site));
-        sites.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1
+        (0..self.made.biases.len()).map(ms).collect()
+    }
+
+    /// Is what is published of a client's network or country another than before?
+    fn has_moved_parent(&self, number: usize) -> bool {
+        let (country, network) = (self.made.countries[number], (self.made.countries[number], self.made.asns[number]));
+        let parents = |published: &Published| {
+            (published.countries.get(&country).cloned(), published.networks.get(&network).cloned())
+        };
+        parents(&self.before) != parents(&self.after)
+    }
+
+    /// Countries and networks of which another thing is published than before.
+    fn moved_groups(&self) -> usize {
+        fn moved<G: Ord>(before: &BTreeMap<G, Factors>, after: &BTreeMap<G, Factors>) -> usize {
+            let groups: BTreeSet<&G> = before.keys().chain(after.keys()).collect();
+            groups.into_iter().filter(|group| before.get(group) != after.get(group)).count()
+        }
+        moved(&self.before.countries, &self.after.countries) + moved(&self.before.networks, &self.after.networks)
+    }
+
+    /// Others who are served by other round trips than before, although nothing that is published of more than them is another.
+    fn others_moved_alone(&self) -> usize {
+        let others = (0..CLIENTS).filter(|number| !self.is_owned(*number) && !self.has_moved_parent(*number));
+        others.filter(|number| self.served(&self.before, *number) != self.served(&self.after, *number)).count()
+    }
+
+    fn best(&self, published: &Published, number: usize) -> usize {
+        let served = self.served(published, number).into_iter().enumerate();
+        served.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0
     }
 
     /// What others lose, ms in the mean; and by how many the site changed for at all.
@@ -75,33 +114,56 @@ impl Attack {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+/// What attacks came to together.
+#[derive(Debug, Default, PartialEq)]
+struct Harm {
+    /// Attacks by which servers' biases became others.
+    biases: usize,
+    /// Countries and networks of which something else is published.
+    groups: usize,
+    /// Clients outside these that are served by other round trips.
+    alone: usize,
+    /// Clients that are answered with another site.
+    changed: usize,
+}
 
-    /// One in a hundred lies, a hundred times as often. Others change only who stood at a threshold anyway: biases move by
-    /// tenths of a ms.
-    #[test]
-    fn of_a_hundredth_of_the_prefixes(seed in any::<u64>()) {
-        let attack = attack(seed, |_, _| true, |_, number| number % 100 == 17);
+/// So many attacks of a kind.
+fn harm(attack: impl Fn(u64) -> Attack) -> Harm {
+    let mut harm = Harm::default();
+    for seed in 0..ATTACKS {
+        let attack = attack(seed);
         let (ms, changed) = attack.others_lose();
-        prop_assert!(ms < 0.1 && changed <= CLIENTS / 200, "{ms} ms, {changed} changed");
+        assert!(ms < 0.01, "{seed}: {ms} ms");
+        harm.biases += usize::from(attack.before.biases != attack.after.biases);
+        harm.groups += attack.moved_groups();
+        harm.alone += attack.others_moved_alone();
+        harm.changed += changed;
     }
+    harm
+}
 
-    /// All of them in one network where nobody else measures.
-    #[test]
-    fn of_a_network_without_others(seed in any::<u64>()) {
-        let aim = |made: &Made| made.asns[CLIENTS / 2];
-        let attack = attack(seed, |made, number| made.asns[number] != aim(made), |made, number| made.asns[number] == aim(made));
-        let (ms, changed) = attack.others_lose();
-        prop_assert!(ms < 0.1 && changed <= CLIENTS / 200, "{ms} ms, {changed} changed");
-        let network = (attack.made.countries[CLIENTS / 2], attack.made.asns[CLIENTS / 2]);
-        for site in 0..6 {
-            let name = format!("cloud/region-{site:02}");
-            let of = |published: &Published| published.factor(Some(network.0), Some(network.1), &name);
-            // Where others of the country stood at the threshold it may be passed, but it is theirs.
-            prop_assert!((of(&attack.after) / of(&attack.before) - 1.0).abs() < 0.2, "{name}: {}", of(&attack.after));
-        }
+impl Harm {
+    /// Nothing moved but a group that honest votes had brought as near to its threshold as liars can move a median, and its
+    /// clients with it: in two of 200 attacks of the first kind below, in four of the second.
+    fn is_seldom(&self) -> bool {
+        self.biases == 0 && self.alone == 0 && self.groups <= 1 && self.changed <= 2
     }
+}
+
+/// One in a hundred lies, a hundred times as often.
+#[test]
+fn of_a_hundredth_of_the_prefixes() {
+    let harm = harm(|seed| attack(seed, |_, _| true, |_, number| number % 100 == 17));
+    assert!(harm.is_seldom(), "{harm:?}");
+}
+
+/// All of them in one network where nobody else measures: it is not theirs to say what goes for it.
+#[test]
+fn of_a_network_without_others() {
+    let aim = |made: &Made| made.asns[CLIENTS / 2];
+    let honest = |made: &Made, number: usize| made.asns[number] != aim(made);
+    let harm = harm(|seed| attack(seed, honest, |made, number| !honest(made, number)));
+    assert!(harm.is_seldom(), "{harm:?}");
 }
 
 /// As many liars as there are honest prefixes, all of them in one IPv6 /32.
@@ -113,19 +175,17 @@ fn whoever_holds_a_wide_prefix_has_one_vote() {
     for number in 0..CLIENTS {
         take(&mut samples, number, &made.measure(number, &mut random), NOW);
     }
-    let before = made.estimates(&samples, NOW);
+    let before = publish(&samples, &made, &Published::default());
     for number in 0..CLIENTS {
         let lies = lie(&made, number, &mut random);
         for _ in 0..8 {
             samples.take(&Session { client: client_v6(number), kind: Kind::Relative, samples: &lies }, NOW);
         }
     }
-    let after = made.estimates(&samples, NOW);
-    let before = Published::default().next(&before, &made, 5.0).unwrap_or_default();
-    let after = before.next(&after, &made, 5.0).unwrap_or_else(|| before.clone());
+    let after = publish(&samples, &made, &before);
     let attack = Attack { made, before, after, owned: Vec::new() };
     let (ms, changed) = attack.others_lose();
-    assert!(ms.abs() < 0.02 && changed <= CLIENTS / 200, "{ms} ms, {changed} changed");
+    assert_eq!((ms, changed, attack.moved_groups(), attack.others_moved_alone()), (0.0, 0, 0, 0));
 }
 
 /// The attacks above do move what they own: else these tests could not fail.

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use super::super::*;
-use super::made::{Made, NOW, client};
+use super::made::{GAIN_MS, Made, NOW, Random, client};
 use crate::latency::sphere::ln;
-
-const GAIN_MS: f32 = 5.0;
 
 /// One client, to whom two sites are 50 and 60 ms away by the prior.
 fn world() -> Made {
-    let mut made = Made::new(0, 2, &mut super::made::Random(1));
+    let mut made = Made::new(0, 2, &mut Random(1));
     (made.prior, made.truth) = (vec![vec![50.0, 60.0]], vec![vec![50.0, 60.0]]);
     (made.countries, made.asns) = (vec!["FR".parse().unwrap()], vec![64_496]);
     made
@@ -118,6 +116,45 @@ fn a_prefix_is_held_against_its_country() {
     let (prefix, factors, weight) = published.prefixes().next().unwrap();
     assert_eq!((prefix.to_string().as_str(), factors.len(), weight), ("10.0.0.0/24", 2, 6.0));
     assert_eq!(published.factor("FR".parse().ok(), None, "cloud/none"), 1.0);
+}
+
+/// What servers are taken to take stays, too, until votes are off by enough; and where nobody votes, as long as anything is published.
+#[test]
+fn biases_stay_until_they_are_off() {
+    let mut made = Made::new(600, 6, &mut Random(2));
+    made.biases = vec![10.0; 6];
+    let measured = |made: &Made| {
+        let mut samples = made.store();
+        made.measure_all(&mut samples, 2, NOW, &mut Random(9));
+        samples
+    };
+    let next = |published: &Published, samples: &Samples, made: &Made| {
+        let estimates = samples.estimate(published, made, GAIN_MS, NOW);
+        published.next(&estimates, made, GAIN_MS).unwrap_or_else(|| published.clone())
+    };
+    let first = next(&Published::default(), &measured(&made), &made);
+    assert_eq!(first.biases.len(), 6);
+    made.biases[3] += 3.0;
+    assert_eq!(next(&first, &measured(&made), &made).biases, first.biases);
+    made.biases[3] += 22.0;
+    let second = next(&first, &measured(&made), &made);
+    let [before, after] = [&first, &second].map(|published| published.bias_ms("cloud/region-03").unwrap());
+    assert!(after > before + 5.0, "{before} {after}");
+    let lost = next(&second, &made.store(), &made);
+    assert_eq!(lost.biases, second.biases);
+    let empty = Published { biases: second.biases, ..Published::default() };
+    assert!(next(&empty, &made.store(), &made).biases.is_empty());
+}
+
+/// Where its parts lie in several places, these are answered by them.
+#[test]
+fn what_lies_in_several_places_is_not_published() {
+    let mut made = world();
+    let said = estimates(Some([80.0, 60.0]), None);
+    let published = Published::default().next(&said, &made, GAIN_MS).unwrap();
+    made.split.push(store::Key::of(client(0)).prefix().network());
+    assert_eq!(Published::default().next(&said, &made, GAIN_MS), None);
+    assert!(published.next(&said, &made, GAIN_MS).unwrap().is_empty(), "the database has other leaves now");
 }
 
 /// Samples may be on another node, or lost; then what is published stays until they would be too old.

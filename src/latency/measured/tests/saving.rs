@@ -45,6 +45,20 @@ fn what_is_written_is_read() {
     assert_eq!(Published::decode(&Published::default().encode()), Ok(Published::default()));
 }
 
+/// Version 1 had no biases.
+#[test]
+fn an_older_version_is_read() {
+    let (made, samples) = filled();
+    let published = Published::default().next(&made.estimates(&samples, NOW), &made, 5.0).unwrap();
+    assert!(!published.biases.is_empty());
+    let without = Published { biases: Default::default(), ..published };
+    let octets = without.encode();
+    let content = octets.strip_prefix(b"meridian estimates 2\n\0\0\0\0").unwrap();
+    assert_eq!(Published::decode(&sealed(&[b"meridian estimates 1\n", content].concat())), Ok(without));
+    let newer = sealed(&[b"meridian estimates 3\n", content].concat());
+    assert!(Published::decode(&newer).is_err_and(|error| error.contains("another version")));
+}
+
 #[test]
 fn damage_is_seen() {
     let (made, samples) = filled();
