@@ -71,7 +71,7 @@ pub(crate) fn run(prefixes: u32) -> Result<(), String> {
             let client = IpAddr::from(Ipv4Addr::from((1 << 24) + (number << 8) + 9));
             let last_mile = 30.0 * random.unit() as f32;
             let sample = |site: u16| {
-                let target = TargetId((number as u16 * 5 + site * 4) % SITES);
+                let target = TargetId((number as u16).wrapping_mul(5).wrapping_add(site * 4) % SITES);
                 let prior_ms = Numbers.prior_ms(client, target).unwrap_or(1.0);
                 (target, prior_ms * (1.0 + 0.3 * random.unit() as f32) + last_mile)
             };
