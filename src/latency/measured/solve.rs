@@ -10,7 +10,7 @@
 //! [`ROUNDS`] times, each with weights by the last, and the first by medians of the samples, which start among the many and the
 //! new. So one sample that is near to what is expected is averaged with it, and one that is far from it is believed until others
 //! contradict it: a way that changed costs more than an outlier. (Outliers as a part of the model, and a second start from
-//! what is expected, found ways that changed too late.)
+//! what is expected, found ways that changed too late. Of a lone session `once` makes more.)
 
 use super::median::{Weighted, median};
 use super::record::{Seen, sessions};
