@@ -183,6 +183,10 @@ impl World for Flat {
     fn prior_ms(&self, _: std::net::IpAddr, _: TargetId) -> Option<f32> {
         Some(PRIOR_MS)
     }
+
+    fn is_one_place(&self, _: std::net::IpAddr) -> bool {
+        true
+    }
 }
 
 impl Estimates {
@@ -206,8 +210,9 @@ impl Estimates {
                 samples.take(&session, Timestamp::UNIX_EPOCH);
             }
         }
-        let estimates = samples.estimate(&Flat, Timestamp::UNIX_EPOCH);
-        let published = Estimated::default().next(&estimates, &Flat, 5.0).map(Arc::new).expect("there is news");
+        let before = Estimated::default();
+        let estimates = samples.estimate(&before, &Flat, 5.0, Timestamp::UNIX_EPOCH);
+        let published = before.next(&estimates, &Flat, 5.0).map(Arc::new).expect("there is news");
         let parts = parts.with_measured(published.clone());
         Self { snapshot: with_hot(compile(&parts, None)), samples, published }
     }
@@ -226,7 +231,7 @@ impl Estimates {
 #[divan::bench(args = SETS, sample_count = 10, sample_size = 1)]
 fn estimates_looked_at(bencher: Bencher<'_, '_>, set: &str) {
     let Estimates { samples, published, .. } = Estimates::get(set);
-    bencher.bench_local(|| published.next(&samples.estimate(&Flat, Timestamp::UNIX_EPOCH), &Flat, 5.0));
+    bencher.bench_local(|| published.next(&samples.estimate(published, &Flat, 5.0, Timestamp::UNIX_EPOCH), &Flat, 5.0));
 }
 
 /// Derived locations and where they lie.

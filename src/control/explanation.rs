@@ -121,11 +121,11 @@ impl Explanation {
         let (parts, client) = (&shared.published.load_full().parts, client.to_canonical());
         let source = if client.is_ipv4() { 24 } else { 48 };
         let location = parts.geo.location(parts.geo.locate_prefix(client, source).location);
-        let prefix = IpNet::new_assert(client, source).trunc();
+        let (prefix, asn) = (IpNet::new_assert(client, source).trunc(), parts.geo.asn(client));
         shared.measuring.with_samples(|kept| {
             for contender in &mut choice.endpoints {
                 let site = format!("{}/{}", contender.cloud, contender.region);
-                let found = kept.estimates.find(prefix, location.country, location.asn, &site);
+                let found = kept.estimates.find(prefix, location.country, asn, &site);
                 contender.sampled = found.map(|(place, shift)| MeasuredBy::now(&place, shift, contender.prior_ms));
             }
         });

@@ -213,6 +213,10 @@ impl World for Known<'_> {
     }
 
     fn asn(&self, client: IpAddr) -> Option<u32> {
+        self.parts.geo.asn(client)
+    }
+
+    fn named_asn(&self, client: IpAddr) -> Option<u32> {
         self.parts.geo.location(self.location(client)).asn
     }
 

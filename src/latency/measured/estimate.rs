@@ -78,7 +78,7 @@ pub(super) struct Heard {
 
 /// Prefixes in [`Estimates`].
 const MAX_PREFIXES: usize = 131_072;
-/// A prefix no shift of which is farther from its parents' than this, in logarithms, says nothing.
+/// A prefix no shift of which is farther from what is served without it than this, in logarithms, says nothing.
 const SAYS_NOTHING: f32 = 0.02;
 /// What a prefix says for its group is shrunk towards the prior by little: that is done with all votes together.
 const VOTE_SPREAD: f64 = 0.30;
@@ -98,6 +98,7 @@ struct Entry {
     share: f32,
     country: Option<Country>,
     asn: Option<u32>,
+    named_asn: Option<u32>,
     /// Where its priors end.
     to: usize,
 }
@@ -108,6 +109,7 @@ pub(super) struct Subject<'a> {
     pub(super) share: f32,
     country: Option<Country>,
     asn: Option<u32>,
+    named_asn: Option<u32>,
     priors: &'a [(TargetId, f32)],
 }
 
@@ -140,6 +142,7 @@ impl Subjects {
             share: entry.share,
             country: entry.country,
             asn: entry.asn,
+            named_asn: entry.named_asn,
             priors: &self.priors[from..entry.to],
         })
     }
@@ -232,8 +235,8 @@ impl Samples {
                     subjects.priors.insert(from + at, (target, prior_ms));
                 }
             }
-            let (country, asn) = (world.country(client), world.asn(client));
-            subjects.list.push(Entry { slot, share: 1.0, country, asn, to: subjects.priors.len() });
+            let (country, asn, named_asn) = (world.country(client), world.asn(client), world.named_asn(client));
+            subjects.list.push(Entry { slot, share: 1.0, country, asn, named_asn, to: subjects.priors.len() });
         }
         // Those of one holding lie side by side.
         let mut entries = subjects.list.iter_mut();
@@ -295,8 +298,13 @@ impl Samples {
             case.load(&record.words, clock, expected, |target| estimates.bias_ms(target));
             case.solve();
             case.average();
-            if case.told().any(|told| (shift_ln(told) - ln(told.expected.factor)).abs() as f32 >= SAYS_NOTHING) {
-                let moves = case.told().map(|told| ((told.ms - told.expected.ms()).abs() * told.samples) as f32);
+            let served = |told: &Told| {
+                let site = &estimates.targets[told.target.index()];
+                f64::from(estimates.held.factor(subject.country, subject.named_asn, site))
+            };
+            if case.told().any(|told| (shift_ln(told) - ln(served(told))).abs() as f32 >= SAYS_NOTHING) {
+                let off_ms = |told: &Told| (told.ms - told.expected.prior_ms * served(told)).abs();
+                let moves = case.told().map(|told| (off_ms(told) * told.samples) as f32);
                 said.push((moves.fold(0.0, f32::max) * subject.share, record.key, case.told().map(shift).collect()));
             }
             if said.len() >= 2 * MAX_PREFIXES {

@@ -89,6 +89,10 @@ pub trait World {
     fn country(&self, client: IpAddr) -> Option<Country>;
     /// Its autonomous system.
     fn asn(&self, client: IpAddr) -> Option<u32>;
+    /// The same if answers tell it from the rest of its country, so that what is published of it goes for all of its prefixes.
+    fn named_asn(&self, client: IpAddr) -> Option<u32> {
+        self.asn(client)
+    }
     /// The prior between the client's location and a site, ms; none: nothing stands there now.
     fn prior_ms(&self, client: IpAddr, target: TargetId) -> Option<f32>;
     /// Is its whole prefix in one place? Else factors of its own would move nothing: parts of it may lie under different fences.

@@ -108,7 +108,7 @@ impl Published {
             if !world.is_one_place(client) {
                 continue;
             }
-            let (country, asn) = (world.country(client), world.asn(client));
+            let (country, asn) = (world.country(client), world.named_asn(client));
             let parent = |site: &str| next.factor(country, asn, site);
             let shifts = said.get(&prefix).copied().unwrap_or_default();
             let old = self.prefixes.get(&prefix);

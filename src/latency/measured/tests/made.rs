@@ -57,6 +57,8 @@ pub(super) struct Made {
     pub(super) biases: Vec<f32>,
     /// Prefixes in several places.
     pub(super) split: Vec<IpAddr>,
+    /// Answers tell no network from its country.
+    pub(super) unnamed: bool,
 }
 
 pub(super) fn client(number: usize) -> IpAddr {
@@ -88,6 +90,10 @@ impl World for Made {
         self.asns.get(number(client)?).copied()
     }
 
+    fn named_asn(&self, client: IpAddr) -> Option<u32> {
+        self.asn(client).filter(|_| !self.unnamed)
+    }
+
     fn prior_ms(&self, client: IpAddr, target: TargetId) -> Option<f32> {
         self.prior.get(number(client)?)?.get(target.index()).copied()
     }
@@ -110,6 +116,7 @@ impl Made {
             asns: Vec::new(),
             biases: (0..sites).map(|_| (random.unit() * 40.0) as f32).collect(),
             split: Vec::new(),
+            unnamed: false,
         };
         for _ in 0..clients {
             let at = point(random);

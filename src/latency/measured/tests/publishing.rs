@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::*;
-use super::made::{GAIN_MS, Made, NOW, Random, client};
+use super::made::{GAIN_MS, Made, NOW, Random, client, take};
 use crate::latency::sphere::ln;
 
 /// One client, to whom two sites are 50 and 60 ms away by the prior.
@@ -168,4 +168,45 @@ fn what_nobody_samples_stays_for_a_while() {
     assert_eq!(published.next(&unheard(NOW), &made, GAIN_MS), None);
     let after = unheard(super::made::later(1));
     assert!(published.next(&after, &made, GAIN_MS).unwrap().is_empty());
+}
+
+/// What a network has in common is believed of its prefixes that measured, although the others go by the country.
+#[test]
+fn a_network_that_answers_do_not_tell_apart_speaks_through_its_prefixes() {
+    let mut random = Random(5);
+    let mut made = Made::new(2_000, 3, &mut random);
+    let network = (made.countries[0], 64_496);
+    // Half of its country.
+    let inside: Vec<usize> = (0..made.clients()).filter(|at| made.countries[*at] == network.0).step_by(2).collect();
+    for &number in &inside {
+        let prior = made.prior[number].clone();
+        made.asns[number] = network.1;
+        made.truth[number] = vec![1.8 * prior[0] + 40.0, prior[1], prior[2]];
+    }
+    let mut samples = made.store();
+    for number in 0..made.clients() {
+        for _ in 0..3 {
+            take(&mut samples, number, &made.measure(number, &mut random), NOW);
+        }
+    }
+    let site = "cloud/region-00";
+    let factors = |unnamed: bool| {
+        let made = Made { unnamed, ..made.clone() };
+        let none = Published::default();
+        let published = none.next(&samples.estimate(&none, &made, GAIN_MS, NOW), &made, GAIN_MS).unwrap();
+        let at_large = published.factor(Some(network.0), None, site);
+        let own = |number: &usize| {
+            let own = published.prefix(&store::Key::of(client(*number)).prefix())?;
+            own.iter().find(|factor| &*factor.site == site).map(|factor| factor.factor)
+        };
+        let own: Vec<Option<f32>> = inside.iter().map(own).collect();
+        (published.factor(Some(network.0), Some(network.1), site), at_large, own)
+    };
+    let (of_network, at_large, named) = factors(false);
+    assert!(of_network > 1.5 * at_large, "{of_network} beside {at_large}");
+    // Told apart, most prefixes have nothing to add. Else all of them differ from what they would be served.
+    let differ = |own: &[Option<f32>]| own.iter().flatten().filter(|factor| **factor > 1.3 * at_large).count();
+    let (_, _, unnamed) = factors(true);
+    let (few, all) = (named.iter().flatten().count(), differ(&unnamed));
+    assert!(few < inside.len() * 3 / 4 && all > inside.len() * 9 / 10, "{few} and {all} of {}", inside.len());
 }
