@@ -13,10 +13,11 @@ use zerocopy::FromZeros;
 
 /// The size of a large page on x86-64, and on arm64 with pages of 4 KiB.
 const PAGE: usize = 2 << 20;
-/// Tables of fewer octets are not worth a large page, and are found well without.
-const LEAST: usize = PAGE / 4;
+/// Tables whose last page would be filled with more than this part of what they have are not made to fill it: they lie as
+/// they come, and only the whole pages within them are large.
+const MOST_SPARE: usize = 8;
 
-/// A boxed slice that is never written as a whole again, in large pages where it is large and the system has some.
+/// A boxed slice that is never written as a whole again, in large pages where it fills them and the system has some.
 pub struct Large<T> {
     start: NonNull<T>,
     length: usize,
@@ -26,7 +27,7 @@ pub struct Large<T> {
 }
 
 impl<T> Large<T> {
-    /// Memory, in octets: of large tables whole pages.
+    /// Memory, in octets: where it begins at a page, whole pages.
     #[must_use]
     pub fn octets(&self) -> usize {
         pages::<T>(self.length).unwrap_or(self.length * size_of::<T>())
@@ -52,16 +53,25 @@ impl<T> Large<T> {
         Self { start, length, memory, owns: PhantomData }
     }
 
-    /// Asks for large pages under the first so many, where the table is large. Where the system has none to give, nothing changes.
+    /// Asks for large pages under the first so many. Where the system has none to give, nothing changes.
     pub fn ask_for_pages(&self, length: usize) {
         #[cfg(target_os = "linux")]
-        if pages::<T>(self.length).is_some() {
-            let octets = (length.min(self.length) * size_of::<T>()).next_multiple_of(PAGE);
+        {
+            let octets = length.min(self.length) * size_of::<T>();
+            let (before, octets) = match pages::<T>(self.length) {
+                Some(_) => (0, octets.next_multiple_of(PAGE)),
+                None => {
+                    let before = self.start.cast::<u8>().align_offset(PAGE);
+                    (before, octets.saturating_sub(before) / PAGE * PAGE)
+                }
+            };
             for advice in [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE] {
-                #[expect(unsafe_code, reason = "measured: see benches/README.md")]
-                // SAFETY: whole pages of memory that this owns; neither advice changes what is read there.
-                unsafe {
-                    libc::madvise(self.start.as_ptr().cast(), octets, advice);
+                if octets > 0 {
+                    #[expect(unsafe_code, reason = "measured: see benches/README.md")]
+                    // SAFETY: whole pages of memory that this owns; neither advice changes what is read there.
+                    unsafe {
+                        libc::madvise(self.start.cast::<u8>().add(before).as_ptr().cast(), octets, advice);
+                    }
                 }
             }
         }
@@ -130,10 +140,11 @@ impl<T> fmt::Debug for Large<T> {
     }
 }
 
-/// Octets of the pages of so many, where large ones are worth it.
+/// Octets of the pages of so many, where they fill these.
 fn pages<T>(length: usize) -> Option<usize> {
     let octets = length * size_of::<T>();
-    (octets >= LEAST).then(|| octets.next_multiple_of(PAGE))
+    let pages = octets.next_multiple_of(PAGE);
+    (octets > 0 && pages - octets <= octets / MOST_SPARE).then_some(pages)
 }
 
 /// Of so many; with pages, one more, since alignment asked of an allocator may cost it that zeros come untouched.
@@ -151,12 +162,21 @@ mod tests {
 
     #[test]
     fn tables_are_as_they_were() {
-        for length in [0, 1, LEAST / 8 - 1, LEAST / 8, 3 * PAGE / 8 + 1] {
+        let words = PAGE / 8;
+        for (length, pages) in [
+            (0, 0),
+            (1, 0),
+            (words / 2, 0),
+            (words * 8 / 9 + 1, 1),
+            (words, 1),
+            (words + 1, 0),
+            (3 * words + 1, 0),
+            (8 * words + 1, 9),
+        ] {
             let table: Vec<u64> = (0..length as u64).collect();
             let large = Large::from(table.clone());
             assert_eq!(*large, *table);
-            assert_eq!(large.octets() % PAGE == 0, length == 0 || length >= LEAST / 8, "{length}");
-            assert!(large.octets() >= length * 8);
+            assert_eq!(large.octets(), if pages > 0 { pages * PAGE } else { length * 8 }, "{length}");
         }
         assert_eq!(*Large::from(vec![7_u8; 3]), [7; 3]);
     }
