@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::explain::find_service;
@@ -21,6 +22,7 @@ const AT_ONCE: usize = 4;
 /// One client, and how far it is expected to be from each site that it may use.
 struct Client<'a> {
     location: &'a Location,
+    asn: Option<u32>,
     prior_ms: BTreeMap<TargetId, f32>,
 }
 
@@ -30,7 +32,7 @@ impl World for Client<'_> {
     }
 
     fn asn(&self, _: IpAddr) -> Option<u32> {
-        self.location.asn
+        self.asn
     }
 
     fn prior_ms(&self, _: IpAddr, target: TargetId) -> Option<f32> {
@@ -69,7 +71,11 @@ impl Exchange for Shared {
         // One site alone has nothing to be compared with. And while samples are looked at, nobody measures.
         let chosen = match endpoints.len() {
             0 | 1 => Vec::new(),
-            _ => self.measuring.with_samples(|kept| choose(kept, &endpoints, client, location)).unwrap_or_default(),
+            _ => {
+                let asn = parts.geo.asn(IpNet::new_assert(client, source).network());
+                let near = Client { location, asn, prior_ms: BTreeMap::new() };
+                self.measuring.with_samples(|kept| choose(kept, &endpoints, client, near)).unwrap_or_default()
+            }
         };
         let candidate = |site: Arc<str>| {
             let url = endpoints.get(&*site)?.beacon.clone()?;
@@ -90,10 +96,9 @@ fn choose(
     Kept { samples, estimates }: &mut Kept,
     endpoints: &BTreeMap<String, &Endpoint>,
     client: IpAddr,
-    location: &Location,
+    mut near: Client<'_>,
 ) -> Vec<Arc<str>> {
-    let mut near = Client { location, prior_ms: BTreeMap::new() };
-    let origin = latency::Origin::new(location);
+    let origin = latency::Origin::new(near.location);
     let mut allowed = Vec::with_capacity(endpoints.len());
     for (name, endpoint) in endpoints {
         let Some(target) = samples.target(name) else { continue };

@@ -121,7 +121,8 @@ impl Explanation {
         let (parts, client) = (&shared.published.load_full().parts, client.to_canonical());
         let source = if client.is_ipv4() { 24 } else { 48 };
         let location = parts.geo.location(parts.geo.locate_prefix(client, source).location);
-        let (prefix, asn) = (IpNet::new_assert(client, source).trunc(), parts.geo.asn(client));
+        let prefix = IpNet::new_assert(client, source).trunc();
+        let asn = parts.geo.asn(prefix.network());
         shared.measuring.with_samples(|kept| {
             for contender in &mut choice.endpoints {
                 let site = format!("{}/{}", contender.cloud, contender.region);

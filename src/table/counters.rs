@@ -58,7 +58,7 @@ const CELLS: usize = 1 << 20;
 /// From so many on, a worker's are in large pages.
 const MANY: usize = 1 << 14;
 /// Counts for all names that come when the others are taken; nobody reads it.
-const NAMELESS: CounterId = CounterId(CELLS as u32 - 1);
+pub(super) const NAMELESS: CounterId = CounterId(CELLS as u32 - 1);
 
 /// The names of all counters there have been. Grows over reloads, up to its bounds.
 #[derive(Clone, Debug, Default)]

@@ -6,6 +6,7 @@
 //! out, and its name is answered the slow way. So is every name that is not here: the table is a copy
 //! of what the zones say, never a source.
 
+use super::counters::NAMELESS;
 use super::negative::Negative;
 use crate::model::{CounterId, Large, PlanId, ZoneId};
 
@@ -231,7 +232,8 @@ impl HotBuilder {
         let types = u32::from(offers[0]) << 1 | u32::from(offers[1]) << 28;
         let HotService { salt, counter, zone_counter } = service;
         assert!(zone_counter.0 <= MAX_ZONE_COUNTER, "counters are bounded");
-        if types != FREE {
+        // Several services may have the counter of those that have none: the other path tells their salts apart.
+        if types != FREE && counter != NAMELESS {
             let types = types | zone_counter.0 << ZONE_SHIFT;
             self.salts.resize(self.salts.len().max(counter.index() + 1), 0);
             self.salts[counter.index()] = salt;

@@ -128,7 +128,7 @@ impl Task {
     }
 
     async fn serve<P: Post>(&mut self, hook: Option<&P>) {
-        self.progress.begin(hook.is_some());
+        self.progress.begin(hook.map(|_| self.batch.len() + self.backlog.len()));
         let Some(hook) = hook else {
             (self.backlog, self.batch) = Default::default();
             while !matches!(self.listener.recv().await, Err(RecvError::Closed)) {}

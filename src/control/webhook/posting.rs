@@ -31,9 +31,10 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on events go somewhere (else), or nowhere.
-    pub(super) fn begin(&self, somewhere: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = somewhere.then(Posting::default);
+    /// From now on events go somewhere (else), for which so many wait; none: nowhere.
+    pub(super) fn begin(&self, waiting: Option<usize>) {
+        let posting = waiting.map(|waiting| Posting { waiting, ..Posting::default() });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = posting;
     }
 
     pub(super) fn update(&self, update: impl FnOnce(&mut Posting)) {

@@ -118,6 +118,13 @@ impl Published {
                 continue;
             }
             let Some(factors) = step.place(old.map(|old| &old.factors), shifts, parent) else { continue };
+            // Answers know nothing of a network that is not named: what it says of sites that the prefix has not measured
+            // stands beside what the prefix says, else these would be compared wrongly.
+            let unnamed = country.zip(world.asn(client)).filter(|network| asn != Some(network.1));
+            let factors = match unnamed.and_then(|network| next.networks.get(&network)) {
+                Some(of_network) => beside(factors, of_network),
+                None => factors,
+            };
             let weight = shifts.iter().map(|shift| shift.samples).sum();
             let moves = shifts.iter().map(|shift| shift.moves_ms(parent(step.name(shift))).min(MOST_MS));
             let rank = moves.fold(0.0, f32::max) * weight * if old.is_some() { KEPT } else { 1.0 };
@@ -212,10 +219,13 @@ impl Published {
         self.countries.len() + self.networks.len()
     }
 
-    /// Are the factors of countries and networks the same?
+    /// Are the factors of countries the same, and those of networks that are named?
     #[must_use]
-    pub fn has_groups_of(&self, other: &Self) -> bool {
-        self.countries == other.countries && self.networks == other.networks
+    pub fn has_groups_of(&self, other: &Self, is_named: impl Fn(u32) -> bool) -> bool {
+        let named = |networks: &'_ BTreeMap<(Country, u32), Factors>| -> BTreeMap<(Country, u32), Factors> {
+            networks.iter().filter(|((_, asn), _)| is_named(*asn)).map(|(at, factors)| (*at, factors.clone())).collect()
+        };
+        self.countries == other.countries && named(&self.networks) == named(&other.networks)
     }
 
     /// Is nothing published, so that all goes by the prior?
@@ -227,6 +237,15 @@ impl Published {
 
 fn find<'f>(factors: &'f [Factor], site: &str) -> Option<&'f Factor> {
     factors.binary_search_by(|factor| (*factor.site).cmp(site)).ok().map(|at| &factors[at])
+}
+
+/// These, and others of sites that they say nothing of.
+fn beside(factors: Factors, others: &Factors) -> Factors {
+    let missing = others.iter().filter(|other| find(&factors, &other.site).is_none()).cloned();
+    let mut all: Vec<Factor> = missing.collect();
+    all.extend(factors);
+    all.sort_unstable_by(|a, b| a.site.cmp(&b.site));
+    all.into()
 }
 
 /// From one published state to the next.

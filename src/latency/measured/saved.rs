@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::Settings;
 use super::biases::MOST_MS;
 use super::published::{self, Factor, Factors, Prefix, Published};
-use super::record::{MAX_TARGETS, MAX_WORDS, is_whole};
+use super::record::{MAX_TARGETS, MAX_WORDS, in_order, is_whole};
 use super::store::{Key, MAX_NAME, MAX_PREFIXES, Record, Samples};
 use crate::model::{Country, Digest};
 
@@ -69,7 +69,7 @@ impl Samples {
             if !is_whole(&words, samples.targets.len()) {
                 return Err(format!("the sessions of {} are none", key.prefix()));
             }
-            samples.add(Record { key, words });
+            samples.add(Record { key, words: in_order(&words) });
             last = Some(key);
         }
         reader.end()?;

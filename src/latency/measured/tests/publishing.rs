@@ -183,10 +183,15 @@ fn a_network_that_answers_do_not_tell_apart_speaks_through_its_prefixes() {
         made.asns[number] = network.1;
         made.truth[number] = vec![1.8 * prior[0] + 40.0, prior[1], prior[2]];
     }
+    // One of them has a bad way to another site, and has not measured that one.
+    let partly = inside[0];
+    made.truth[partly][1] = 3.0 * made.prior[partly][1] + 60.0;
     let mut samples = made.store();
     for number in 0..made.clients() {
+        let sites: &[u16] = if number == partly { &[1, 2] } else { &[0, 1, 2] };
+        let sites: Vec<TargetId> = sites.iter().copied().map(TargetId).collect();
         for _ in 0..3 {
-            take(&mut samples, number, &made.measure(number, &mut random), NOW);
+            take(&mut samples, number, &made.measure_sites(number, &sites, &mut random), NOW);
         }
     }
     let site = "cloud/region-00";
@@ -207,6 +212,7 @@ fn a_network_that_answers_do_not_tell_apart_speaks_through_its_prefixes() {
     // Told apart, most prefixes have nothing to add. Else all of them differ from what they would be served.
     let differ = |own: &[Option<f32>]| own.iter().flatten().filter(|factor| **factor > 1.3 * at_large).count();
     let (_, _, unnamed) = factors(true);
+    assert_eq!((named[0], unnamed[0]), (None, Some(of_network)), "what its network says stands beside what it says");
     let (few, all) = (named.iter().flatten().count(), differ(&unnamed));
     assert!(few < inside.len() * 3 / 4 && all > inside.len() * 9 / 10, "{few} and {all} of {}", inside.len());
 }
