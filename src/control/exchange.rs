@@ -8,10 +8,10 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::explain::find_service;
-use super::measuring::{Kept, Reported};
+use super::measuring::Reported;
 use super::shared::Shared;
 use crate::beacons::{self, Candidate, Exchange};
-use crate::latency::{self, TargetId, World};
+use crate::latency::{self, Estimates, Samples, TargetId, World};
 use crate::model::{Country, Endpoint, EndpointId, Family, Location, Member, Name};
 use crate::steer;
 use crate::table::{Hand, Snapshot};
@@ -74,7 +74,9 @@ impl Exchange for Shared {
             _ => {
                 let asn = parts.geo.asn(IpNet::new_assert(client, source).network());
                 let near = Client { location, asn, prior_ms: BTreeMap::new() };
-                self.measuring.with_samples(|kept| choose(kept, &endpoints, client, near)).unwrap_or_default()
+                let estimates = self.measuring.latest();
+                let choose = |samples: &mut Samples| choose(samples, &estimates, &endpoints, client, near);
+                self.measuring.with_samples(choose).unwrap_or_default()
             }
         };
         let candidate = |site: Arc<str>| {
@@ -93,7 +95,8 @@ impl Exchange for Shared {
 
 /// Sites to be measured, in order.
 fn choose(
-    Kept { samples, estimates }: &mut Kept,
+    samples: &mut Samples,
+    estimates: &Estimates,
     endpoints: &BTreeMap<String, &Endpoint>,
     client: IpAddr,
     mut near: Client<'_>,

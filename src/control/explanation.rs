@@ -115,7 +115,7 @@ pub struct Contender {
 }
 
 impl Explanation {
-    /// Adds what samples say now; nothing while they are looked at.
+    /// Adds what samples said when they were looked at last.
     pub fn add_samples(&mut self, shared: &Shared, client: IpAddr) {
         let Some(choice) = &mut self.choice else { return };
         let (parts, client) = (&shared.published.load_full().parts, client.to_canonical());
@@ -123,13 +123,12 @@ impl Explanation {
         let location = parts.geo.location(parts.geo.locate_prefix(client, source).location);
         let prefix = IpNet::new_assert(client, source).trunc();
         let asn = parts.geo.asn(prefix.network());
-        shared.measuring.with_samples(|kept| {
-            for contender in &mut choice.endpoints {
-                let site = format!("{}/{}", contender.cloud, contender.region);
-                let found = kept.estimates.find(prefix, location.country, asn, &site);
-                contender.sampled = found.map(|(place, shift)| MeasuredBy::now(&place, shift, contender.prior_ms));
-            }
-        });
+        let estimates = shared.measuring.latest();
+        for contender in &mut choice.endpoints {
+            let site = format!("{}/{}", contender.cloud, contender.region);
+            let found = estimates.find(prefix, location.country, asn, &site);
+            contender.sampled = found.map(|(place, shift)| MeasuredBy::now(&place, shift, contender.prior_ms));
+        }
     }
 }
 

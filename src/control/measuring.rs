@@ -68,7 +68,9 @@ pub struct Reported {
 pub struct Measuring {
     waiting: Mutex<Vec<(Timestamp, Reported)>>,
     /// None: not read from disk yet. Locked for long, on the idle lane alone.
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Option<Samples>>,
+    /// What samples said when they were looked at last.
+    latest: Mutex<Arc<Estimates>>,
     /// Somebody waits for what is published.
     hurry: Notify,
     told: Mutex<Told>,
@@ -76,12 +78,6 @@ pub struct Measuring {
     some_wait: AtomicBool,
     /// There are samples that are not on disk.
     unkept: AtomicBool,
-}
-
-/// Samples and what they said when they were looked at last.
-pub(super) struct Kept {
-    pub(super) samples: Samples,
-    pub(super) estimates: Estimates,
 }
 
 /// What `/status` tells of it.
@@ -108,13 +104,18 @@ impl Measuring {
     }
 
     /// Hands the samples to `look`; none while they are being looked at, or were not read from disk yet.
-    pub(super) fn with_samples<T>(&self, look: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+    pub(super) fn with_samples<T>(&self, look: impl FnOnce(&mut Samples) -> T) -> Option<T> {
         let mut kept = match self.kept.try_lock() {
             Ok(kept) => kept,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
         kept.as_mut().map(look)
+    }
+
+    /// What samples said when they were looked at last.
+    pub(super) fn latest(&self) -> Arc<Estimates> {
+        lock(&self.latest).clone()
     }
 
     /// Looks at what came in at once.
@@ -141,14 +142,13 @@ impl Measuring {
     }
 
     /// Hands the samples, with all that waited in them, to `look`. None: those on disk cannot be read now.
-    fn take_in<T>(&self, config: &Config, state: &Path, look: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+    fn take_in<T>(&self, config: &Config, state: &Path, look: impl FnOnce(&mut Samples) -> T) -> Option<T> {
         let (mut guard, settings) = (lock(&self.kept), settings(&config.beacons));
         if guard.is_none() {
-            let samples = read_samples(&samples_below(state), &settings)?;
-            *guard = Some(Kept { samples, estimates: Estimates::default() });
+            *guard = Some(read_samples(&samples_below(state), &settings)?);
         }
-        let kept = guard.as_mut().expect("it was just put there");
-        kept.samples.set(settings);
+        let known = guard.as_mut().expect("it was just put there");
+        known.set(settings);
         let waiting = {
             let mut waiting = lock(&self.waiting);
             self.some_wait.store(false, Ordering::Release);
@@ -158,14 +158,14 @@ impl Measuring {
         let stand: HashSet<String> = config.endpoints.iter().map(|endpoint| endpoint.site.name()).collect();
         for (at, Reported { client, samples, absolute }) in waiting {
             let target = |(site, ms): &(Arc<str>, f32)| {
-                stand.contains(&**site).then(|| kept.samples.target(site)).flatten().map(|target| (target, *ms))
+                stand.contains(&**site).then(|| known.target(site)).flatten().map(|target| (target, *ms))
             };
             let samples = samples.iter().filter_map(target).collect::<Vec<_>>();
             let kind = if absolute { Kind::Absolute } else { Kind::Relative };
-            kept.samples.take(&Session { client, kind, samples: &samples }, at);
+            known.take(&Session { client, kind, samples: &samples }, at);
             self.unkept.store(true, Ordering::Relaxed);
         }
-        Some(look(kept))
+        Some(look(known))
     }
 }
 
@@ -246,7 +246,7 @@ impl Look {
     /// `served` is of the same set as `of`.
     fn make(of: Arc<Loaded>, served: &Snapshot, state: &Path, shared: &Shared) -> Self {
         let (parts, now) = (&of.parts, Timestamp::now());
-        let published = shared.measuring.take_in(&parts.config, state, |Kept { samples, estimates }| {
+        let published = shared.measuring.take_in(&parts.config, state, |samples| {
             let before = (samples.prefixes(), samples.octets());
             samples.forget(now);
             if before != (samples.prefixes(), samples.octets()) {
@@ -254,10 +254,12 @@ impl Look {
             }
             let world = Known::new(parts, samples);
             let (published, min_gain_ms) = (&parts.measured.published, min_gain_ms(&parts.config));
-            *estimates = samples.estimate(published, &world, min_gain_ms, now);
+            let estimates = samples.estimate(published, &world, min_gain_ms, now);
             *lock(&shared.measuring.told) =
                 Told { prefixes: samples.prefixes(), octets: samples.octets(), at: Some(now) };
-            published.next(estimates, &world, min_gain_ms)
+            let next = published.next(&estimates, &world, min_gain_ms);
+            *lock(&shared.measuring.latest) = Arc::new(estimates);
+            next
         });
         let published = published.flatten();
         let next =
@@ -388,9 +390,9 @@ impl Control {
         let (config, state) = (self.config(), self.started.server.state.clone());
         move || {
             let measuring = &shared.measuring;
-            let octets = measuring.take_in(&config, &state, |kept| {
+            let octets = measuring.take_in(&config, &state, |samples| {
                 measuring.unkept.store(false, Ordering::Relaxed);
-                kept.samples.encode()
+                samples.encode()
             });
             let written = octets.map_or(Ok(()), |octets| write(&path, &octets));
             written.inspect_err(|_| measuring.unkept.store(true, Ordering::Relaxed))
