@@ -73,6 +73,9 @@ regions, believed as far as each of the two predicts the other; nothing from tab
 a client in a region's own city: 1 ms; one of whose city nothing was measured does not ask
 ";
 
+/// Options of both commands that draw sets.
+const OF_SETS: &[&str] = &["rtt", "directions", "cities", "regions", "leave-out", "geoip", "draws", "seed", "noise"];
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let asked = |word: &str| arguments.iter().any(|argument| argument == word);
@@ -82,35 +85,11 @@ fn main() -> ExitCode {
     }
     let done = match arguments[0].as_str() {
         "judge" => {
-            let known = [
-                "rtt",
-                "directions",
-                "cities",
-                "regions",
-                "leave-out",
-                "geoip",
-                "draws",
-                "seed",
-                "svg",
-                "samples",
-                "noise",
-            ];
+            let known = [OF_SETS, &["svg", "samples"]].concat();
             Options::read(&arguments[1..], &known).and_then(|options| judge(&options))
         }
         "wire" => {
-            let known = [
-                "rtt",
-                "directions",
-                "cities",
-                "regions",
-                "leave-out",
-                "geoip",
-                "draws",
-                "seed",
-                "noise",
-                "services",
-                "tie",
-            ];
+            let known = [OF_SETS, &["services", "tie"]].concat();
             Options::read(&arguments[1..], &known).and_then(|options| over_the_wire(&options))
         }
         "fit" => Options::read(&arguments[1..], &["aws", "azure", "sites"]).and_then(|options| fit(&options)),
