@@ -168,7 +168,8 @@ fn failures_that_come_together() {
         (health("cloud_down = 1.1"), "bad-value", "1.1"),
         (health("self_fail = 0.4"), "bad-value", "0.4"),
         (health("hold_for = 120"), "wrong-type", "120"),
-        (health("withdraw_after = \"5m\""), "not-built-yet", "\"5m\""),
+        (health("withdraw_after = \"25h\""), "bad-value", "\"25h\""),
+        (health("withdraw_after = 300"), "wrong-type", "300"),
         (health("anchors = \"192.0.2.1:443\""), "wrong-type", "\"192.0.2.1:443\""),
         (of(&[three[0], three[1], "192.0.2.9"]), "bad-value", "\"192.0.2.9\""),
         (of(&three[..2]), "bad-value", "[\"192.0.2.1:443\", \"198.51.100.1:443\"]"),
@@ -184,6 +185,7 @@ fn failures_that_come_together() {
     assert_eq!((default.window, default.hold_for), (Duration::from_secs(10), Duration::from_secs(120)));
     assert_eq!((default.site_down, default.cloud_down, default.self_fail), (0.6, 0.6, 0.7));
     assert_eq!(read("anchors = []\nwithdraw_after = \"never\""), default);
+    assert_eq!(read("withdraw_after = \"5m\"").withdraw_after, Some(Duration::from_secs(300)));
     assert_eq!(read(&format!("anchors = {three:?}")).anchors, three.map(|anchor| anchor.parse().unwrap()));
     assert_eq!(
         read("allow_private = true\nanchors = [\"127.0.0.1:1\", \"127.0.0.2:1\", \"[::1]:1\"]").anchors.len(),

@@ -11,6 +11,7 @@ mod metrics;
 mod orders;
 mod status;
 
+use std::borrow::Cow;
 use std::io;
 use std::net::{self, IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use ipnet::IpNet;
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -31,6 +33,7 @@ use tokio::sync::Semaphore;
 use crate::config;
 use crate::control::{self, Digests, DiskFiles, Shared};
 use crate::geo::Database;
+use crate::health::Fault;
 use crate::model::{Family, Files as _, Name};
 use metrics::Metrics;
 
@@ -162,11 +165,16 @@ async fn index() -> &'static str {
     "/healthz\n/readyz\n/status?service=NAME&limit=N\n/metrics\n/api/v1/events\n/api/v1/explain?client=IP&name=NAME&type=A\n/api/v1/overrides\n/api/v1/measurements\n"
 }
 
-async fn ready(State(context): State<Arc<Context>>) -> (StatusCode, &'static str) {
-    if context.shared.journal().ready {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is under way\n")
+async fn ready(State(context): State<Arc<Context>>) -> (StatusCode, Cow<'static, str>) {
+    if !context.shared.journal().ready {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is under way\n".into());
+    }
+    match context.shared.board().withdrawn(Timestamp::now()) {
+        Some(Fault { since, reason }) => {
+            let text = format!("the fault has been ours since {since:.0}, longer than `withdraw_after`: {reason}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text.into())
+        }
+        None => (StatusCode::OK, "ready\n".into()),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::config::MAX_RAMP;
 use crate::control::{Event, Override, Posting, ReloadResult, Shared, Talker, Told};
 use crate::health::{Board, EndpointHealth, Group, Notice, Subject};
-use crate::model::{ALL_PARTS, Endpoint, EndpointId, Problem, Severity, State};
+use crate::model::{ALL_PARTS, Endpoint, EndpointId, Family, Problem, Severity, State};
 use crate::sandbox::Sandbox;
 use crate::steer::{Step, age};
 use crate::table::{Hand, ServiceEntry, Snapshot};
@@ -445,7 +445,7 @@ impl RampStatus {
             Hand::Drained { since, .. } => since,
             // Who is down has no clients to come back.
             _ if !standing.lives() => return None,
-            _ => standing.warming.max(returned)?,
+            _ => standing.warming.into_iter().max().flatten().max(returned)?,
         };
         if age(begun, now) > MAX_RAMP {
             return None; // without a look at all plans
@@ -459,7 +459,9 @@ impl RampStatus {
                     (Step::falling(age(since, now), over), age(since, now), over)
                 }
                 _ => {
-                    let Some(since) = standing.warming_for(policy, now) else { continue };
+                    let families = Family::ALL.into_iter().filter(|family| standing.state(*family).is_some());
+                    let ages = families.filter_map(|family| standing.warming_for(family, policy, now));
+                    let Some(since) = ages.min() else { continue };
                     (Step::rising(since, policy.warmup), since, policy.warmup)
                 }
             };

@@ -10,11 +10,12 @@ use super::probes::ProbeSpec;
 use super::report::{At, Report};
 use super::scalar::show_duration;
 use super::settings::address;
-use super::table::{Table, Value, not_built_yet};
+use super::table::{Table, Value};
 
 /// Anchors that tell anything, where there are any.
 const LEAST_ANCHORS: usize = 3;
 const MAX_ANCHORS: usize = 16;
+const MAX_WITHDRAW_AFTER: Duration = Duration::from_secs(86_400);
 
 /// Reads what it says of correlation.
 pub(super) fn read(table: &mut Table<'_>, health: &mut Health) {
@@ -35,11 +36,9 @@ pub(super) fn read(table: &mut Table<'_>, health: &mut Health) {
         check_anchors(&anchors.value, health.allow_private, table.report);
         health.anchors = anchors.value.into_iter().map(|at| at.value).collect();
     }
-    table.optional("withdraw_after", |value| {
-        if value.text()? != "never" {
-            not_built_yet(value.report, "withdraw_after", &value.span());
-        }
-        Some(())
+    health.withdraw_after = table.or("withdraw_after", None, |value| match value.text()? {
+        "never" => Some(None),
+        _ => value.duration(second..=MAX_WITHDRAW_AFTER).map(Some),
     });
 }
 

@@ -325,6 +325,8 @@ pub struct Health {
     pub anchors: Vec<SocketAddr>,
     /// While the fault is ours, verdicts are held this long at most.
     pub hold_for: Duration,
+    /// After so long a fault of ours the server is not ready, so that whoever routes to it looks elsewhere; none: never.
+    pub withdraw_after: Option<Duration>,
     /// Anchors may be loopback, private and link-local addresses (tests, labs).
     pub allow_private: bool,
     /// Soft signals take out at most this share of a fence's capacity.
@@ -335,8 +337,18 @@ impl Default for Health {
     fn default() -> Self {
         let (window, hold_for) = (Duration::from_secs(10), Duration::from_secs(120));
         let (site_down, cloud_down, self_fail, max_soft_down) = (0.6, 0.6, 0.7, 0.34);
-        let (anchors, allow_private) = (Vec::new(), false);
-        Self { window, site_down, cloud_down, self_fail, anchors, hold_for, allow_private, max_soft_down }
+        let (anchors, withdraw_after, allow_private) = (Vec::new(), None, false);
+        Self {
+            window,
+            site_down,
+            cloud_down,
+            self_fail,
+            anchors,
+            hold_for,
+            withdraw_after,
+            allow_private,
+            max_soft_down,
+        }
     }
 }
 

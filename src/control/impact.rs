@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::overrides::{Ordered, Overrides};
-use crate::health::{Board, EndpointHealth};
+use crate::health::{Board, EndpointHealth, Recovered};
 use crate::latency::{Destination, Origin};
 use crate::model::{Endpoint, EndpointId, Family, Location, Member, OrderId, Plan, PlanId, State};
 use crate::steer::{Choice, Settler, Usage};
@@ -135,7 +135,7 @@ fn finally(before: &Standing, was: Ordered, will: Ordered, health: &EndpointHeal
         standing = Standing { hand, held: will.held, ..Standing::of_health(health, before.ttl, before.in_doubt) };
     }
     if hand == Hand::Up {
-        (standing.warming, standing.returned) = (None, Vec::new());
+        (standing.warming, standing.returned) = (Recovered::default(), Vec::new());
         standing.addresses.iter_mut().for_each(|(_, state)| *state = State::Up);
     }
     standing

@@ -16,6 +16,7 @@ use super::overrides::{Action, Held, Ordered, Override, Overrides, Scope, Unread
 use super::request::{Done, Order, Request, Verb};
 use super::run::Control;
 use crate::config::{self, Config};
+use crate::health::Recovered;
 use crate::model::{Digest, EndpointId, Family, PlanId, Service, State};
 use crate::steer::age;
 use crate::table::{Hand, Held as HeldPlan, HeldMember, Returned, Snapshot, Standing};
@@ -149,7 +150,7 @@ impl Orders {
             }
         }
         if ordered.hand == Hand::Up {
-            standing.warming = None;
+            standing.warming = Recovered::default();
             standing.addresses.iter_mut().for_each(|(_, state)| *state = State::Up);
         }
         Standing { returned: self.held.given_back.get(name).cloned().unwrap_or_default(), ..standing }

@@ -17,13 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use super::last_good::write_whole;
 use crate::config::Config;
+use crate::health::Recovered;
 use crate::model::{Endpoint, State};
 use crate::table::{Hand, HeldMember, Returned};
 
 /// The most orders at a time.
 pub(super) const MAX_OVERRIDES: usize = 1000;
 /// The form of the file that this version reads and writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// One order of the operator, in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -315,7 +316,7 @@ pub struct Held {
 }
 
 /// The states of its addresses, and since when it has its clients by steps.
-pub(super) type HeldEndpoint = (Vec<(IpAddr, State)>, Option<Timestamp>);
+pub(super) type HeldEndpoint = (Vec<(IpAddr, State)>, Recovered);
 
 /// Why there are no orders of an earlier run.
 #[derive(Debug)]
@@ -424,8 +425,8 @@ mod tests {
         }
         let mut held = Held::default();
         let addresses = vec![("192.0.2.1".parse().unwrap(), State::Up)];
-        held.endpoints.insert("a".into(), (addresses, Some(at(5))));
-        let member = HeldMember { states: [Some(State::Degraded), None], warming: None };
+        held.endpoints.insert("a".into(), (addresses, [Some(at(5)), None]));
+        let member = HeldMember { states: [Some(State::Degraded), None], warming: [None, Some(at(4))] };
         held.services.insert("www".into(), BTreeMap::from([("a".into(), member)]));
         held.given_back.insert("a".into(), vec![Returned { at: at(3), drained: Some((at(1), Some(60))) }]);
         overrides.write(&held, &path).unwrap();
@@ -433,9 +434,9 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, &text[..text.len() / 2]).unwrap();
         assert!(matches!(Overrides::read(&path), Err(Unread::Damaged(_))));
-        fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+        fs::write(&path, text.replace("\"version\": 2", "\"version\": 3")).unwrap();
         let Err(Unread::Damaged(why)) = Overrides::read(&path) else { panic!() };
-        assert_eq!(why, "it has version 2; this program reads 1");
+        assert_eq!(why, "it has version 3; this program reads 2");
         assert!(matches!(Overrides::read(folder.path()), Err(Unread::Unreadable(_))));
     }
 }

@@ -17,12 +17,12 @@ use tracing::{error, info, warn};
 use super::idle;
 use super::last_good::write_whole;
 use super::run::{Control, LAST_WAIT};
-use crate::health::{Remembered, RememberedCheck};
+use crate::health::{Recovered, Remembered, RememberedCheck};
 
 /// How often it is written.
 pub(super) const EVERY: Duration = Duration::from_secs(30);
 /// The form of the file that this version reads and writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,7 +31,7 @@ struct Kept {
     at: Timestamp,
     checks: Vec<RememberedCheck>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    recovered: BTreeMap<Arc<str>, Timestamp>,
+    recovered: BTreeMap<Arc<str>, Recovered>,
 }
 
 impl Control {

@@ -15,7 +15,7 @@ use super::soft::SoftLimits;
 use super::state::Memory;
 use super::summary::{Bare, Entry, Vote};
 use super::verdict::{Remembered, RememberedCheck, StateChange, Verdict};
-use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Rules};
+use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Recovered, Rules};
 use crate::config::{Calculated, Config, Probe, ProbeKind};
 use crate::model::{Addresses, Endpoint, EndpointId, Site, State};
 
@@ -275,7 +275,8 @@ impl Board {
             let (endpoint, probe, address) = slot.key();
             slot.health.remember().map(|memory| RememberedCheck { endpoint, probe, address, memory })
         };
-        let recovered = self.endpoints().filter_map(|health| Some((health.name.clone(), health.recovered?)));
+        let are_back = self.endpoints().filter(|health| health.recovered != Recovered::default());
+        let recovered = are_back.map(|health| (health.name.clone(), health.recovered));
         Remembered { checks: self.slots.values().filter_map(remember).collect(), recovered: recovered.collect() }
     }
 
@@ -296,7 +297,7 @@ impl Board {
             self.soft.turn(index, entry.stand(&self.slots));
         }
         for (index, entry) in self.entries.iter_mut().enumerate() {
-            let recovered = recovered.get(&entry.health.name).copied();
+            let recovered = recovered.get(&entry.health.name).copied().unwrap_or_default();
             entry.recall(&self.slots, !self.soft.is_unheeded(index), recovered, now);
         }
         self.recount();
@@ -334,6 +335,12 @@ impl Board {
     #[must_use]
     pub fn own_fault(&self) -> Option<&Fault> {
         self.own_fault.fault()
+    }
+
+    /// The fault has been ours for `withdraw_after`, so that whoever routes to this server had better look elsewhere.
+    #[must_use]
+    pub fn withdrawn(&self, now: Timestamp) -> Option<&Fault> {
+        self.own_fault.lasts(self.correlation.health().withdraw_after?, now)
     }
 
     /// Why an endpoint has its state, in words for operators: its own reason, and what is said of its site and cloud.
@@ -407,7 +414,7 @@ impl Board {
         };
         let health = EndpointHealth::after(old.endpoints.remove(&endpoint.name), &endpoint.name, &addresses, now);
         // Who is held back has been down.
-        let is_away = matches!(health.state, State::Down | State::Damped);
+        let is_away = health.families.map(|state| matches!(state, Some(State::Down | State::Damped)));
         let may_soften = votes.iter().flatten().flat_map(Vote::checks).any(|id| self.slots[id].may_soften());
         self.entries.push(Entry {
             votes,

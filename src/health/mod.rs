@@ -31,5 +31,5 @@ pub use correlation::{Group, Notice, Subject};
 pub use outcome::{Cause, Outcome};
 pub use own_fault::Fault;
 pub use state::{Change, HealthState, Last, Rules};
-pub use summary::{AddressHealth, EndpointHealth};
+pub use summary::{AddressHealth, EndpointHealth, Recovered};
 pub use verdict::{Remembered, RememberedCheck, StateChange, Verdict};

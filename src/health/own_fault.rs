@@ -43,7 +43,9 @@ enum Stage {
         /// What showed it is over.
         over_since: Option<Timestamp>,
     },
-    GivenUp,
+    GivenUp {
+        fault: Fault,
+    },
 }
 
 /// The fault is ours.
@@ -77,6 +79,15 @@ impl OwnFault {
     /// While the fault is ours.
     pub(super) fn fault(&self) -> Option<&Fault> {
         if let Stage::Holding { fault, .. } = &self.stage { Some(fault) } else { None }
+    }
+
+    /// The fault has been ours for so long, whether verdicts are held for it or count as they are.
+    pub(super) fn lasts(&self, for_: Duration, now: Timestamp) -> Option<&Fault> {
+        let fault = match &self.stage {
+            Stage::Clear => None,
+            Stage::Holding { fault, .. } | Stage::GivenUp { fault } => Some(fault),
+        };
+        fault.filter(|fault| now >= after(fault.since, for_))
     }
 
     /// Who went down after that time is held as it was; none: nobody.
@@ -115,7 +126,8 @@ impl OwnFault {
                 fault.since = fault.since.min(now); // a clock may be set back
                 *over_since = if is_so { None } else { Some(over_since.map_or(now, |since| since.min(now))) };
                 let reason = if now >= after(fault.since, health.hold_for) {
-                    self.stage = if is_so { Stage::GivenUp } else { Stage::Clear };
+                    let fault = fault.clone();
+                    self.stage = if is_so { Stage::GivenUp { fault } } else { Stage::Clear };
                     format!("held for {:?}: verdicts count as they are", health.hold_for)
                 } else if over_since.is_some_and(|since| now >= after(since, health.window)) {
                     self.stage = Stage::Clear;
@@ -125,7 +137,8 @@ impl OwnFault {
                 };
                 Some(Notice { subject: Subject::Own, failing: false, reason })
             }
-            Stage::GivenUp => {
+            Stage::GivenUp { fault } => {
+                fault.since = fault.since.min(now);
                 if !is_so {
                     self.stage = Stage::Clear;
                 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::slot::Slot;
 use super::soft::Stand;
 use super::{CheckId, Last};
-use crate::model::State;
+use crate::model::{Family, State};
 
 /// What health says of an endpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +23,10 @@ pub struct EndpointHealth {
     /// Why, in words for operators.
     pub reason: String,
     /// When it was usable again after it was down, as long as it stays so.
-    pub recovered: Option<Timestamp>,
+    pub recovered: Recovered,
+    /// The state of the best address of each family, that of an endpoint without any address for both; none: it has none
+    /// of it.
+    pub(super) families: [Option<State>; 2],
     /// An address that may be answered may turn soon.
     pub in_doubt: bool,
     /// The latest outcome of any of its checks.
@@ -31,6 +34,9 @@ pub struct EndpointHealth {
     /// Its addresses in the order of the file; a hostname's as resolved.
     pub addresses: Vec<AddressHealth>,
 }
+
+/// By family, whose clients are its own: since when they come back. None: they do not.
+pub type Recovered = [Option<Timestamp>; 2];
 
 /// What health says of one address.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,8 +70,8 @@ pub(super) struct Entry {
     pub(super) may_soften: bool,
     /// Such signals count for it.
     pub(super) heeds_soft: bool,
-    /// It has been down, and is not up or degraded again.
-    pub(super) is_away: bool,
+    /// By family: it has been down, and is not up or degraded again.
+    pub(super) is_away: [bool; 2],
     pub(super) health: EndpointHealth,
 }
 
@@ -85,7 +91,8 @@ impl EndpointHealth {
             state: State::Unknown,
             since: now,
             reason: String::new(),
-            recovered: None,
+            recovered: Recovered::default(),
+            families: [None; 2],
             in_doubt: false,
             last: None,
             addresses: Vec::new(),
@@ -172,20 +179,39 @@ impl Entry {
         if state != self.health.state {
             let held = self.health.addresses.iter().filter(|address| address.state == state && address.is_held());
             let since = held.map(|address| address.since).min();
-            // What is taken back never was away.
-            self.is_away &= since.is_none();
-            match state {
-                State::Down => (self.is_away, self.health.recovered) = (true, None),
-                // Neither is of use before all others: the ramp begins behind it.
-                State::Unknown | State::Damped => self.health.recovered = None,
-                State::Up | State::Degraded if std::mem::take(&mut self.is_away) => self.health.recovered = Some(now),
-                State::Up | State::Degraded => {}
-            }
             (self.health.state, self.health.since) = (state, since.unwrap_or(now));
         }
         self.health.reason = reason;
+        for family in Family::ALL {
+            self.turn_family(family, now);
+        }
         let lasts = self.checks().filter_map(|id| slots[&id].health.last());
         self.health.last = lasts.max_by_key(|last| last.at).cloned();
+    }
+
+    /// Clients of one family notice nothing of the other: the ramp of who comes back is its own.
+    fn turn_family(&mut self, family: Family, now: Timestamp) {
+        let of_family = || self.health.addresses.iter().filter(|address| family.holds(&address.address));
+        let found = match self.health.addresses.is_empty() {
+            true => Some(self.health.state),
+            false => of_family().map(|address| address.state).min(),
+        };
+        let is_held = of_family().any(|address| Some(address.state) == found && address.is_held());
+        let at = family as usize;
+        if std::mem::replace(&mut self.health.families[at], found) == found {
+            return;
+        }
+        let (is_away, recovered) = (&mut self.is_away[at], &mut self.health.recovered[at]);
+        // What is taken back never was away.
+        *is_away &= !is_held;
+        match found {
+            None => (*is_away, *recovered) = (false, None),
+            Some(State::Down) => (*is_away, *recovered) = (true, None),
+            // Neither is of use before all others: the ramp begins behind it.
+            Some(State::Unknown | State::Damped) => *recovered = None,
+            Some(State::Up | State::Degraded) if std::mem::take(is_away) => *recovered = Some(now),
+            Some(State::Up | State::Degraded) => {}
+        }
     }
 
     /// Takes in whether its site or cloud fails, and what that and its checks come to: may it turn? Who is held does not by
@@ -222,15 +248,17 @@ impl Entry {
         &mut self,
         slots: &BTreeMap<CheckId, Slot>,
         heeds_soft: bool,
-        recovered: Option<Timestamp>,
+        recovered: Recovered,
         now: Timestamp,
     ) {
         self.sum_up(slots, heeds_soft, None, now);
-        match self.health.state {
-            State::Up | State::Degraded => self.health.recovered = recovered.map(|at| at.min(now)),
-            // It has been down, or it would not be held back.
-            State::Damped => self.is_away = true,
-            State::Unknown | State::Down => {}
+        for (family, recovered) in recovered.into_iter().enumerate() {
+            match self.health.families[family] {
+                Some(State::Up | State::Degraded) => self.health.recovered[family] = recovered.map(|at| at.min(now)),
+                // It has been down, or it would not be held back.
+                Some(State::Damped) => self.is_away[family] = true,
+                Some(State::Unknown | State::Down) | None => {}
+            }
         }
         let since = |votes: &[Vote]| {
             let checks = votes.iter().flat_map(Vote::checks);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Recovered;
 use super::state::Memory;
 use crate::model::{EndpointId, State};
 
@@ -48,7 +48,7 @@ pub struct Remembered {
     /// Of checks.
     pub checks: Vec<RememberedCheck>,
     /// When endpoints were usable again, by name.
-    pub recovered: BTreeMap<Arc<str>, Timestamp>,
+    pub recovered: BTreeMap<Arc<str>, Recovered>,
 }
 
 /// What a check knew.

@@ -13,6 +13,7 @@ use super::ranking::{Rankings, holds};
 use super::replies::{Replies, Settling};
 use super::snapshot::Parts;
 use crate::geo::{Geo, Merged};
+use crate::health::Recovered;
 use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan, State};
 use crate::steer::{Order, Panic, Settler, Usage};
 
@@ -48,7 +49,7 @@ pub struct HeldMember {
     /// By family; none: it had no such address.
     pub states: [Option<State>; 2],
     /// It has its clients by steps since then.
-    pub warming: Option<Timestamp>,
+    pub warming: Recovered,
 }
 
 /// What a plan is settled under.

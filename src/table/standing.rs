@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::plan::HeldMember;
-use crate::health::EndpointHealth;
+use crate::health::{EndpointHealth, Recovered};
 use crate::model::{Addresses, Endpoint, Family, Policy, State};
 use crate::steer::{Phase, Step, Usage, age};
 
@@ -21,7 +21,7 @@ pub struct Standing {
     /// It may turn soon: answers with it have each service's `ttl_doubt` at most.
     pub in_doubt: bool,
     /// It came back then, and has its clients by steps.
-    pub warming: Option<Timestamp>,
+    pub warming: Recovered,
     /// The operator gave it back, so that it has them by steps, too; the ramp that is least far counts.
     pub returned: Vec<Returned>,
     /// Its clients leave it, or it must not be answered.
@@ -78,7 +78,7 @@ impl Standing {
             addresses,
             ttl: u32::MAX,
             in_doubt: false,
-            warming: None,
+            warming: Recovered::default(),
             returned: Vec::new(),
             hand: Hand::Off,
             held: false,
@@ -131,19 +131,20 @@ impl Standing {
         };
         let state = self.state(family)?;
         let (state, warming) = match held {
-            Some(held) if self.hand != Hand::Up => {
-                (held.states[family as usize].unwrap_or(state), held.warming.map(|since| age(since, now)))
-            }
-            _ => (state, self.warming_for(policy, now)),
+            Some(held) if self.hand != Hand::Up => (
+                held.states[family as usize].unwrap_or(state),
+                held.warming[family as usize].map(|since| age(since, now)),
+            ),
+            _ => (state, self.warming_for(family, policy, now)),
         };
         Some(Usage::new(state, Phase { warming, draining }, policy))
     }
 
-    /// How long it has been coming back, in a plan of that policy; none: it does not.
+    /// How long it has been coming back to clients of a family, in a plan of that policy; none: it does not.
     #[must_use]
-    pub fn warming_for(&self, policy: &Policy, now: Timestamp) -> Option<Duration> {
+    pub fn warming_for(&self, family: Family, policy: &Policy, now: Timestamp) -> Option<Duration> {
         let returned = self.returned.iter().map(|returned| returned.age(policy, now));
-        self.warming.map(|since| age(since, now)).into_iter().chain(returned).min()
+        self.warming[family as usize].map(|since| age(since, now)).into_iter().chain(returned).min()
     }
 
     /// The addresses of `family` to answer with: those that are not down, or all where all are
@@ -174,6 +175,16 @@ mod tests {
         let none = standing([State::Down, State::Down]);
         assert_eq!((none.state(Family::V4), none.answerable(Family::V4)), (Some(State::Down), vec![a, b]));
         assert_eq!((none.state(Family::V6), none.answerable(Family::V6)), (None, vec![]));
+    }
+
+    #[test]
+    fn a_family_that_comes_back_alone_does_so_by_steps_alone() {
+        let at = Timestamp::new(1_000_000, 0).unwrap();
+        let addresses = ["192.0.2.1", "2001:db8::1"].map(|address| (address.parse().unwrap(), State::Up));
+        let standing = Standing { warming: [None, Some(at)], ..Standing::of(addresses.into()) };
+        let policy = Policy { warmup: Duration::from_secs(240), ..Policy::nearest() };
+        let kept = Family::ALL.map(|family| standing.usage(family, &policy, None, at).unwrap().kept);
+        assert_eq!(kept, [256, 26]);
     }
 
     #[test]

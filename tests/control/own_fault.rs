@@ -7,7 +7,7 @@ use meridian::cli::lab::Lab;
 use tokio::net::TcpListener;
 
 use crate::of;
-use crate::server::{SYDNEY, Server, Shop, get};
+use crate::server::{SYDNEY, Server, Shop, eventually, get};
 
 /// Listeners at three loopback addresses; at these ports, if they are said.
 async fn listen(ports: [u16; 3]) -> ([SocketAddr; 3], [TcpListener; 3]) {
@@ -58,12 +58,23 @@ async fn when_our_own_way_out_is_lost_answers_stay() {
     assert!(server.metrics().await.contains("meridian_self_fault 1\n"));
     assert_eq!(get(server.admin, "/readyz").await.0, 200);
 
+    // Others may be well. What is told with `withdraw_after` goes for a fault that lasts, too.
+    let told = "anchors = [";
+    assert_eq!(
+        server.reading("withdraw_after", || shop.edit(told, &format!("withdraw_after = \"1s\"\n{told}"))).await,
+        "ok"
+    );
+    let silent = async || Some(get(server.admin, "/readyz").await).filter(|(code, _)| *code == 503);
+    let (_, text) = eventually("it is withdrawn", silent).await;
+    assert!(text.contains("3 of 3 sites in 3 clouds"), "{text}");
+
     // The way is there again; one storefront has died meanwhile.
     let (_, _anchors) = listen(addresses.map(|address| address.port())).await;
     lab.obey("heal gcp azure").await.unwrap();
     server.until_verdict("aws-sydney", "down").await;
     server.until_answer(SYDNEY, "192.0.2.2").await;
     assert!(server.status().await["self"].is_null());
+    assert_eq!(get(server.admin, "/readyz").await.0, 200);
     server.stop().await;
 }
 

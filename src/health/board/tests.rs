@@ -69,7 +69,7 @@ fn a_restart_goes_on_with_who_came_back() {
         tell(&mut before, index, 5, &refused());
         tell(&mut before, index, 9, &success());
     }
-    let recovered = |board: &Board| board.endpoints().map(|health| health.recovered).collect::<Vec<_>>();
+    let recovered = |board: &Board| board.endpoints().map(|health| health.recovered[0]).collect::<Vec<_>>();
     assert_eq!(recovered(&before), [Some(at(9)), None, None]);
     assert_eq!(state(&before, 2), State::Damped);
 
@@ -80,6 +80,33 @@ fn a_restart_goes_on_with_who_came_back() {
     after.reconfigure(&config(&probes, &endpoints), &HostAddresses::new(), at(30));
     after.tick(at(69));
     assert_eq!((state(&after, 2), recovered(&after)), (State::Up, vec![Some(at(9)), None, Some(at(69))]));
+}
+
+#[test]
+fn each_family_comes_back_for_itself() {
+    let (probes, endpoints) =
+        ([probe("p")], [endpoint("a", fixed(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]), &["p"])]);
+    let mut before = board(&probes, &endpoints);
+    let targets = ["192.0.2.1:443", "192.0.2.2:443", "[2001:db8::1]:443"];
+    let checks = targets.map(|target| id(&before, "p", target));
+    let recovered = |board: &Board| board.endpoint(EndpointId(0)).recovered;
+    let tell = |board: &mut Board, index: usize, second: i64, outcome: &Outcome| {
+        (0..2).for_each(|_| drop(board.observe(checks[index], at(second), outcome.clone())));
+    };
+    (0..3).for_each(|index| tell(&mut before, index, 1, &success()));
+    for index in [1, 2] {
+        tell(&mut before, index, 5, &refused());
+        tell(&mut before, index, 9, &success());
+    }
+    // Of IPv4 another address lived.
+    assert_eq!((state(&before, 0), recovered(&before)), (State::Up, [None, Some(at(9))]));
+    before.reconfigure(&config(&probes, &endpoints), &HostAddresses::new(), at(10));
+    assert_eq!(recovered(&before), [None, Some(at(9))]);
+    let mut after = board(&probes, &endpoints);
+    after.recall(before.remember(), at(20));
+    assert_eq!(recovered(&after), [None, Some(at(9))]);
+    tell(&mut after, 2, 30, &refused());
+    assert_eq!((state(&after, 0), recovered(&after)), (State::Up, [None; 2]));
 }
 
 /// What a probe saw just before time freed it, and told just after, holds nobody back again.
@@ -100,7 +127,7 @@ fn late_reports_do_not_turn_time_back() {
     assert_eq!(board.tick(at(61)).len(), 1);
     let before = at(61) - Duration::from_millis(10);
     assert_eq!((board.observe(check, before, success()), state(&board, 0)), (None, State::Up));
-    assert_eq!(board.endpoint(EndpointId(0)).recovered, Some(at(61)));
+    assert_eq!(board.endpoint(EndpointId(0)).recovered, [Some(at(61)), None]);
     // A clock that is set back is another matter.
     board.observe(check, at(2), success());
     assert_eq!(board.endpoint(EndpointId(0)).last.as_ref().unwrap().at, at(2));

@@ -312,6 +312,22 @@ fn it_is_held_no_longer_than_hold_for_and_not_found_again_meanwhile() {
 }
 
 #[test]
+fn it_withdraws_only_where_it_is_told_to_and_while_it_lasts() {
+    let mut world = world(3);
+    let withdrawn = |world: &World, second| world.board.withdrawn(at(second)).map(|fault| fault.since);
+    world.all(ALL, at(10), &refused());
+    world.anchors(at(12), &refused());
+    assert_eq!(withdrawn(&world, 1000), None, "never, by default");
+    world.config.health.withdraw_after = Some(Duration::from_secs(180));
+    world.board.reconfigure(&world.config, &HostAddresses::new(), at(13));
+    world.pass(14..=191);
+    assert_eq!((world.is_own(), withdrawn(&world, 191), withdrawn(&world, 192)), (false, None, Some(at(12))));
+    world.anchors(at(193), &success());
+    world.all(0..6, at(194), &success());
+    assert_eq!(withdrawn(&world, 194), None);
+}
+
+#[test]
 fn an_endpoint_that_is_new_meanwhile_is_not_known_to_be_down() {
     let mut world = world(3);
     world.all(ALL, at(10), &refused());
