@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::config::MAX_RAMP;
 use crate::control::{Event, Override, Posting, ReloadResult, Shared, Talker, Told};
-use crate::health::{Board, EndpointHealth, Group, Notice, Subject};
+use crate::health::{Board, Complained, EndpointHealth, Group, Notice, Subject};
 use crate::model::{ALL_PARTS, Endpoint, EndpointId, Problem, Severity, State};
 use crate::sandbox::Sandbox;
 use crate::steer::{Step, age};
@@ -44,6 +44,8 @@ pub struct Status {
     pub endpoints: Vec<EndpointStatus>,
     /// Sites and clouds that fail as a whole.
     pub failing: Vec<FailingStatus>,
+    /// Sites that clients report errors of: these are probed fast, and nothing else follows.
+    pub client_errors: Vec<FailingStatus>,
     /// Where metrics and slow answers count for nothing, since they speak against too many.
     pub unheeded: Vec<UnheededStatus>,
     /// While the fault is ours; null: it is not.
@@ -184,7 +186,7 @@ pub struct LastStatus {
     pub rtt_ms: Option<f64>,
 }
 
-/// A site or cloud of which so many endpoints are down that it says something of all.
+/// A site or cloud of which so many endpoints are down, or that so many clients cannot reach, that it says something of all.
 #[derive(Clone, Debug, Serialize)]
 pub struct FailingStatus {
     /// Its cloud.
@@ -193,7 +195,7 @@ pub struct FailingStatus {
     pub region: Option<String>,
     /// Since when.
     pub since: Timestamp,
-    /// How many of how many are down.
+    /// How many of how many endpoints are down, or networks cannot reach it.
     pub reason: String,
 }
 
@@ -277,6 +279,7 @@ impl Status {
             endpoints.map(|(id, (endpoint, health))| EndpointStatus::of(endpoint, health, board.reason(id)));
         let mut endpoints: Vec<EndpointStatus> = endpoints.collect();
         let failing = board.groups().iter().filter_map(FailingStatus::of).collect();
+        let client_errors = board.groups().iter().filter_map(FailingStatus::of_clients).collect();
         let unheeded = board.unheeded().filter_map(UnheededStatus::of).collect();
         let own_fault = OwnFaultStatus::of(&board);
         drop(board);
@@ -325,6 +328,7 @@ impl Status {
             overrides: overrides.list().to_vec(),
             endpoints,
             failing,
+            client_errors,
             unheeded,
             own_fault,
             services: services.collect(),
@@ -385,12 +389,22 @@ impl ProblemStatus {
 
 impl FailingStatus {
     fn of(group: &Group) -> Option<Self> {
+        Self::new(group, group.failing_since?, group.words())
+    }
+
+    /// What clients report of it.
+    fn of_clients(group: &Group) -> Option<Self> {
+        let Complained { since, reason, .. } = group.complained.as_ref()?;
+        Self::new(group, *since, reason.clone())
+    }
+
+    fn new(group: &Group, since: Timestamp, reason: String) -> Option<Self> {
         let (cloud, region) = match &group.subject {
             Subject::Site(cloud, region) => (cloud, Some(region.to_string())),
             Subject::Cloud(cloud) => (cloud, None),
-            Subject::Own | Subject::Anchor(_) | Subject::Fence(_) => return None,
+            _ => return None,
         };
-        Some(Self { cloud: cloud.to_string(), region, since: group.failing_since?, reason: group.words() })
+        Some(Self { cloud: cloud.to_string(), region, since, reason })
     }
 }
 

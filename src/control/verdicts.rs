@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use super::events::Events;
 use super::run::{Control, MAX_BATCH};
-use crate::health::{Board, Notice, Outcome, Subject, Verdict};
+use crate::health::{Board, Complaint, Notice, Outcome, Subject, Verdict};
 use crate::model::State;
 use crate::probe::Report;
 
@@ -103,6 +103,18 @@ impl Control {
         }
     }
 
+    /// Takes in what clients report of a site. It moves nothing but the pace of its probes.
+    pub(super) fn hear(&mut self, complaint: &Complaint) {
+        let (now, shared) = (Timestamp::now(), self.shared.clone());
+        let mut board = shared.board();
+        board.hear(complaint, now);
+        let verdicts = board.correlate(now);
+        let seen: Vec<_> = by_themselves(&board, verdicts).collect();
+        self.hurry(board.take_paces());
+        drop(board);
+        self.conclude(&seen);
+    }
+
     /// Publishes what changed. Then it is counted and said: whoever reads the log may be slow.
     pub(super) fn conclude(&mut self, seen: &[Seen]) {
         let verdicts = seen.iter().filter_map(|seen| seen.verdict.as_ref());
@@ -158,6 +170,8 @@ fn tell_notice(notice: &Notice, generation: u64, events: &Events) {
         (Subject::Anchor(anchor), false) => info!(%anchor, reason, "an anchor answers again"),
         (Subject::Fence(service), true) => warn!(%service, reason, generation, "soft signals are not heeded"),
         (Subject::Fence(service), false) => info!(%service, reason, generation, "soft signals are heeded again"),
+        (Subject::Clients(..), true) => warn!(%subject, reason, "clients report errors: the site is probed fast"),
+        (Subject::Clients(..), false) => info!(%subject, reason, "clients report no more errors"),
         (_, true) => warn!(%subject, reason, generation, "fails as a whole"),
         (_, false) => info!(%subject, reason, generation, "fails as a whole no more"),
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::anchors::Anchors;
-use super::correlation::{Correlation, Group, Notice};
+use super::client_errors::Complaint;
+use super::correlation::{Alert, Correlation, Group, Notice};
 use super::own_fault::{Fault, OwnFault};
 use super::slot::{Key, Slot};
 use super::slow::Outliers;
@@ -128,6 +129,12 @@ impl Board {
         self.conclude(id, change, moved, now)
     }
 
+    /// Takes in what clients report of a site; [`correlate`](Self::correlate) draws what follows.
+    pub fn hear(&mut self, complaint: &Complaint, now: Timestamp) {
+        let now = self.forward(now);
+        self.notices.extend(self.correlation.hear(complaint, now));
+    }
+
     /// Draws what follows from many outcomes together (BEHAVIOUR rules 13 and 14), after some were taken in.
     pub fn correlate(&mut self, now: Timestamp) -> Vec<Verdict> {
         let now = self.forward(now);
@@ -208,7 +215,7 @@ impl Board {
     fn conclude(&mut self, id: CheckId, change: Option<Change>, moved: bool, now: Timestamp) -> Option<Verdict> {
         let slot = self.slots.get_mut(&id)?;
         let index = slot.endpoint;
-        let hastened = slot.hasten(self.entries[index].is_alert);
+        let hastened = slot.hasten(self.entries[index].alert);
         if hastened {
             self.paces.push((id, slot.fast));
         }
@@ -252,17 +259,17 @@ impl Board {
         })
     }
 
-    /// What follows for an endpoint where its site or cloud fails.
+    /// What follows for an endpoint from what is said of its site or cloud.
     fn heed(&mut self, index: usize) {
         let entry = &mut self.entries[index];
-        let was_alert = entry.is_alert;
-        entry.heed(self.correlation.is_alert(index), &self.slots);
-        if entry.is_alert == was_alert {
+        let before = entry.alert;
+        entry.heed(self.correlation.alert(index), &self.slots);
+        if entry.alert == before {
             return;
         }
         for id in entry.checks() {
             let slot = self.slots.get_mut(&id).expect("it is judged by checks that there are");
-            if slot.hasten(entry.is_alert) {
+            if slot.hasten(entry.alert) {
                 self.paces.push((id, slot.fast));
             }
         }
@@ -413,7 +420,7 @@ impl Board {
             votes,
             bare,
             may_turn: false,
-            is_alert: false,
+            alert: Alert::None,
             may_soften,
             heeds_soft: true,
             is_away,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::health::Notice;
+use crate::health::{Complaint, Notice};
 
 const SITES: [(&str, &str); 4] =
     [("aws", "us-east-1"), ("aws", "eu-west-1"), ("azure", "westeurope"), ("gcp", "us-west1")];
@@ -142,6 +142,57 @@ fn a_cloud_that_dies_is_named_and_its_living_are_looked_at_for_a_window() {
     world.all(0..1, at(30), &success());
     assert_eq!(world.told(), [told("aws us-east-1", false), told("aws", false)]);
     assert_eq!(world.reason(1), "probe p: 2 failures, the last: connection refused");
+}
+
+fn complaint(site: &str) -> Complaint {
+    Complaint { site: site.into(), failed: 6, of: 20 }
+}
+
+#[test]
+fn what_clients_report_has_a_site_probed_fast_and_moves_nothing() {
+    let mut world = world(0);
+    let standing = world.board.endpoints().cloned().collect::<Vec<_>>();
+    let paces = |world: &mut World| world.board.take_paces().into_iter().collect::<BTreeMap<_, _>>();
+    let slower = |world: &World| world.checks[2..4].iter().map(|check| (*check, false)).collect::<BTreeMap<_, _>>();
+    paces(&mut world);
+    world.board.hear(&complaint("aws/eu-west-1"), at(10));
+    world.board.hear(&complaint("aws/eu-west-9"), at(10));
+    assert_eq!(world.board.correlate(at(10)), []);
+    assert_eq!(paces(&mut world), world.checks[2..4].iter().map(|check| (*check, true)).collect());
+    assert_eq!(world.told(), [told("clients of aws eu-west-1", true)]);
+    let words = "; clients report errors: 6 of 20 networks could not reach it within a minute, and others they could";
+    assert!(world.reason(2).ends_with(words) && !world.reason(0).contains("clients"), "{}", world.reason(2));
+    assert_eq!(world.board.endpoints().cloned().collect::<Vec<_>>(), standing, "neither states nor doubt");
+    assert_eq!((world.board.in_doubt(), world.board.next_tick()), (0, Some(at(40))));
+
+    // It goes on for as long as they say so, and is told once.
+    world.board.hear(&complaint("aws/eu-west-1"), at(39));
+    assert_eq!((world.board.correlate(at(39)), world.board.next_tick()), (Vec::new(), Some(at(69))));
+    assert_eq!((world.board.tick(at(68)), world.told(), paces(&mut world).len()), (Vec::new(), Vec::new(), 0));
+    assert_eq!((world.board.tick(at(69)), paces(&mut world)), (Vec::new(), slower(&world)));
+    assert_eq!((world.told(), world.board.next_tick()), (vec![told("clients of aws eu-west-1", false)], None));
+    assert!(!world.reason(2).contains("clients"));
+
+    // Five minutes at most, and until they have been quiet no more of it.
+    for second in (100..420).step_by(5) {
+        world.board.hear(&complaint("aws/eu-west-1"), at(second));
+        assert_eq!(world.board.correlate(at(second)), []);
+        let expected = [100, 400].contains(&second);
+        assert_eq!(paces(&mut world).len(), if expected { 2 } else { 0 }, "{second}");
+    }
+    assert_eq!((world.told(), world.board.next_tick()), (vec![told("clients of aws eu-west-1", true)], Some(at(445))));
+    assert_eq!((world.board.tick(at(445)), world.told().len(), world.board.next_tick()), (Vec::new(), 1, None));
+}
+
+#[test]
+fn what_clients_report_beside_a_death_leaves_its_doubt() {
+    let mut world = world(0);
+    world.board.hear(&complaint("aws/us-east-1"), at(5));
+    world.all(0..3, at(10), &refused());
+    assert!(world.board.endpoint(EndpointId::at(3)).in_doubt);
+    assert!(world.reason(0).ends_with("others they could; 3 of 4 endpoints of aws are down"), "{}", world.reason(0));
+    let fast = world.board.take_paces().into_iter().collect::<BTreeMap<_, _>>();
+    assert_eq!(world.checks[..4].iter().map(|check| fast[check]).collect::<Vec<_>>(), [false, false, false, true]);
 }
 
 #[test]
