@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::config::MAX_RAMP;
-use crate::control::{Event, Override, Posting, ReloadResult, Shared, Talker, Told};
+use crate::control::{Event, Journal, Override, Posting, Reload, ReloadResult, Shared, Talker, Told};
 use crate::health::{Board, Complained, EndpointHealth, Group, Notice, Subject};
 use crate::model::{ALL_PARTS, Endpoint, EndpointId, Problem, Severity, State};
 use crate::sandbox::Sandbox;
@@ -314,16 +314,7 @@ impl Status {
             started: shared.started,
             decision_hash: journal.decision_hash.to_string(),
             sandbox: shared.sandbox.as_deref().map(SandboxStatus::of),
-            reload: ReloadStatus {
-                at: journal.reload.at,
-                result: journal.reload.result.as_str(),
-                stale: journal.stale,
-                restart_pending: journal.restart_pending,
-                errors: match journal.reload.result {
-                    ReloadResult::Ok => Vec::new(),
-                    ReloadResult::Failed => journal.reload.problems.iter().map(ProblemStatus::of).collect(),
-                },
-            },
+            reload: ReloadStatus::of(&journal),
             warnings: journal.warnings.iter().map(ProblemStatus::of).collect(),
             overrides: overrides.list().to_vec(),
             endpoints,
@@ -370,6 +361,17 @@ impl SandboxStatus {
             seccomp: sandbox.seccomp,
             lacking: sandbox.lacking.clone(),
         }
+    }
+}
+
+impl ReloadStatus {
+    fn of(journal: &Journal) -> Self {
+        let Journal { reload: Reload { at, result, problems }, stale, restart_pending, .. } = journal;
+        let errors = match result {
+            ReloadResult::Ok => Vec::new(),
+            ReloadResult::Failed => problems.iter().map(ProblemStatus::of).collect(),
+        };
+        Self { at: *at, result: result.as_str(), stale: *stale, restart_pending: *restart_pending, errors }
     }
 }
 

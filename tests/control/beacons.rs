@@ -9,7 +9,7 @@ use meridian::cli::serve::Running;
 use serde_json::{Value, json};
 
 use crate::of;
-use crate::server::{NETHERLANDS, SYDNEY, Server, Shop, http_with, ip};
+use crate::server::{NETHERLANDS, SYDNEY, Server, Shop, eventually, http_with, ip};
 
 const CLIENT: &str = "103.86.96.7";
 const ORIGIN: &str = "https://www.shop.example";
@@ -115,7 +115,7 @@ async fn what_browsers_cannot_reach_is_probed_fast_and_stays_in_the_answers() {
         let status = server.status().await;
         (seen(&status, "aws-sydney") != seen(&before, "aws-sydney")).then_some(status)
     };
-    let status = server.until("a fast probe", probed).await;
+    let status = eventually("a fast probe", probed).await;
     assert_eq!(seen(&status, "gcp-singapore"), seen(&before, "gcp-singapore"));
     let sydney = of(&status, "aws-sydney");
     assert_eq!(sydney["verdict"], "up");
