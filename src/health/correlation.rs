@@ -76,8 +76,12 @@ pub struct Group {
     /// Indexes of endpoints.
     members: Vec<usize>,
     down: usize,
-    /// When the last of them went down.
+    /// The most that were down since it fails.
+    worst: usize,
+    /// When the last of them went down …
     last_down: Option<Timestamp>,
+    /// … and when the first did that others followed, each within a window.
+    first_down: Option<Timestamp>,
     /// How closely the others are looked at.
     alert: Alert,
 }
@@ -96,8 +100,17 @@ pub(super) enum Alert {
 
 impl Group {
     fn new(subject: Subject) -> Self {
-        let (failing_since, complained, last_down) = Default::default();
-        Self { subject, failing_since, complained, members: Vec::new(), down: 0, last_down, alert: Alert::None }
+        Self {
+            subject,
+            failing_since: None,
+            complained: None,
+            members: Vec::new(),
+            down: 0,
+            worst: 0,
+            last_down: None,
+            first_down: None,
+            alert: Alert::None,
+        }
     }
 
     /// Is it the site that is written so, as `cloud/region`?
@@ -136,11 +149,31 @@ impl Group {
     /// Whether it fails, if that begins or ends now.
     fn turn(&mut self, health: &Health, now: Timestamp) -> Option<Notice> {
         let failing = self.fails(health);
-        let turned = failing != self.failing_since.is_some();
-        turned.then(|| {
-            self.failing_since = failing.then_some(now);
-            Notice { subject: self.subject.clone(), failing, reason: self.words() }
-        })
+        let mut reason = self.words();
+        match self.failing_since {
+            Some(since) if !failing => {
+                let _ = write!(reason, "; it failed since {since:.0}, with {} down at the worst", self.worst);
+                self.failing_since = None;
+            }
+            None if failing => {
+                let is_recent = self.last_down.is_some_and(|at| are_near(at, now, health.window));
+                if let Some(first) = self.first_down.filter(|_| is_recent) {
+                    let _ = write!(reason, ", the first since {first:.0}");
+                }
+                (self.failing_since, self.worst) = (Some(now), self.down);
+            }
+            _ => return None,
+        }
+        Some(Notice { subject: self.subject.clone(), failing, reason })
+    }
+
+    /// One more is down.
+    fn fell(&mut self, window: Duration, now: Timestamp) {
+        if !self.last_down.is_some_and(|at| are_near(at, now, window)) {
+            self.first_down = Some(now);
+        }
+        self.down += 1;
+        (self.worst, self.last_down) = (self.worst.max(self.down), Some(now));
     }
 
     /// That clients report errors no more, if that ends now.
@@ -234,7 +267,7 @@ impl Correlation {
         for index in groups {
             let group = &mut self.groups[index];
             if is_down {
-                (group.down, group.last_down) = (group.down + 1, Some(now));
+                group.fell(self.health.window, now);
             } else {
                 group.down -= 1;
             }
