@@ -60,12 +60,12 @@ impl<'a> Teller<'a> {
                 let is_here = |site: &Site| site.cloud == *cloud && site.region == *region;
                 let services = touched(&self.snapshot.parts.config, is_here);
                 let is_covered = self.any_fails(|subject| *subject == Subject::Cloud(cloud.clone()));
-                match (failing, is_covered) {
-                    (true, false) => warn!(%cloud, %region, reason, services, generation, "a site fails as a whole"),
-                    (true, true) => info!(%cloud, %region, reason, services, generation, "a site fails as a whole"),
-                    (false, _) => {
-                        info!(%cloud, %region, reason, services, generation, "a site fails as a whole no more")
-                    }
+                if !failing {
+                    info!(%cloud, %region, reason, services, generation, "a site fails as a whole no more");
+                } else if is_covered {
+                    info!(%cloud, %region, reason, services, generation, "a site fails as a whole");
+                } else {
+                    warn!(%cloud, %region, reason, services, generation, "a site fails as a whole");
                 }
             }
         }

@@ -28,7 +28,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 const REPEATED: Duration = Duration::from_secs(5);
 /// Sites that have votes.
 const MAX_SITES: usize = 512;
-/// Votes of a site, the newest: 32 octets each, so all are 8 MB at most.
+/// Votes of a site, the newest: 24 octets each, so all are 6 MB at most.
 const MAX_VOTES: usize = 512;
 /// Without a further complaint for so long, it is over.
 const HOLD: Duration = Duration::from_secs(30);
@@ -242,6 +242,7 @@ mod tests {
 
     #[test]
     fn sites_and_votes_are_bounded() {
+        assert_eq!(size_of::<Vote>(), 24);
         let errors = &mut ClientErrors::default();
         for network in 0..3 * MAX_VOTES {
             session(errors, v4(network), 0, &[]);

@@ -312,10 +312,14 @@ impl Correlation {
         groups.max().unwrap_or_default()
     }
 
-    /// Takes in what clients report; what is to be said, if that begins now. Of a site without a probe nothing is.
+    /// Takes in what clients report; what is to be said, if that begins now. Of a site without a probe nothing is, nor of one
+    /// that is all down: there is nothing to hurry.
     pub(super) fn hear(&mut self, complaint: &Complaint, now: Timestamp) -> Option<Notice> {
         let index = self.groups.iter().position(|group| group.is_named(&complaint.site))?;
         let group = &mut self.groups[index];
+        if group.down == group.members.len() {
+            return None;
+        }
         let before = group.complained.take();
         let (is_new, complained) = (before.is_none(), Complained::after(before, complaint, now));
         let reason = complained.reason.clone();

@@ -187,6 +187,10 @@ fn what_clients_report_has_a_site_probed_fast_and_moves_nothing() {
 #[test]
 fn what_clients_report_beside_a_death_leaves_its_doubt() {
     let mut world = world(0);
+    world.all(4..6, at(4), &refused());
+    world.board.take_notices();
+    world.board.hear(&complaint("azure/westeurope"), at(5));
+    assert_eq!(world.told(), [], "a dead site is not hurried");
     world.board.hear(&complaint("aws/us-east-1"), at(5));
     world.all(0..3, at(10), &refused());
     assert!(world.board.endpoint(EndpointId::at(3)).in_doubt);
