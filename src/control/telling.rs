@@ -46,8 +46,8 @@ impl<'a> Teller<'a> {
             (Subject::Anchor(anchor), false) => info!(%anchor, reason, "an anchor answers again"),
             (Subject::Fence(service), true) => warn!(%service, reason, generation, "soft signals are not heeded"),
             (Subject::Fence(service), false) => info!(%service, reason, generation, "soft signals are heeded again"),
-            (Subject::Clients(..), true) => warn!(%subject, reason, "clients report errors: the site is probed fast"),
-            (Subject::Clients(..), false) => info!(%subject, reason, "clients report no more errors"),
+            (Subject::Clients(..), true) => warn!(%subject, reason, "clients report errors of a site"),
+            (Subject::Clients(..), false) => info!(%subject, reason, "clients report no more errors of a site"),
             (Subject::Cloud(cloud), _) => {
                 let services = touched(&self.snapshot.parts.config, |site| site.cloud == *cloud);
                 if *failing {

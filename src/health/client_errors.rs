@@ -7,7 +7,8 @@
 //!
 //! It is hearsay, so it changes no verdict, TTL or order: the site's endpoints are probed fast for half a minute from the
 //! last complaint on, for five minutes at most, and it is told of once. More is not to be had by who makes sessions up, and for
-//! that they need as many networks as others have that measure the site.
+//! that they need as many networks as others have that measure the site. Nor can they have all probed fast, so that this machine
+//! has no time left: beside the first site, only so many are as make a quarter of all endpoints; of others it is told alone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -34,6 +35,8 @@ const MAX_VOTES: usize = 512;
 const HOLD: Duration = Duration::from_secs(30);
 /// The site is probed fast for so long at most: what has not been found by then is nothing that probes find.
 const MAX_HASTE: Duration = Duration::from_secs(300);
+/// Of so many endpoints one is probed fast for complaints, if they are of several sites.
+const MAX_SHARE: usize = 4;
 
 /// Too many could not reach a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,14 +134,24 @@ pub struct Complained {
     /// How many networks of how many, when it was heard last; in words for operators.
     pub reason: String,
     last: Timestamp,
+    /// There is room for fast probes.
+    has_room: bool,
+}
+
+/// May a site of so many endpoints be probed fast for complaints, where others are already?
+pub(super) fn has_room(members: usize, hastened: usize, all: usize) -> bool {
+    hastened == 0 || (hastened + members) * MAX_SHARE <= all
 }
 
 impl Complained {
-    /// What it comes to with this complaint.
-    pub(super) fn after(before: Option<Self>, complaint: &Complaint, now: Timestamp) -> Self {
+    /// What it comes to with this complaint; whether there is [room](has_room) is looked at anew each time.
+    pub(super) fn after(before: Option<Self>, complaint: &Complaint, has_room: bool, now: Timestamp) -> Self {
         let Complaint { site: _, failed, of } = complaint;
-        let reason = format!("{failed} of {of} networks could not reach it within a minute, and others they could");
-        Self { since: before.map_or(now, |before| before.since), reason, last: now }
+        let mut reason = format!("{failed} of {of} networks could not reach it within a minute, and others they could");
+        if !has_room {
+            reason += "; other sites are probed fast for that already, with it too many would be";
+        }
+        Self { since: before.map_or(now, |before| before.since), reason, last: now, has_room }
     }
 
     /// Do they still?
@@ -148,7 +161,7 @@ impl Complained {
 
     /// Is the site to be probed fast for that?
     pub(super) fn hastens(&self, now: Timestamp) -> bool {
-        self.is_so(now) && are_near(self.since, now, MAX_HASTE)
+        self.has_room && self.is_so(now) && are_near(self.since, now, MAX_HASTE)
     }
 
     /// When either ends, if nothing else is heard; `hastens`: it did when it was looked at last.
@@ -238,6 +251,15 @@ mod tests {
         assert_eq!(votes(errors), 1);
         session(errors, v4(5), -60, &["aws/a"]);
         assert_eq!(votes(errors), 1, "nor is what a clock that was set back calls the future heard");
+    }
+
+    #[test]
+    fn one_site_has_room_whatever_its_size_and_further_ones_within_a_quarter() {
+        for (members, hastened, all, expected) in
+            [(9, 0, 10, true), (1, 1, 8, true), (1, 1, 7, false), (2, 1, 8, false), (25, 225, 1000, true)]
+        {
+            assert_eq!(has_room(members, hastened, all), expected, "{members} beside {hastened} of {all}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::client_errors::{Complained, Complaint};
+use super::client_errors::{Complained, Complaint, has_room};
 use crate::config::Health;
 use crate::model::{Cloud, Endpoint};
 
@@ -316,12 +316,18 @@ impl Correlation {
     /// that is all down: there is nothing to hurry.
     pub(super) fn hear(&mut self, complaint: &Complaint, now: Timestamp) -> Option<Notice> {
         let index = self.groups.iter().position(|group| group.is_named(&complaint.site))?;
+        let sites = || self.groups.iter().enumerate().filter(|(_, group)| group.is_site());
+        let count = |(_, group): (usize, &Group)| group.members.len();
+        let is_hastened = |group: &Group| group.complained.as_ref().is_some_and(|complained| complained.hastens(now));
+        let hastened: usize = sites().filter(|(at, group)| *at != index && is_hastened(group)).map(count).sum();
+        let all: usize = sites().map(count).sum();
         let group = &mut self.groups[index];
         if group.down == group.members.len() {
             return None;
         }
+        let has_room = has_room(group.members.len(), hastened, all);
         let before = group.complained.take();
-        let (is_new, complained) = (before.is_none(), Complained::after(before, complaint, now));
+        let (is_new, complained) = (before.is_none(), Complained::after(before, complaint, has_room, now));
         let reason = complained.reason.clone();
         group.complained = Some(complained);
         self.stirred.insert(index);

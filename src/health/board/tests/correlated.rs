@@ -185,6 +185,28 @@ fn what_clients_report_has_a_site_probed_fast_and_moves_nothing() {
 }
 
 #[test]
+fn what_clients_report_of_all_sites_hurries_one() {
+    let mut world = world(0);
+    world.board.take_paces();
+    for (cloud, region) in SITES {
+        world.board.hear(&complaint(&format!("{cloud}/{region}")), at(10));
+        world.board.correlate(at(10));
+    }
+    let fast = |world: &mut World| world.board.take_paces().into_iter().collect::<BTreeMap<_, _>>();
+    assert_eq!(fast(&mut world), world.checks[..2].iter().map(|check| (*check, true)).collect());
+    assert_eq!(world.told().len(), 4, "each is told");
+    assert!(!world.reason(0).contains("too many") && world.reason(7).ends_with("with it too many would be"));
+    // Once the first is quiet, another one has room.
+    for second in (15..=40).step_by(5) {
+        world.board.hear(&complaint("gcp/us-west1"), at(second));
+        world.board.correlate(at(second));
+    }
+    let paces = fast(&mut world);
+    let are = |range: std::ops::Range<usize>, is_fast| world.checks[range].iter().all(|check| paces[check] == is_fast);
+    assert!(are(0..2, false) && are(6..8, true) && paces.len() == 4, "{paces:?}");
+}
+
+#[test]
 fn what_clients_report_beside_a_death_leaves_its_doubt() {
     let mut world = world(0);
     world.all(4..6, at(4), &refused());
