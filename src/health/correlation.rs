@@ -149,20 +149,18 @@ impl Group {
     /// Whether it fails, if that begins or ends now.
     fn turn(&mut self, health: &Health, now: Timestamp) -> Option<Notice> {
         let failing = self.fails(health);
+        if failing == self.failing_since.is_some() {
+            return None;
+        }
         let mut reason = self.words();
-        match self.failing_since {
-            Some(since) if !failing => {
-                let _ = write!(reason, "; it failed since {since:.0}, with {} down at the worst", self.worst);
-                self.failing_since = None;
+        if let Some(since) = self.failing_since.take() {
+            let _ = write!(reason, "; it failed since {since:.0}, with {} down at the worst", self.worst);
+        } else {
+            let is_recent = self.last_down.is_some_and(|at| are_near(at, now, health.window));
+            if let Some(first) = self.first_down.filter(|_| is_recent) {
+                let _ = write!(reason, ", the first since {first:.0}");
             }
-            None if failing => {
-                let is_recent = self.last_down.is_some_and(|at| are_near(at, now, health.window));
-                if let Some(first) = self.first_down.filter(|_| is_recent) {
-                    let _ = write!(reason, ", the first since {first:.0}");
-                }
-                (self.failing_since, self.worst) = (Some(now), self.down);
-            }
-            _ => return None,
+            (self.failing_since, self.worst) = (Some(now), self.down);
         }
         Some(Notice { subject: self.subject.clone(), failing, reason })
     }
