@@ -411,6 +411,29 @@ mod tests {
     }
 
     #[test]
+    fn a_death_tells_since_when_and_its_end_how_bad_it_was() {
+        let (at, health) = (|second| Timestamp::from_second(second).unwrap(), Health::default());
+        let mut group = Group::new(Subject::Cloud(Cloud::new("aws")));
+        group.members = (0..5).collect();
+        let mut said = Vec::new();
+        // One falls long before the others, and one behind the notice.
+        for second in [0, 100, 109, 110] {
+            group.fell(health.window, at(second));
+            said.extend(group.turn(&health, at(second)));
+        }
+        group.down = 2;
+        said.extend(group.turn(&health, at(200)));
+        let reasons: Vec<&str> = said.iter().map(|notice| &*notice.reason).collect();
+        assert_eq!(
+            reasons,
+            [
+                "3 of 5 endpoints of aws are down, the first since 1970-01-01T00:01:40Z",
+                "2 of 5 endpoints of aws are down; it failed since 1970-01-01T00:01:49Z, with 4 down at the worst",
+            ]
+        );
+    }
+
+    #[test]
     fn what_lies_ahead_is_as_far_as_what_lies_behind() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let near = |a, b| are_near(at(a), at(b), Duration::from_secs(10));
