@@ -18,8 +18,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use server::{
-    DEADLINE, Program, STATIC, SYDNEY, Shop, WWW, addresses, ask, eventually, framed, get, http, ip, meridian, query,
-    reply,
+    DEADLINE, Program, STATIC, SYDNEY, Shop, WWW, addresses, ask, endpoint, eventually, framed, get, http, ip,
+    meridian, query, reply,
 };
 
 fn root() -> &'static Path {
@@ -226,6 +226,7 @@ async fn after_kill_9_and_a_broken_edit_the_same_answers_come_loudly() {
     let (code, _, error) = meridian(shop.folder(), &["serve", "--strict"]).await;
     assert_eq!(code, Some(1));
     assert!(error.contains("config.toml:5:7"), "{error}");
+    assert_eq!(error.lines().last(), Some("meridian: not started: 1 problem in config.toml"));
     let mut serve = Program::start(shop.folder(), &["serve"]);
     let line = serve.line("configuration refused").await;
     assert!(line.contains("ERROR") && line.contains("config.toml:5:7"), "{line}");
@@ -246,6 +247,41 @@ fn free_addresses() -> Vec<SocketAddr> {
     let own = std::net::Ipv4Addr::new(127, 84, high, low);
     let held: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind((own, 0)).unwrap()).collect();
     held.iter().map(|listener| listener.local_addr().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clouds_death_is_one_warning_that_says_whom_it_touches() {
+    let (shop, lab) = Shop::with_lab().await;
+    let target = shop.read("config.toml").split("probe_target = ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let probe = format!("probe = \"shop\"\nprobe_target = {target}");
+    for (name, address) in [("aws-b", "192.0.2.4"), ("aws-c", "192.0.2.5"), ("aws-d", "192.0.2.6")] {
+        shop.append(&endpoint((name, "aws", "eu-central-1", address), &probe));
+    }
+    let mut serve = Program::start(shop.folder(), &["serve"]);
+    serve.line("ready").await;
+    lab.obey("kill aws").await.unwrap();
+    let line = serve.line("a cloud fails as a whole").await;
+    assert!(line.contains(" WARN ") && line.contains("of 4 endpoints of aws are down, the first since 20"), "{line}");
+    assert!(line.contains("services=\"1 of 1: www.shop.example\""), "{line}");
+    // What comes behind it, the one that made it as many at least, is no warning.
+    let line = serve.line(" verdict ").await;
+    assert!(line.contains(" INFO ") && line.contains("to=\"down\""), "{line}");
+    lab.obey("heal aws").await.unwrap();
+    let line = serve.line("a cloud fails as a whole no more").await;
+    assert!(line.contains(" INFO ") && line.contains("; it failed since 20"), "{line}");
+    assert!(line.contains(", with 4 down at the worst") || line.contains(", with 3 down at the worst"), "{line}");
+    serve.signal("TERM").await;
+    assert_eq!(serve.ended().await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_warns_of_a_user_that_this_machine_has_not() {
+    let shop = Shop::probed_at(&free_addresses());
+    shop.append("[process]\nuser = \"nobody-of-that-name\"\n");
+    let (code, text, error) = meridian(shop.folder(), &["check"]).await;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(error.contains("warning[unknown-account]: [process] user: there is no user called nobody-of"), "{error}");
+    assert!(text.contains("config.toml is good") && text.contains("warnings 1"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

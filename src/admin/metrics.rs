@@ -237,9 +237,16 @@ fn record_health(board: &Board) {
                 gauge!("meridian_site_failing", "cloud" => cloud.to_string(), "region" => region.to_string())
             }
             Subject::Cloud(cloud) => gauge!("meridian_cloud_failing", "cloud" => cloud.to_string()),
-            Subject::Own | Subject::Anchor(_) | Subject::Fence(_) => continue,
+            _ => continue,
         };
         gauge.set(figure(group.failing_since.is_some()));
+    }
+    describe_gauge!("meridian_client_errors", "1 while clients report that they cannot reach the site.");
+    for group in board.groups() {
+        if let Subject::Site(cloud, region) = &group.subject {
+            let labels = [("cloud", cloud.to_string()), ("region", region.to_string())];
+            gauge!("meridian_client_errors", &labels).set(figure(group.complained.is_some()));
+        }
     }
     describe_gauge!(
         "meridian_soft_unheeded",

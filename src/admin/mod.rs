@@ -9,6 +9,7 @@ mod events;
 mod measurements;
 mod metrics;
 mod orders;
+mod ramp;
 mod status;
 
 use std::borrow::Cow;

@@ -6,13 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::config::MAX_RAMP;
-use crate::control::{Event, Override, Posting, ReloadResult, Shared, Talker, Told};
-use crate::health::{Board, EndpointHealth, Group, Notice, Subject};
-use crate::model::{ALL_PARTS, Endpoint, EndpointId, Family, Problem, Severity, State};
+use super::ramp::RampStatus;
+use crate::control::{Event, Journal, Override, Posting, Reload, ReloadResult, Shared, Talker, Told};
+use crate::health::{Board, Complained, EndpointHealth, Group, Notice, Subject};
+use crate::model::{Endpoint, EndpointId, Problem, Severity, State};
 use crate::sandbox::Sandbox;
-use crate::steer::{Step, age};
-use crate::table::{Hand, ServiceEntry, Snapshot};
+use crate::table::{ServiceEntry, Snapshot};
 
 /// Sources shown that ask most.
 const TALKERS: usize = 20;
@@ -44,6 +43,8 @@ pub struct Status {
     pub endpoints: Vec<EndpointStatus>,
     /// Sites and clouds that fail as a whole.
     pub failing: Vec<FailingStatus>,
+    /// Sites that clients report errors of: these are probed fast, and nothing else follows.
+    pub client_errors: Vec<FailingStatus>,
     /// Where metrics and slow answers count for nothing, since they speak against too many.
     pub unheeded: Vec<UnheededStatus>,
     /// While the fault is ours; null: it is not.
@@ -151,17 +152,6 @@ pub struct EndpointStatus {
     pub ramp: Option<RampStatus>,
 }
 
-/// A ramp: clients come back or leave by steps.
-#[derive(Clone, Debug, Serialize)]
-pub struct RampStatus {
-    /// `warming` or `draining`
-    pub phase: &'static str,
-    /// The part of its clients that it has, 0..=1, by the service that is furthest behind.
-    pub share: f64,
-    /// When the last step is taken, by the slowest of its services.
-    pub ends: Timestamp,
-}
-
 /// One address of an endpoint.
 #[derive(Clone, Debug, Serialize)]
 pub struct AddressStatus {
@@ -184,7 +174,7 @@ pub struct LastStatus {
     pub rtt_ms: Option<f64>,
 }
 
-/// A site or cloud of which so many endpoints are down that it says something of all.
+/// A site or cloud of which so many endpoints are down, or that so many clients cannot reach, that it says something of all.
 #[derive(Clone, Debug, Serialize)]
 pub struct FailingStatus {
     /// Its cloud.
@@ -193,7 +183,7 @@ pub struct FailingStatus {
     pub region: Option<String>,
     /// Since when.
     pub since: Timestamp,
-    /// How many of how many are down.
+    /// How many of how many endpoints are down, or networks cannot reach it.
     pub reason: String,
 }
 
@@ -277,6 +267,7 @@ impl Status {
             endpoints.map(|(id, (endpoint, health))| EndpointStatus::of(endpoint, health, board.reason(id)));
         let mut endpoints: Vec<EndpointStatus> = endpoints.collect();
         let failing = board.groups().iter().filter_map(FailingStatus::of).collect();
+        let client_errors = board.groups().iter().filter_map(FailingStatus::of_clients).collect();
         let unheeded = board.unheeded().filter_map(UnheededStatus::of).collect();
         let own_fault = OwnFaultStatus::of(&board);
         drop(board);
@@ -311,20 +302,12 @@ impl Status {
             started: shared.started,
             decision_hash: journal.decision_hash.to_string(),
             sandbox: shared.sandbox.as_deref().map(SandboxStatus::of),
-            reload: ReloadStatus {
-                at: journal.reload.at,
-                result: journal.reload.result.as_str(),
-                stale: journal.stale,
-                restart_pending: journal.restart_pending,
-                errors: match journal.reload.result {
-                    ReloadResult::Ok => Vec::new(),
-                    ReloadResult::Failed => journal.reload.problems.iter().map(ProblemStatus::of).collect(),
-                },
-            },
+            reload: ReloadStatus::of(&journal),
             warnings: journal.warnings.iter().map(ProblemStatus::of).collect(),
             overrides: overrides.list().to_vec(),
             endpoints,
             failing,
+            client_errors,
             unheeded,
             own_fault,
             services: services.collect(),
@@ -369,6 +352,17 @@ impl SandboxStatus {
     }
 }
 
+impl ReloadStatus {
+    fn of(journal: &Journal) -> Self {
+        let Journal { reload: Reload { at, result, problems }, stale, restart_pending, .. } = journal;
+        let errors = match result {
+            ReloadResult::Ok => Vec::new(),
+            ReloadResult::Failed => problems.iter().map(ProblemStatus::of).collect(),
+        };
+        Self { at: *at, result: result.as_str(), stale: *stale, restart_pending: *restart_pending, errors }
+    }
+}
+
 impl ProblemStatus {
     fn of(problem: &Problem) -> Self {
         Self {
@@ -385,12 +379,22 @@ impl ProblemStatus {
 
 impl FailingStatus {
     fn of(group: &Group) -> Option<Self> {
+        Self::new(group, group.failing_since?, group.words())
+    }
+
+    /// What clients report of it.
+    fn of_clients(group: &Group) -> Option<Self> {
+        let Complained { since, reason, .. } = group.complained.as_ref()?;
+        Self::new(group, *since, reason.clone())
+    }
+
+    fn new(group: &Group, since: Timestamp, reason: String) -> Option<Self> {
         let (cloud, region) = match &group.subject {
             Subject::Site(cloud, region) => (cloud, Some(region.to_string())),
             Subject::Cloud(cloud) => (cloud, None),
-            Subject::Own | Subject::Anchor(_) | Subject::Fence(_) => return None,
+            _ => return None,
         };
-        Some(Self { cloud: cloud.to_string(), region, since: group.failing_since?, reason: group.words() })
+        Some(Self { cloud: cloud.to_string(), region, since, reason })
     }
 }
 
@@ -433,44 +437,6 @@ impl EndpointStatus {
             r#override: None,
             ramp: None,
         }
-    }
-}
-
-impl RampStatus {
-    fn of(snapshot: &Snapshot, endpoint: EndpointId) -> Option<Self> {
-        let standing = snapshot.standing(endpoint);
-        let (now, plans) = (Timestamp::now(), &snapshot.parts.config.plans);
-        let returned = standing.returned.iter().map(|returned| returned.at).max();
-        let begun = match standing.hand {
-            Hand::Drained { since, .. } => since,
-            // Who is down has no clients to come back.
-            _ if !standing.lives() => return None,
-            _ => standing.warming.into_iter().max().flatten().max(returned)?,
-        };
-        if age(begun, now) > MAX_RAMP {
-            return None; // without a look at all plans
-        }
-        let policies = plans.iter().filter(|plan| plan.members.contains(&endpoint)).map(|plan| &plan.policy);
-        let (mut kept, mut ends) = (ALL_PARTS, None);
-        for policy in policies {
-            let (step, since, over) = match standing.hand {
-                Hand::Drained { since, over } => {
-                    let over = over.unwrap_or(policy.drain);
-                    (Step::falling(age(since, now), over), age(since, now), over)
-                }
-                _ => {
-                    let families = Family::ALL.into_iter().filter(|family| standing.state(*family).is_some());
-                    let ages = families.filter_map(|family| standing.warming_for(family, policy, now));
-                    let Some(since) = ages.min() else { continue };
-                    (Step::rising(since, policy.warmup), since, policy.warmup)
-                }
-            };
-            kept = kept.min(step.kept);
-            ends = ends.max(over.checked_sub(since).filter(|left| !left.is_zero()));
-        }
-        let phase = if matches!(standing.hand, Hand::Drained { .. }) { "draining" } else { "warming" };
-        let ends = now.checked_add(ends?).ok()?;
-        Some(Self { phase, share: f64::from(kept) / f64::from(ALL_PARTS), ends })
     }
 }
 

@@ -8,6 +8,7 @@ use super::report::{self, StartError};
 use crate::control::{DiskFiles, Loaded, check_secrets, trial};
 use crate::delegation::{self, Ours};
 use crate::model::{Problem, Severity};
+use crate::sandbox;
 
 /// Tells every problem; exit code 1 where one is an error.
 #[must_use]
@@ -15,6 +16,7 @@ pub fn run(arguments: &arguments::Check) -> ExitCode {
     let mut files = DiskFiles::default();
     let checked = trial(&mut files, &arguments.config.path).and_then(|(mut loaded, _)| {
         loaded.warnings.extend(check_secrets(&mut files, &loaded)?);
+        loaded.warnings.extend(unknown_account(&loaded));
         Ok(loaded)
     });
     let loaded = match checked {
@@ -52,6 +54,13 @@ async fn live(arguments: &arguments::Check, loaded: &Loaded) -> Result<Vec<Probl
     let settings =
         delegation::Settings { resolver: config.resolver.clone(), parents: arguments.parents.clone(), port: 53 };
     delegation::check(zones, settings).await.map_err(|problem| StartError::Problems(vec![*problem]))
+}
+
+/// The machine that checks need not be the one that serves, so it is no error.
+fn unknown_account(loaded: &Loaded) -> Option<Problem> {
+    let why = sandbox::check_accounts(&loaded.parts.config.process).err()?;
+    let help = "`serve` does not start on a machine without them; create them where it runs";
+    Some(Problem::warning("unknown-account", &loaded.parts.file, why.to_string()).help(help))
 }
 
 fn failed(arguments: &arguments::Check, problems: &[Problem]) -> ExitCode {

@@ -10,7 +10,7 @@ use super::arguments::Order;
 use super::report::{self, StartError};
 use super::server;
 use crate::admin::Ordered;
-use crate::control::{PlanImpact, Request, Scope, Verb};
+use crate::control::{Action, PlanImpact, Request, Scope, Verb};
 
 /// Services and countries without an endpoint that are named, and moves that are told.
 const NAMED: usize = 12;
@@ -82,6 +82,12 @@ fn in_words(ordered: &Ordered) -> String {
             _ => writeln!(text, "{order}"), // names it
         };
     }
+    for order in &done.replaced {
+        let _ = writeln!(text, "in place of: {order}");
+        if order.action == Action::Hold {
+            text.push_str("what is held stays as it was when that one began\n");
+        }
+    }
     if let Some(at) = done.drained_at {
         let _ = writeln!(
             text,
@@ -131,7 +137,30 @@ fn shortened(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Impact, Move};
+    use crate::control::{Done, Impact, Move, Override};
+
+    #[test]
+    fn what_an_order_stands_in_place_of_is_told() {
+        let at = "2026-11-29T18:49:00Z".parse().unwrap();
+        let hold = |author: &str| Override {
+            scope: Scope::All,
+            action: Action::Hold,
+            over_s: None,
+            reason: String::new(),
+            author: author.to_owned(),
+            at,
+            until: None,
+        };
+        let (put, replaced) = (vec![hold("ben")], vec![hold("anna")]);
+        let done = Done { put, removed: Vec::new(), replaced, drained_at: None, back_at: None, not_kept: None };
+        let text = in_words(&Ordered { done: Some(done), impact: Impact::default(), refused: None });
+        assert_eq!(
+            text,
+            "held by ben since 2026-11-29T18:49:00Z (all)\n\
+             in place of: held by anna since 2026-11-29T18:49:00Z (all)\n\
+             what is held stays as it was when that one began\n"
+        );
+    }
 
     #[test]
     fn the_impact_is_told_by_place() {

@@ -1,5 +1,6 @@
 //! How commands tell what they find: log, diagnostics, exit codes.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -9,7 +10,7 @@ use tracing::error;
 
 use super::render::render;
 use crate::control::DiskFiles;
-use crate::model::Problem;
+use crate::model::{Problem, Severity};
 
 /// Why a command did not do its work.
 #[derive(Debug)]
@@ -67,6 +68,28 @@ pub(crate) fn finish(result: Result<(), StartError>) -> ExitCode {
     }
 }
 
+/// The same of a server that has not started: the last line says so, where problems may fill a screen.
+#[must_use]
+pub(crate) fn finish_server(result: Result<(), StartError>) -> ExitCode {
+    let last = result.as_ref().err().map(not_started);
+    let code = finish(result);
+    if let Some(last) = last {
+        let _ = writeln!(io::stderr(), "{last}"); // nobody reads: nothing to do
+    }
+    code
+}
+
+fn not_started(why: &StartError) -> String {
+    let StartError::Problems(problems) = why else { return "meridian: not started".to_owned() };
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let (count, files) = (errors.clone().count(), errors.map(|problem| &problem.file).collect::<BTreeSet<_>>());
+    let noun = if count == 1 { "problem" } else { "problems" };
+    match files.first() {
+        Some(only) if files.len() == 1 => format!("meridian: not started: {count} {noun} in {}", only.display()),
+        _ => format!("meridian: not started: {count} {noun} in {} files", files.len()),
+    }
+}
+
 /// Shows problems on standard error, with the lines that they speak of.
 pub(crate) fn show(problems: &[Problem]) {
     let text = render(problems, &mut DiskFiles::default(), colour_wanted());
@@ -75,4 +98,24 @@ pub(crate) fn show(problems: &[Problem]) {
 
 fn colour_wanted() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_last_line_counts_what_keeps_it_from_starting() {
+        let error = |file: &str| Problem::error("syntax", Path::new(file), "no good");
+        let mut problems = vec![error("config.toml"), Problem::warning("old", Path::new("a.zone"), "old")];
+        let said = |problems: &[Problem]| not_started(&StartError::Problems(problems.to_vec()));
+        assert_eq!(said(&problems), "meridian: not started: 1 problem in config.toml");
+        problems.push(error("config.toml"));
+        assert_eq!(said(&problems), "meridian: not started: 2 problems in config.toml");
+        problems.push(error("a.zone"));
+        assert_eq!(said(&problems), "meridian: not started: 3 problems in 2 files");
+        assert_eq!(not_started(&io::Error::other("taken").into()), "meridian: not started");
+    }
 }

@@ -31,7 +31,7 @@ use crate::wire::Batch;
 pub fn run(arguments: &arguments::Serve) -> ExitCode {
     report::start_log();
     let options = Options { config: arguments.config.path.clone(), strict: arguments.strict };
-    report::finish(prepare(options).and_then(|prepared| {
+    report::finish_server(prepare(options).and_then(|prepared| {
         report::block_on(async {
             let terminated = terminated();
             let server = prepared.start()?;

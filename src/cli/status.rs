@@ -57,6 +57,8 @@ struct Seen {
     reload: Reload,
     endpoints: Vec<Endpoint>,
     failing: Vec<Failing>,
+    #[serde(default)]
+    client_errors: Vec<Failing>,
     unheeded: Vec<Unheeded>,
     #[serde(rename = "self")]
     own_fault: Option<OwnFault>,
@@ -161,6 +163,9 @@ fn in_words(seen: &Seen, all: bool, now: Timestamp) -> String {
         let region = region.as_deref().map(|region| format!(" {region}")).unwrap_or_default();
         let _ = writeln!(text, "FAILS AS A WHOLE: {cloud}{region}: {reason}");
     }
+    for Failing { cloud, region, reason } in &seen.client_errors {
+        let _ = writeln!(text, "CLIENTS REPORT ERRORS: {cloud} {}: {reason}", region.as_deref().unwrap_or_default());
+    }
     for Unheeded { service, reason } in &seen.unheeded {
         let _ = writeln!(text, "UNHEEDED in a fence of {service}: {reason}");
     }
@@ -219,6 +224,7 @@ mod tests {
             "version": "0.1.0", "generation": 7, "ready": true, "started": at,
             "reload": {"at": at, "result": "ok", "stale": false, "restart_pending": false},
             "endpoints": endpoints, "failing": [{"cloud": "aws", "region": null, "reason": "3 of 4 down"}],
+            "client_errors": [{"cloud": "aws", "region": "us-east-1", "reason": "5 of 9 networks"}],
             "unheeded": [], "self": null, "overrides": [{}], "services_total": 2,
             "events": [{"at": at, "of": "endpoint", "endpoint": "b", "from": "up", "to": "down", "reason": "refused"}],
         }))
@@ -242,6 +248,7 @@ mod tests {
             "meridian 0.1.0 ready; runs for 1h2m, generation 7; 2 of 3 endpoints live, 2 services\n\
              files read 1h2m ago: ok\n\
              FAILS AS A WHOLE: aws: 3 of 4 down\n\
+             CLIENTS REPORT ERRORS: aws us-east-1: 5 of 9 networks\n\
              orders by hand in force: 1\n\
              \n\
              long-name  up            1h2m  draining: 50 % of its clients, done at 2026-11-27T11:03:00Z; drained by anna\n\

@@ -7,6 +7,11 @@ use super::table::{Table, Value};
 use super::words::did_you_mean;
 use crate::model::{Cloud, Coordinates, Country, RegionStatus, Site, built_in_regions, find_region};
 
+/// Reckoning is quadratic in the length of a name.
+const LONGEST: usize = 80;
+/// Words that regions' names are made of, in any order.
+const COMPASS: [&str; 5] = ["north", "south", "east", "west", "central"];
+
 /// A region of the operator's own, as typed.
 pub(super) struct RegionSpec<'a> {
     cloud: Option<At<&'a str>>,
@@ -110,17 +115,126 @@ impl<'a> Regions<'a> {
     fn near(&self, cloud: &str, region: &str) -> String {
         let own = self.own.keys().copied();
         let all: Vec<(&str, &str)> = built_in_regions().iter().map(|r| (r.cloud, r.name)).chain(own).collect();
-        if let Some((other, _)) = all.iter().find(|(_, name)| *name == region) {
-            return format!("it is a region of `{other}`");
-        }
         let mut names: Vec<&str> = all.iter().filter(|(of, _)| *of == cloud).map(|(_, name)| *name).collect();
-        let alike = |name: &str| strsim::jaro_winkler(region.get(..80).unwrap_or(region), name);
+        let meant = meant(region, &names);
+        let near = (!meant.is_empty()).then(|| format!("did you mean {}?", one_of(meant)));
+        if let Some((other, _)) = all.iter().find(|(_, name)| *name == region) {
+            let near = near.map(|near| format!("; {near}")).unwrap_or_default();
+            return format!("it is a region of `{other}`{near}");
+        }
+        let alike = |name: &str| strsim::jaro_winkler(region.get(..LONGEST).unwrap_or(region), name);
         names.sort_by(|a, b| alike(b).total_cmp(&alike(a)).then(a.cmp(b)));
         names.truncate(5);
-        let near = did_you_mean(region, names.iter().copied());
         let city = built_in_regions().iter().find(|r| r.cloud == cloud && r.city.eq_ignore_ascii_case(region));
         let city = city.map(|found| format!("did you mean `{}` ({})?", found.name, found.city));
-        let near = near.or(city).map_or(String::new(), |near| format!("{near} "));
+        let near = city.or(near).map_or(String::new(), |near| format!("{near} "));
         format!("{near}near names are {}; declare your own in [[regions]]", one_of(names))
+    }
+}
+
+/// Those that are nearest to what was typed, if at most a third of it has to change; three at most. Clouds name the same place alike but for
+/// the order of words, hyphens and abbreviations, and who writes one cloud's name in the other's way means it.
+fn meant<'n>(typed: &str, names: &[&'n str]) -> Vec<&'n str> {
+    if typed.len() > LONGEST {
+        return Vec::new();
+    }
+    let (lower, words) = (typed.to_lowercase(), words(typed));
+    let distance = |name: &str| {
+        let by_words = strsim::osa_distance(&words, &self::words(name));
+        strsim::osa_distance(&lower, &name.to_lowercase()).min(by_words)
+    };
+    let names = names.iter().filter(|name| name.len() <= LONGEST);
+    let mut near: Vec<(usize, &str)> = names.map(|name| (distance(name), *name)).collect();
+    near.sort_unstable();
+    let least = near.first().map(|(least, _)| *least).filter(|least| *least <= (typed.chars().count() / 3).max(1));
+    let nearest = near.into_iter().take_while(|(distance, _)| Some(*distance) == least);
+    nearest.map(|(_, name)| name).take(3).collect()
+}
+
+/// A region's name by its words, sorted: `europe-west4`, `eu-west-4` and `westeurope4` are one.
+fn words(name: &str) -> String {
+    let lower = name.to_lowercase().replace("northamerica", "na").replace("southamerica", "sa");
+    let mut rest = lower.replace("europe", "eu").replace("asia", "ap");
+    let mut words = Vec::new();
+    for word in COMPASS {
+        while let Some(at) = rest.find(word) {
+            words.push(word.to_owned());
+            rest.replace_range(at..at + word.len(), "-");
+        }
+    }
+    let ends = |a: char, b: char| a.is_ascii_digit() != b.is_ascii_digit();
+    let mut before = '-';
+    for letter in rest.chars() {
+        if !letter.is_alphanumeric() {
+            before = '-';
+            continue;
+        }
+        match words.last_mut() {
+            Some(word) if before != '-' && !ends(before, letter) => word.push(letter),
+            _ => words.push(letter.to_string()),
+        }
+        before = letter;
+    }
+    words.sort_unstable();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_meant_by_a_mistyped_region() {
+        for (cloud, typed, expected) in [
+            ("aws", "us-east1", "us-east-1"),
+            ("aws", "useast-1", "us-east-1"),
+            ("aws", "us_east_1", "us-east-1"),
+            ("aws", "US-East-1", "us-east-1"),
+            ("aws", "us-esat-1", "us-east-1"),
+            ("aws", "us-east", "us-east-1 us-east-2"),
+            ("aws", "east-us-2", "us-east-2"),
+            ("aws", "eu-west1", "eu-west-1"),
+            ("aws", "europe-west-3", "eu-west-3"),
+            ("aws", "eu-centrall-1", "eu-central-1"),
+            ("aws", "asia-southeast2", "ap-southeast-2"),
+            ("aws", "ap-south-east-1", "ap-southeast-1"),
+            ("aws", "sa-east1", "sa-east-1"),
+            ("azure", "west-europe", "westeurope"),
+            ("azure", "West Europe", "westeurope"),
+            ("azure", "europewest", "westeurope"),
+            ("azure", "us-east", "eastus"),
+            ("azure", "us-east-2", "eastus2"),
+            ("azure", "uk-south", "uksouth"),
+            ("azure", "germanywestcentrall", "germanywestcentral"),
+            ("azure", "southeast-asia", "southeastasia"),
+            ("azure", "amsterdam", ""),
+            ("gcp", "eu-west1", "europe-west1"),
+            ("gcp", "eu-west-4", "europe-west4"),
+            ("gcp", "us-east-4", "us-east4"),
+            ("gcp", "us-east-1", "us-east1"),
+            ("gcp", "asia-south-east1", "asia-southeast1"),
+            ("gcp", "ap-northeast1", "asia-northeast1"),
+            ("gcp", "na-northeast-1", "northamerica-northeast1"),
+            ("gcp", "frankfurt", ""),
+            ("aws", "us-west-3", "us-west-1 us-west-2"),
+            ("aws", "on-premises", ""),
+            ("aws", "x", ""),
+            ("aws", "", ""),
+        ] {
+            let names: Vec<&str> =
+                built_in_regions().iter().filter(|region| region.cloud == cloud).map(|region| region.name).collect();
+            assert_eq!(meant(typed, &names).join(" "), expected, "{cloud} {typed}");
+        }
+        assert!(meant(&"us-east-1".repeat(99), &["us-east-1"]).is_empty());
+    }
+
+    #[test]
+    fn another_clouds_region_is_told_with_what_this_one_has() {
+        let regions = Regions { own: HashMap::new(), clouds: BTreeSet::new() };
+        assert_eq!(regions.near("aws", "us-east1"), "it is a region of `gcp`; did you mean `us-east-1`?");
+        assert_eq!(regions.near("gcp", "japaneast"), "it is a region of `azure`");
+        assert!(
+            regions.near("azure", "Amsterdam").starts_with("did you mean `westeurope` (Amsterdam)? near names are")
+        );
     }
 }

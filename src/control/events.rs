@@ -23,8 +23,8 @@ pub struct Event {
     pub id: u64,
     /// When it was known.
     pub at: Timestamp,
-    /// Of what: `endpoint`, `site`, `cloud`, `self`, `anchor`, `order` (of the operator's hand) or `soft` (signals that
-    /// count for nobody in a fence of `service`)
+    /// Of what: `endpoint`, `site`, `cloud`, `clients` (who report that they cannot reach a site), `self`, `anchor`, `order`
+    /// (of the operator's hand) or `soft` (signals that count for nobody in a fence of `service`)
     pub of: &'static str,
     /// Whose; none: it is of something else.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +107,7 @@ impl Events {
         let (of, cloud, region, service) = match &notice.subject {
             Subject::Anchor(_) => ("anchor", None, None, None),
             Subject::Site(cloud, region) => ("site", Some(cloud.0.clone()), Some(region.clone()), None),
+            Subject::Clients(cloud, region) => ("clients", Some(cloud.0.clone()), Some(region.clone()), None),
             Subject::Cloud(cloud) => ("cloud", Some(cloud.0.clone()), None, None),
             Subject::Own => ("self", None, None, None),
             Subject::Fence(service) => ("soft", None, None, Some(service.clone())),
@@ -212,10 +213,11 @@ mod tests {
         let aws = Cloud::new("aws");
         let site = Subject::Site(aws.clone(), "eu-west-1".into());
         let anchor = Subject::Anchor("192.0.2.1:443".parse().unwrap());
-        for subject in [site, Subject::Cloud(aws), Subject::Own, Subject::Fence("www".into()), anchor] {
+        let clients = Subject::Clients(aws.clone(), "eu-west-1".into());
+        for subject in [site, clients, Subject::Cloud(aws), Subject::Own, Subject::Fence("www".into()), anchor] {
             events.record_notice(&Notice { subject, failing: true, reason: "3 of 4".to_owned() }, 7);
         }
-        let texts: Vec<_> = events.latest(5).iter().map(|event| serde_json::to_string(&**event).unwrap()).collect();
+        let texts: Vec<_> = events.latest(6).iter().map(|event| serde_json::to_string(&**event).unwrap()).collect();
         let order = Override {
             scope: Scope::Site("aws/eu-west-1".into()),
             action: Action::Drain,
@@ -234,6 +236,7 @@ mod tests {
         assert!(text.contains("drained by anna"), "{text}");
         for (text, expected) in texts.iter().zip([
             r#""of":"site","cloud":"aws","region":"eu-west-1","from":"working","to":"failing""#,
+            r#""of":"clients","cloud":"aws","region":"eu-west-1","from":"working","to":"failing""#,
             r#""of":"cloud","cloud":"aws","from":"working","to":"failing""#,
             r#""of":"self","from":"working","to":"failing""#,
             r#""of":"soft","service":"www","from":"heeded","to":"unheeded""#,

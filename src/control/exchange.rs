@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -88,6 +88,9 @@ impl Exchange for Shared {
 
     fn take(&self, session: beacons::Reported) -> bool {
         let beacons::Reported { client, absolute, samples } = session;
+        let mut errors = self.client_errors.lock().unwrap_or_else(PoisonError::into_inner);
+        errors.take(client, &samples, Timestamp::now()).into_iter().for_each(|complaint| self.complain(complaint));
+        drop(errors);
         let samples = samples.into_iter().filter_map(|(site, ms)| Some((site, ms?))).collect();
         self.measuring.offer(vec![Reported { client, samples, absolute }]) == 1
     }

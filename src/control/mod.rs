@@ -33,6 +33,7 @@ mod run;
 mod secrets;
 mod settling;
 mod shared;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod verdicts;

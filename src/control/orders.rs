@@ -74,7 +74,14 @@ impl Overrides {
             let warmup = config.plans.iter().map(|plan| plan.policy.warmup).max().unwrap_or_default();
             let comes_back = removed.iter().any(|order| matches!(order.action, Action::Drain | Action::Down));
             let back_at = comes_back.then(|| now.checked_add(warmup).ok()).flatten();
-            return Ok(Done { put: Vec::new(), removed, drained_at: None, back_at, not_kept: None });
+            return Ok(Done {
+                put: Vec::new(),
+                removed,
+                replaced: Vec::new(),
+                drained_at: None,
+                back_at,
+                not_kept: None,
+            });
         };
         if *verb == Verb::Hold && lasting.is_none() {
             return Err("a hold needs an end: say for how long, as in 30m".to_owned());
@@ -89,8 +96,9 @@ impl Overrides {
             Action::Down => self.remove(&order.scope, &[Action::Up]),
             Action::Drain | Action::Hold => Vec::new(),
         };
-        self.put(order.clone())?;
-        Ok(Done { put: vec![order], removed, drained_at: drained_at.flatten(), back_at: None, not_kept: None })
+        let replaced = self.put(order.clone())?.into_iter().collect();
+        let drained_at = drained_at.flatten();
+        Ok(Done { put: vec![order], removed, replaced, drained_at, back_at: None, not_kept: None })
     }
 
     /// The digest of what serves, with these.
@@ -232,8 +240,9 @@ impl Control {
             Err(error) => return drop(reply.send(Err(error))),
         };
         let Request { reason, author, .. } = &request;
+        let before = done.replaced.first().map(|before| format!("in place of: {before}")).unwrap_or_default();
         for order in &done.put {
-            warn!(target = %order.scope, action = order.action.as_str(), reason, author, "by hand");
+            warn!(target = %order.scope, action = order.action.as_str(), reason, author, before, "by hand");
         }
         for order in &done.removed {
             warn!(target = %order.scope, action = order.action.as_str(), reason, author, "by hand: taken back");
@@ -241,7 +250,8 @@ impl Control {
         self.put_in_force(&done.removed, now);
         let generation = self.shared.published.load().generation;
         for order in &done.put {
-            self.shared.events.record_order(order, true, order.to_string(), generation);
+            let before = if before.is_empty() { String::new() } else { format!("; {before}") };
+            self.shared.events.record_order(order, true, order.to_string() + &before, generation);
         }
         let by = if reason.is_empty() { author.clone() } else { format!("{author}: {reason}") };
         for order in &done.removed {

@@ -214,23 +214,23 @@ impl Overrides {
         (!words.is_empty()).then(|| words.join("; "))
     }
 
-    /// Takes an order in, in place of one of the same action and scope.
+    /// Takes an order in, in place of one of the same action and scope; which that was.
     ///
     /// # Errors
     /// There are too many.
-    pub fn put(&mut self, mut order: Override) -> Result<(), String> {
+    pub fn put(&mut self, mut order: Override) -> Result<Option<Override>, String> {
+        let before = self.list.iter().position(|old| (old.action, &old.scope) == (order.action, &order.scope));
+        if before.is_none() && self.list.len() >= MAX_OVERRIDES {
+            return Err(format!("{MAX_OVERRIDES} orders are in force; take some back first"));
+        }
+        let before = before.map(|at| self.list.remove(at));
         // A drain that is given anew goes on: nobody comes back by it.
-        let before = self.list.iter().find(|old| (old.action, &old.scope) == (order.action, &order.scope));
-        if let Some(drain) = before.filter(|_| order.action == Action::Drain) {
+        if let Some(drain) = before.as_ref().filter(|_| order.action == Action::Drain) {
             order.at = drain.at;
             order.over_s = order.over_s.or(drain.over_s);
         }
-        self.list.retain(|old| (old.action, &old.scope) != (order.action, &order.scope));
-        if self.list.len() >= MAX_OVERRIDES {
-            return Err(format!("{MAX_OVERRIDES} orders are in force; take some back first"));
-        }
         self.list.push(order);
-        Ok(())
+        Ok(before)
     }
 
     /// Takes orders of these actions back; which they were.

@@ -83,6 +83,9 @@ pub struct Done {
     pub put: Vec<Override>,
     /// Those that it took back.
     pub removed: Vec<Override>,
+    /// Those that it stands in place of: of the same action and target, given before.
+    #[serde(default)]
+    pub replaced: Vec<Override>,
     /// Of a drain: when the last step is taken, by the slowest of the services.
     pub drained_at: Option<Timestamp>,
     /// Of what is taken back: when the last step of those that come back by it is taken at the latest.

@@ -24,11 +24,11 @@ use super::orders::Orders;
 use super::remembered;
 use super::request::Order;
 use super::settling::Settling;
-use super::shared::{Journal, Shared};
+use super::shared::{Inlets, Journal, Shared};
 use super::watch::Watch;
 use super::webhook::Deliveries;
 use crate::config::Config;
-use crate::health::{Board, CheckId};
+use crate::health::{Board, CheckId, Complaint};
 use crate::model::{Digest, EndpointId, Problem, State};
 use crate::probe::{Calm, Prober, Report, Resolved, Resolver, Scripts};
 use crate::table::{PlanTable, Published, Snapshot, Standing};
@@ -39,6 +39,8 @@ const CHANNEL: usize = 4096;
 const CALM: Duration = Duration::from_millis(25);
 /// Orders that may wait.
 const MAX_ORDERS: usize = 16;
+/// Complaints of clients that may wait.
+const MAX_COMPLAINTS: usize = 64;
 /// The most reports that are taken in at a time: all that wait, so that none is taken in before an older one.
 pub(super) const MAX_BATCH: usize = CHANNEL;
 /// At the end, how long the last good set may take to be kept. It is whole or not there.
@@ -85,6 +87,7 @@ pub struct Control {
     pub(super) storm: bool,
     pub(super) freeing: Freeing<Snapshot>,
     received: mpsc::Receiver<Order>,
+    complained: mpsc::Receiver<Complaint>,
     pub(super) orders: Orders,
     /// Writes orders to the state folder, after those before.
     pub(super) keeping_orders: Option<JoinHandle<()>>,
@@ -121,11 +124,12 @@ impl Control {
         let (reporter, reports) = mpsc::channel(CHANNEL);
         let calm = Arc::new(Calm::default());
         let (resolve, resolved) = mpsc::channel(CHANNEL);
-        let (order, received) = mpsc::channel(MAX_ORDERS);
+        let (orders, received) = mpsc::channel(MAX_ORDERS);
+        let (complaints, complained) = mpsc::channel(MAX_COMPLAINTS);
         let files_hash = loaded.decision_hash();
         let journal = Journal::new(&loaded, files_hash, reload);
-        let published = Published::new(snapshot);
-        let shared = Shared::new(published, Board::new(), journal, counters, certificates, sandbox, order);
+        let (published, inlets) = (Published::new(snapshot), Inlets { orders, complaints });
+        let shared = Shared::new(published, Board::new(), journal, counters, certificates, sandbox, inlets);
         let mut control = Self {
             deliveries: Deliveries::start(&shared.events, hook, shared.posting.clone()),
             shared: Arc::new(shared),
@@ -154,6 +158,7 @@ impl Control {
             remember_at: Instant::now() + remembered::EVERY,
             freeing: Freeing::start(),
             received,
+            complained,
             orders: Orders::default(),
             keeping_orders: None,
             files_hash,
@@ -212,6 +217,7 @@ impl Control {
                 () = sleep_until(self.calm_at.unwrap_or(opens)), if self.calm_at.is_some() => self.take_calm().await,
                 Some(resolved) = self.resolved.recv() => self.resolve(resolved),
                 Some(order) = self.received.recv() => self.take_order(order),
+                Some(complaint) = self.complained.recv() => self.hear(&complaint),
                 () = self.watch.changed() => self.notice(),
                 _ = self.hangup.recv() => self.settling.hurry(Instant::now()),
                 () = sleep_until(due.unwrap_or(opens)), if due.is_some() => self.start_loading(),

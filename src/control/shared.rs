@@ -13,7 +13,7 @@ use super::measuring::Measuring;
 use super::overrides::Overrides;
 use super::request::{Done, Order, Request};
 use super::webhook::{Posting, Progress};
-use crate::health::Board;
+use crate::health::{Board, ClientErrors, Complaint};
 use crate::model::{Digest, Problem, Source};
 use crate::sandbox::Sandbox;
 use crate::serve::{Certificates, Faults};
@@ -32,17 +32,26 @@ pub struct Shared {
     pub events: Events,
     /// What is measured.
     pub measuring: Measuring,
+    /// Who could reach which site of late. The thread of the beacon listener alone locks it.
+    pub(super) client_errors: Mutex<ClientErrors>,
     pub(super) posting: Arc<Progress>,
     /// What holds the process; none: nothing.
     pub sandbox: Option<Arc<Sandbox>>,
     board: Mutex<Board>,
     overrides: Mutex<Overrides>,
-    orders: mpsc::Sender<Order>,
+    inlets: Inlets,
     journal: Mutex<Journal>,
     counters: Mutex<Arc<Counters>>,
     workers: Mutex<Vec<(Arc<Cells>, Arc<Traffic>)>>,
     faults: OnceLock<Arc<Faults>>,
     news: watch::Sender<()>,
+}
+
+/// Where control hears what others want of it.
+#[derive(Debug)]
+pub(super) struct Inlets {
+    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) complaints: mpsc::Sender<Complaint>,
 }
 
 /// What happened last.
@@ -138,7 +147,7 @@ impl Shared {
         counters: Counters,
         certificates: Arc<Certificates>,
         sandbox: Option<Arc<Sandbox>>,
-        orders: mpsc::Sender<Order>,
+        inlets: Inlets,
     ) -> Self {
         Self {
             published,
@@ -150,7 +159,8 @@ impl Shared {
             sandbox,
             board: Mutex::new(board),
             overrides: Mutex::default(),
-            orders,
+            inlets,
+            client_errors: Mutex::default(),
             journal: Mutex::new(journal),
             counters: Mutex::new(Arc::new(counters)),
             workers: Mutex::new(Vec::new()),
@@ -176,8 +186,13 @@ impl Shared {
     pub async fn order(&self, request: Request) -> Result<Done, String> {
         let (reply, done) = oneshot::channel();
         let ended = |_| "the control plane has ended".to_owned();
-        self.orders.send(Order { request, reply }).await.map_err(|error| ended(error.to_string()))?;
+        self.inlets.orders.send(Order { request, reply }).await.map_err(|error| ended(error.to_string()))?;
         done.await.map_err(|error| ended(error.to_string()))?
+    }
+
+    /// Has control hear what clients report. Where more waits than it takes in, it is left out: it will be said again.
+    pub(super) fn complain(&self, complaint: Complaint) {
+        let _ = self.inlets.complaints.try_send(complaint);
     }
 
     /// What happened last.

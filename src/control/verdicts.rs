@@ -12,12 +12,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
 
-use super::events::Events;
 use super::run::{Control, MAX_BATCH};
-use crate::health::{Board, Notice, Outcome, Subject, Verdict};
-use crate::model::State;
+use super::telling::Teller;
+use crate::health::{Board, Complaint, Outcome, Verdict};
 use crate::probe::Report;
 
 /// No verdict for so long is quiet.
@@ -28,9 +26,9 @@ const WINDOW: Duration = Duration::from_micros(200);
 /// What a report came to.
 pub(super) struct Seen {
     /// Probe, outcome and how long it took; none: nothing of the target.
-    found: Option<(Arc<str>, &'static str, Option<Duration>)>,
+    pub(super) found: Option<(Arc<str>, &'static str, Option<Duration>)>,
     /// With the endpoint's name.
-    verdict: Option<(Arc<str>, Verdict)>,
+    pub(super) verdict: Option<(Arc<str>, Verdict)>,
 }
 
 impl Control {
@@ -103,6 +101,18 @@ impl Control {
         }
     }
 
+    /// Takes in what clients report of a site. It moves nothing but the pace of its probes.
+    pub(super) fn hear(&mut self, complaint: &Complaint) {
+        let (now, shared) = (Timestamp::now(), self.shared.clone());
+        let mut board = shared.board();
+        board.hear(complaint, now);
+        let verdicts = board.correlate(now);
+        let seen: Vec<_> = by_themselves(&board, verdicts).collect();
+        self.hurry(board.take_paces());
+        drop(board);
+        self.conclude(&seen);
+    }
+
     /// Publishes what changed. Then it is counted and said: whoever reads the log may be slow.
     pub(super) fn conclude(&mut self, seen: &[Seen]) {
         let verdicts = seen.iter().filter_map(|seen| seen.verdict.as_ref());
@@ -125,15 +135,15 @@ impl Control {
                 self.shared.tell(); // it shows in `/status` all the same
             }
         }
-        let snapshot = self.shared.published.load();
-        let generation = snapshot.generation;
-        for seen in seen {
-            let endpoint = seen.verdict.as_ref().map(|(_, verdict)| verdict.endpoint);
-            let held = endpoint.is_some_and(|endpoint| snapshot.steering && snapshot.standing(endpoint).held);
-            seen.tell(generation, held, &self.shared.events);
-        }
         let notices = self.shared.board().take_notices();
-        notices.iter().for_each(|notice| tell_notice(notice, generation, &self.shared.events));
+        let snapshot = self.shared.published.load();
+        let teller = Teller::new(&self.shared, &snapshot);
+        // What covers many is said before each of them.
+        notices.iter().for_each(|notice| teller.tell_notice(notice));
+        seen.iter().for_each(|seen| teller.tell(seen));
+        if !notices.is_empty() || any_of(seen, |_| true) {
+            self.shared.tell(); // of the events
+        }
     }
 }
 
@@ -147,58 +157,4 @@ fn by_themselves(board: &Board, verdicts: Vec<Verdict>) -> impl Iterator<Item = 
         let name = board.endpoint(verdict.endpoint).name.clone();
         Seen { found: None, verdict: Some((name, verdict)) }
     })
-}
-
-fn tell_notice(notice: &Notice, generation: u64, events: &Events) {
-    let Notice { subject, failing, reason } = notice;
-    match (subject, failing) {
-        (Subject::Own, true) => error!(reason, generation, "the fault is ours: verdicts of down are held"),
-        (Subject::Own, false) => warn!(reason, generation, "verdicts of down are held no more"),
-        (Subject::Anchor(anchor), true) => warn!(%anchor, reason, "an anchor does not answer"),
-        (Subject::Anchor(anchor), false) => info!(%anchor, reason, "an anchor answers again"),
-        (Subject::Fence(service), true) => warn!(%service, reason, generation, "soft signals are not heeded"),
-        (Subject::Fence(service), false) => info!(%service, reason, generation, "soft signals are heeded again"),
-        (_, true) => warn!(%subject, reason, generation, "fails as a whole"),
-        (_, false) => info!(%subject, reason, generation, "fails as a whole no more"),
-    }
-    events.record_notice(notice, generation);
-}
-
-impl Seen {
-    /// `held`: it moves nothing.
-    fn tell(&self, generation: u64, held: bool, events: &Events) {
-        if let Some((probe, outcome, rtt)) = &self.found {
-            if let Some(rtt) = rtt {
-                metrics::histogram!("meridian_probe_seconds", "probe" => probe.clone()).record(rtt.as_secs_f64());
-            }
-            metrics::counter!("meridian_probe_outcomes_total", "probe" => probe.clone(), "outcome" => *outcome)
-                .increment(1);
-        }
-        let Some((name, verdict)) = &self.verdict else { return };
-        let Verdict { change, reason, .. } = verdict;
-        if verdict.is_doubt() {
-            match self.found {
-                Some((_, "limited", _)) => {
-                    warn!(endpoint = %name, reason, "it limits our probes");
-                    events.record(name, verdict, generation);
-                }
-                _ => debug!(endpoint = %name, reason, "doubt"),
-            }
-            return;
-        }
-        events.record(name, verdict, generation);
-        let (from, to) = (change.from.as_str(), change.to.as_str());
-        metrics::counter!("meridian_verdicts_total", "endpoint" => name.clone(), "to" => to).increment(1);
-        match (change.from, change.to) {
-            _ if held => warn!(endpoint = %name, from, to, reason, "verdict; held by hand, so it moves nothing"),
-            (_, State::Down) => warn!(endpoint = %name, from, to, reason, generation, "verdict"),
-            // An address of it changed alone.
-            (before, after) if before == after => {
-                warn!(endpoint = %name, state = to, reason, generation, "address verdict");
-            }
-            // Ten thousand of these at a start would hide the one that matters; `ready` counts them.
-            (State::Unknown, State::Up) => debug!(endpoint = %name, from, to, reason, "verdict"),
-            _ => info!(endpoint = %name, from, to, reason, generation, "verdict"),
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! The states of all checks, summed up by address and endpoint.
 
+mod memory;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,15 +9,15 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::anchors::Anchors;
-use super::correlation::{Correlation, Group, Notice};
+use super::client_errors::Complaint;
+use super::correlation::{Alert, Correlation, Group, Notice};
 use super::own_fault::{Fault, OwnFault};
 use super::slot::{Key, Slot};
 use super::slow::Outliers;
 use super::soft::SoftLimits;
-use super::state::Memory;
 use super::summary::{Bare, Entry, Vote};
-use super::verdict::{Remembered, RememberedCheck, StateChange, Verdict};
-use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Recovered, Rules};
+use super::verdict::{StateChange, Verdict};
+use super::{Change, Check, CheckId, EndpointHealth, HealthState, Last, Outcome, Rules};
 use crate::config::{Calculated, Config, Probe, ProbeKind};
 use crate::model::{Addresses, Endpoint, EndpointId, Site, State};
 
@@ -128,6 +130,12 @@ impl Board {
         self.conclude(id, change, moved, now)
     }
 
+    /// Takes in what clients report of a site; [`correlate`](Self::correlate) draws what follows.
+    pub fn hear(&mut self, complaint: &Complaint, now: Timestamp) {
+        let now = self.forward(now);
+        self.notices.extend(self.correlation.hear(complaint, now));
+    }
+
     /// Draws what follows from many outcomes together (BEHAVIOUR rules 13 and 14), after some were taken in.
     pub fn correlate(&mut self, now: Timestamp) -> Vec<Verdict> {
         let now = self.forward(now);
@@ -208,7 +216,7 @@ impl Board {
     fn conclude(&mut self, id: CheckId, change: Option<Change>, moved: bool, now: Timestamp) -> Option<Verdict> {
         let slot = self.slots.get_mut(&id)?;
         let index = slot.endpoint;
-        let hastened = slot.hasten(self.entries[index].is_alert);
+        let hastened = slot.hasten(self.entries[index].alert);
         if hastened {
             self.paces.push((id, slot.fast));
         }
@@ -252,56 +260,20 @@ impl Board {
         })
     }
 
-    /// What follows for an endpoint where its site or cloud fails.
+    /// What follows for an endpoint from what is said of its site or cloud.
     fn heed(&mut self, index: usize) {
         let entry = &mut self.entries[index];
-        let was_alert = entry.is_alert;
-        entry.heed(self.correlation.is_alert(index), &self.slots);
-        if entry.is_alert == was_alert {
+        let before = entry.alert;
+        entry.heed(self.correlation.alert(index), &self.slots);
+        if entry.alert == before {
             return;
         }
         for id in entry.checks() {
             let slot = self.slots.get_mut(&id).expect("it is judged by checks that there are");
-            if slot.hasten(entry.is_alert) {
+            if slot.hasten(entry.alert) {
                 self.paces.push((id, slot.fast));
             }
         }
-    }
-
-    /// What outlives a restart.
-    #[must_use]
-    pub fn remember(&self) -> Remembered {
-        let remember = |slot: &Slot| {
-            let (endpoint, probe, address) = slot.key();
-            slot.health.remember().map(|memory| RememberedCheck { endpoint, probe, address, memory })
-        };
-        let are_back = self.endpoints().filter(|health| health.recovered != Recovered::default());
-        let recovered = are_back.map(|health| (health.name.clone(), health.recovered));
-        Remembered { checks: self.slots.values().filter_map(remember).collect(), recovered: recovered.collect() }
-    }
-
-    /// Goes on where an earlier process was, for checks that know nothing yet; how many these are. What is of no check is
-    /// passed over.
-    pub fn recall(&mut self, remembered: Remembered, now: Timestamp) -> usize {
-        let Remembered { checks, recovered } = remembered;
-        let keyed = checks.into_iter().map(|it| ((it.endpoint, it.probe, it.address), it.memory));
-        let mut memories: HashMap<Key, Memory> = keyed.collect();
-        let mut recalled = 0;
-        for slot in self.slots.values_mut().filter(|slot| slot.is_pending()) {
-            if let Some(memory) = memories.remove(&slot.key()) {
-                slot.health.recall(memory, now);
-                recalled += 1;
-            }
-        }
-        for (index, entry) in self.entries.iter().enumerate() {
-            self.soft.turn(index, entry.stand(&self.slots));
-        }
-        for (index, entry) in self.entries.iter_mut().enumerate() {
-            let recovered = recovered.get(&entry.health.name).copied().unwrap_or_default();
-            entry.recall(&self.slots, !self.soft.is_unheeded(index), recovered, now);
-        }
-        self.recount();
-        recalled
     }
 
     /// What is to be probed, anchors last.
@@ -420,7 +392,7 @@ impl Board {
             votes,
             bare,
             may_turn: false,
-            is_alert: false,
+            alert: Alert::None,
             may_soften,
             heeds_soft: true,
             is_away,

@@ -1,16 +1,18 @@
 //! Endpoints that stand or fall together: those of a site, and those of a cloud (BEHAVIOUR rule 13).
 //!
 //! A site or cloud fails while a share of its endpoints is down, by what their own probes found. That takes nobody down: it
-//! is said in words, and for a window after the last of them went down the others are looked at closely (*alert*).
+//! is said in words, and for a window after the last of them went down the others are looked at closely ([`Alert`]). So it is,
+//! with probes alone, where clients report errors at a site (`client_errors`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::client_errors::{Complained, Complaint, has_room};
 use crate::config::Health;
 use crate::model::{Cloud, Endpoint};
 
@@ -32,6 +34,8 @@ pub enum Subject {
     Own,
     /// An anchor.
     Anchor(SocketAddr),
+    /// The clients that try a site.
+    Clients(Cloud, Arc<str>),
     /// What a fence of this service leaves: soft signals count for nothing there.
     Fence(Arc<str>),
 }
@@ -43,6 +47,7 @@ impl fmt::Display for Subject {
             Self::Cloud(cloud) => cloud.fmt(f),
             Self::Own => f.write_str("self"),
             Self::Anchor(address) => write!(f, "anchor {address}"),
+            Self::Clients(cloud, region) => write!(f, "clients of {cloud} {region}"),
             Self::Fence(service) => write!(f, "a fence of {service}"),
         }
     }
@@ -66,18 +71,52 @@ pub struct Group {
     pub subject: Subject,
     /// Since when it fails; none: it does not.
     pub failing_since: Option<Timestamp>,
+    /// What clients report of it, a site, while they do.
+    pub complained: Option<Complained>,
     /// Indexes of endpoints.
     members: Vec<usize>,
     down: usize,
-    /// When the last of them went down.
+    /// The most that were down since it fails.
+    worst: usize,
+    /// When the last of them went down …
     last_down: Option<Timestamp>,
-    /// The others are looked at closely.
-    alert: bool,
+    /// … and when the first did that others followed, each within a window.
+    first_down: Option<Timestamp>,
+    /// How closely the others are looked at.
+    alert: Alert,
+}
+
+/// How closely an endpoint is looked at for what is said of its site or cloud.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Alert {
+    /// As its own probes want it.
+    #[default]
+    None,
+    /// It is probed fast.
+    Probed,
+    /// That, and in doubt.
+    Doubted,
 }
 
 impl Group {
     fn new(subject: Subject) -> Self {
-        Self { subject, failing_since: None, members: Vec::new(), down: 0, last_down: None, alert: false }
+        Self {
+            subject,
+            failing_since: None,
+            complained: None,
+            members: Vec::new(),
+            down: 0,
+            worst: 0,
+            last_down: None,
+            first_down: None,
+            alert: Alert::None,
+        }
+    }
+
+    /// Is it the site that is written so, as `cloud/region`?
+    fn is_named(&self, site: &str) -> bool {
+        matches!(&self.subject, Subject::Site(cloud, region)
+            if site.strip_prefix(&*cloud.0).and_then(|rest| rest.strip_prefix('/')) == Some(region))
     }
 
     /// Are there enough endpoints to say something of all?
@@ -105,6 +144,64 @@ impl Group {
 
     fn fails(&self, health: &Health) -> bool {
         self.can_fail() && self.lacks(health)
+    }
+
+    /// Whether it fails, if that begins or ends now.
+    fn turn(&mut self, health: &Health, now: Timestamp) -> Option<Notice> {
+        let failing = self.fails(health);
+        if failing == self.failing_since.is_some() {
+            return None;
+        }
+        let mut reason = self.words();
+        if let Some(since) = self.failing_since.take() {
+            let _ = write!(reason, "; it failed since {since:.0}, with {} down at the worst", self.worst);
+        } else {
+            let is_recent = self.last_down.is_some_and(|at| are_near(at, now, health.window));
+            if let Some(first) = self.first_down.filter(|_| is_recent) {
+                let _ = write!(reason, ", the first since {first:.0}");
+            }
+            (self.failing_since, self.worst) = (Some(now), self.down);
+        }
+        Some(Notice { subject: self.subject.clone(), failing, reason })
+    }
+
+    /// One more is down.
+    fn fell(&mut self, window: Duration, now: Timestamp) {
+        if !self.last_down.is_some_and(|at| are_near(at, now, window)) {
+            self.first_down = Some(now);
+        }
+        self.down += 1;
+        (self.worst, self.last_down) = (self.worst.max(self.down), Some(now));
+    }
+
+    /// That clients report errors no more, if that ends now.
+    fn quiet(&mut self, now: Timestamp) -> Option<Notice> {
+        let over = self.complained.take_if(|complained| !complained.is_so(now))?;
+        self.says_of_clients(false, over.reason)
+    }
+
+    /// None: it is no site.
+    fn says_of_clients(&self, failing: bool, reason: String) -> Option<Notice> {
+        let Subject::Site(cloud, region) = &self.subject else { return None };
+        Some(Notice { subject: Subject::Clients(cloud.clone(), region.clone()), failing, reason })
+    }
+
+    /// How closely the living are to be looked at now.
+    fn wanted(&self, window: Duration, now: Timestamp) -> Alert {
+        if self.failing_since.is_some() && self.last_down.is_some_and(|at| are_near(at, now, window)) {
+            Alert::Doubted
+        } else if self.complained.as_ref().is_some_and(|complained| complained.hastens(now)) {
+            Alert::Probed
+        } else {
+            Alert::None
+        }
+    }
+
+    /// When there is something to review, if nothing else happens.
+    fn next_tick(&self, window: Duration) -> Option<Timestamp> {
+        let doubted = self.last_down.filter(|_| self.alert == Alert::Doubted).map(|at| after(at, window));
+        let heard = self.complained.as_ref().map(|complained| complained.ends(self.alert == Alert::Probed));
+        doubted.into_iter().chain(heard).min()
     }
 }
 
@@ -168,7 +265,7 @@ impl Correlation {
         for index in groups {
             let group = &mut self.groups[index];
             if is_down {
-                (group.down, group.last_down) = (group.down + 1, Some(now));
+                group.fell(self.health.window, now);
             } else {
                 group.down -= 1;
             }
@@ -183,15 +280,11 @@ impl Correlation {
     pub(super) fn review(&mut self, now: Timestamp) -> (Vec<Notice>, BTreeSet<usize>) {
         let (mut notices, mut members) = (Vec::new(), BTreeSet::new());
         let mut stirred = std::mem::take(&mut self.stirred);
-        stirred.extend(self.alerts().map(|(index, _)| index));
+        stirred.extend(self.waiting().map(|(index, _)| index));
         for index in stirred {
             let group = &mut self.groups[index];
-            let failing = group.fails(&self.health);
-            if failing != group.failing_since.is_some() {
-                group.failing_since = failing.then_some(now);
-                notices.push(Notice { subject: group.subject.clone(), failing, reason: group.words() });
-            }
-            let alert = failing && group.last_down.is_some_and(|at| are_near(at, now, self.health.window));
+            notices.extend(group.turn(&self.health, now).into_iter().chain(group.quiet(now)));
+            let alert = group.wanted(self.health.window, now);
             if alert != group.alert {
                 group.alert = alert;
                 members.extend(group.members.iter().copied());
@@ -202,23 +295,55 @@ impl Correlation {
 
     /// When [`review`](Self::review) has something to do, if nothing else happens.
     pub(super) fn next_tick(&self) -> Option<Timestamp> {
-        let ends = self.alerts().filter_map(|(_, group)| Some(after(group.last_down?, self.health.window)));
-        ends.min()
+        self.waiting().filter_map(|(_, group)| group.next_tick(self.health.window)).min()
     }
 
-    fn alerts(&self) -> impl Iterator<Item = (usize, &Group)> {
-        self.groups.iter().enumerate().filter(|(_, group)| group.alert)
+    /// Those for which time alone changes something.
+    fn waiting(&self) -> impl Iterator<Item = (usize, &Group)> {
+        let waits = |group: &Group| group.alert != Alert::None || group.complained.is_some();
+        self.groups.iter().enumerate().filter(move |(_, group)| waits(group))
     }
 
-    /// Is an endpoint to be looked at closely, since its site or cloud fails?
-    pub(super) fn is_alert(&self, endpoint: usize) -> bool {
-        self.of[endpoint].is_some_and(|groups| groups.iter().any(|&group| self.groups[group].alert))
+    /// How closely an endpoint is to be looked at for what is said of its site or cloud.
+    pub(super) fn alert(&self, endpoint: usize) -> Alert {
+        let groups = self.of[endpoint].iter().flatten().map(|&group| self.groups[group].alert);
+        groups.max().unwrap_or_default()
+    }
+
+    /// Takes in what clients report; what is to be said, if that begins now. Of a site without a probe nothing is, nor of one
+    /// that is all down: there is nothing to hurry.
+    pub(super) fn hear(&mut self, complaint: &Complaint, now: Timestamp) -> Option<Notice> {
+        let index = self.groups.iter().position(|group| group.is_named(&complaint.site))?;
+        let sites = || self.groups.iter().enumerate().filter(|(_, group)| group.is_site());
+        let count = |(_, group): (usize, &Group)| group.members.len();
+        let is_hastened = |group: &Group| group.complained.as_ref().is_some_and(|complained| complained.hastens(now));
+        let hastened: usize = sites().filter(|(at, group)| *at != index && is_hastened(group)).map(count).sum();
+        let all: usize = sites().map(count).sum();
+        let group = &mut self.groups[index];
+        if group.down == group.members.len() {
+            return None;
+        }
+        let has_room = has_room(group.members.len(), hastened, all);
+        let before = group.complained.take();
+        let (is_new, complained) = (before.is_none(), Complained::after(before, complaint, has_room, now));
+        let reason = complained.reason.clone();
+        group.complained = Some(complained);
+        self.stirred.insert(index);
+        group.says_of_clients(true, reason).filter(|_| is_new)
     }
 
     /// What is to be said behind the reason of an endpoint; empty: nothing.
     pub(super) fn words(&self, endpoint: usize) -> String {
-        let groups = self.of[endpoint].iter().flatten().map(|&group| &self.groups[group]);
-        groups.filter(|group| group.fails(&self.health)).map(|group| format!("; {}", group.words())).collect()
+        let mut words = String::new();
+        for group in self.of[endpoint].iter().flatten().map(|&group| &self.groups[group]) {
+            if group.fails(&self.health) {
+                let _ = write!(words, "; {}", group.words());
+            }
+            if let Some(complained) = &group.complained {
+                let _ = write!(words, "; clients report errors: {}", complained.reason);
+            }
+        }
+        words
     }
 
     /// Has a site lost its endpoints, the last of any within the window? Here one endpoint makes a site.
@@ -283,6 +408,29 @@ mod tests {
         {
             assert_eq!(is_share(part, share, all), expected, "{part} of {all}, {share}");
         }
+    }
+
+    #[test]
+    fn a_death_tells_since_when_and_its_end_how_bad_it_was() {
+        let (at, health) = (|second| Timestamp::from_second(second).unwrap(), Health::default());
+        let mut group = Group::new(Subject::Cloud(Cloud::new("aws")));
+        group.members = (0..5).collect();
+        let mut said = Vec::new();
+        // One falls long before the others, and one behind the notice.
+        for second in [0, 100, 109, 110] {
+            group.fell(health.window, at(second));
+            said.extend(group.turn(&health, at(second)));
+        }
+        group.down = 2;
+        said.extend(group.turn(&health, at(200)));
+        let reasons: Vec<&str> = said.iter().map(|notice| &*notice.reason).collect();
+        assert_eq!(
+            reasons,
+            [
+                "3 of 5 endpoints of aws are down, the first since 1970-01-01T00:01:40Z",
+                "2 of 5 endpoints of aws are down; it failed since 1970-01-01T00:01:49Z, with 4 down at the worst",
+            ]
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! hostname's new addresses go through [`Board::reconfigure`], which keeps what has not changed.
 //!
 //! What fails together is told of together ([`Group`], rule 13), and where the fault is ours ([`Fault`], rule 14), who went
-//! down is held as it was: [`Board::correlate`] draws both from what the probes found.
+//! down is held as it was: [`Board::correlate`] draws both from what the probes found. What clients report of a site
+//! ([`ClientErrors`], rule 15) has it probed fast, and nothing else.
 //!
 //! Pure: times are arguments, and they are wall times, since they are shown, and since damping outlives a restart.
 //! Intervals are the prober's.
@@ -14,6 +15,7 @@
 mod anchors;
 mod board;
 mod check;
+mod client_errors;
 mod correlation;
 mod damping;
 mod outcome;
@@ -27,6 +29,7 @@ mod verdict;
 
 pub use board::{Board, HostAddresses};
 pub use check::{Check, CheckId};
+pub use client_errors::{ClientErrors, Complained, Complaint};
 pub use correlation::{Group, Notice, Subject};
 pub use outcome::{Cause, Outcome};
 pub use own_fault::Fault;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::correlation::Alert;
 use super::{Check, HealthState, Outcome};
 use crate::model::State;
 
@@ -28,8 +29,8 @@ pub(super) struct Slot {
 impl Slot {
     /// Shall it be probed fast? While it is in doubt, or looked at closely; but more probes are no way to learn more of who
     /// limits them. Says if that has changed.
-    pub(super) fn hasten(&mut self, is_alert: bool) -> bool {
-        let fast = self.health.wants_haste() || is_alert && !self.health.in_doubt();
+    pub(super) fn hasten(&mut self, alert: Alert) -> bool {
+        let fast = self.health.wants_haste() || alert > Alert::None && !self.health.in_doubt();
         std::mem::replace(&mut self.fast, fast) != fast
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::correlation::Alert;
 use super::slot::Slot;
 use super::soft::Stand;
 use super::{CheckId, Last};
@@ -64,8 +65,8 @@ pub(super) struct Entry {
     pub(super) bare: Option<Bare>,
     /// An address that may be answered has a check that is to decide soon.
     pub(super) may_turn: bool,
-    /// It lives, and is looked at closely since its site or cloud fails.
-    pub(super) is_alert: bool,
+    /// How closely it is looked at, where it lives, for what is said of its site or cloud.
+    pub(super) alert: Alert,
     /// Some check can speak against it by a soft signal.
     pub(super) may_soften: bool,
     /// Such signals count for it.
@@ -214,10 +215,10 @@ impl Entry {
         }
     }
 
-    /// Takes in whether its site or cloud fails, and what that and its checks come to: may it turn? Who is held does not by
+    /// Takes in what is said of its site or cloud, and what that and its checks come to: may it turn? Who is held does not by
     /// what is found next.
-    pub(super) fn heed(&mut self, is_alert: bool, slots: &BTreeMap<CheckId, Slot>) {
-        self.is_alert = is_alert && !self.is_down();
+    pub(super) fn heed(&mut self, alert: Alert, slots: &BTreeMap<CheckId, Slot>) {
+        self.alert = if self.is_down() { Alert::None } else { alert };
         let is_usable = |address: &AddressHealth| address.state < State::Unknown && !address.is_held();
         let usable = self.health.addresses.iter().zip(&self.votes).filter(|(address, _)| is_usable(address));
         let usable = usable.flat_map(|(_, votes)| votes).flat_map(Vote::checks).map(|id| &slots[id]);
@@ -226,7 +227,7 @@ impl Entry {
             (in_doubt || health.in_doubt(), may_turn || health.wants_haste())
         });
         self.may_turn = may_turn;
-        self.health.in_doubt = in_doubt || self.is_alert && self.health.state < State::Unknown;
+        self.health.in_doubt = in_doubt || self.alert == Alert::Doubted && self.health.state < State::Unknown;
     }
 
     /// Is it down, by what its checks come to?

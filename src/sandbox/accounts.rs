@@ -31,6 +31,21 @@ impl Account {
     /// # Errors
     /// The system does not know one of them, or this process may not become another.
     pub(super) fn find(wanted: &Process) -> io::Result<Option<Self>> {
+        let Some(account) = Self::look_up(wanted)? else { return Ok(None) };
+        let (me, name) = (unistd::geteuid(), &account.name);
+        if !me.is_root() {
+            let same = me == account.uid && unistd::getegid() == account.gid;
+            let why = || format!("[process] user {name}: only root can become another; start it as root, or as {name}");
+            return if same { Ok(None) } else { Err(io::Error::other(why())) };
+        }
+        Ok(Some(account))
+    }
+
+    /// The same, whoever this process is; none: the configuration names no user.
+    ///
+    /// # Errors
+    /// The system does not know one of them.
+    pub(super) fn look_up(wanted: &Process) -> io::Result<Option<Self>> {
         let Some(name) = wanted.user.as_deref() else { return Ok(None) };
         let entry = user(name)?;
         let number = name.parse().ok().map(Uid::from_raw);
@@ -43,12 +58,6 @@ impl Account {
                 return Err(io::Error::other(why));
             }
         };
-        let me = unistd::geteuid();
-        if !me.is_root() {
-            let same = me == uid && unistd::getegid() == gid;
-            let why = || format!("[process] user {name}: only root can become another; start it as root, or as {name}");
-            return if same { Ok(None) } else { Err(io::Error::other(why())) };
-        }
         let entry = entry.and_then(|entry| CString::new(entry.name).ok());
         Ok(Some(Self { name: name.to_owned(), uid, gid, entry }))
     }

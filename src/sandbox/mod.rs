@@ -66,6 +66,14 @@ impl Sandbox {
     }
 }
 
+/// Does this machine have the user and the group that the configuration names?
+///
+/// # Errors
+/// Which it has not.
+pub fn check_accounts(wanted: &Process) -> io::Result<()> {
+    Account::look_up(wanted).map(drop)
+}
+
 /// Gives up what the configuration says. To be called once, while no other thread runs.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
-//! Beacons through the whole server: a session is offered what its fence allows, and what browsers measure moves answers.
+//! Beacons through the whole server: a session is offered what its fence allows, what browsers measure moves answers, and what
+//! they cannot reach is probed fast.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use meridian::cli::lab::Lab;
 use meridian::cli::serve::Running;
 use serde_json::{Value, json};
 
-use crate::server::{NETHERLANDS, SYDNEY, Server, Shop, http_with, ip};
+use crate::of;
+use crate::server::{NETHERLANDS, SYDNEY, Server, Shop, eventually, http_with, ip};
 
 const CLIENT: &str = "103.86.96.7";
 const ORIGIN: &str = "https://www.shop.example";
@@ -40,8 +42,8 @@ async fn browse(beacons: SocketAddr, client: &str, method: &str, path: &str, bod
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-/// Asks what to measure, and reports that each site took as long as `took` says.
-async fn measure(beacons: SocketAddr, client: &str, took: impl Fn(&str) -> f64) -> Vec<String> {
+/// Asks what to measure, and reports that each site took as long as `took` says; none: it could not be reached.
+async fn measure<T: serde::Serialize>(beacons: SocketAddr, client: &str, took: impl Fn(&str) -> T) -> Vec<String> {
     let (status, offer) = browse(beacons, client, "GET", "/v1/beacons/session?service=www.shop.example", "").await;
     assert_eq!(status, 200, "{offer}");
     let candidates = offer["candidates"].as_array().unwrap();
@@ -91,5 +93,41 @@ async fn a_session_is_offered_what_its_fence_allows() {
     let first = &offer["candidates"][0]["url"];
     assert_eq!(first, "https://aws-sydney.rum.shop.example/pixel");
     assert_eq!(browse(beacons, CLIENT, "GET", "/v1/beacons/session?service=static.shop.example", "").await.0, 404);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_browsers_cannot_reach_is_probed_fast_and_stays_in_the_answers() {
+    let (shop, _lab) = shop().await;
+    let text = shop.read("config.toml");
+    let interval = text.lines().find(|line| line.starts_with("interval = ")).unwrap();
+    shop.edit(interval, "interval = \"1h\"");
+    let (server, beacons) = start(&shop).await;
+    let answer = server.www(SYDNEY).await;
+    let seen = |status: &Value, name: &str| of(status, name)["last"]["at"].to_string();
+    let before = server.status().await;
+    for network in 0..5 {
+        let client = format!("103.86.{network}.7");
+        measure(beacons, &client, |site| (site != "aws/ap-southeast-2").then_some(20.0)).await;
+    }
+    // It would be an hour until the next probe.
+    let probed = async || {
+        let status = server.status().await;
+        (seen(&status, "aws-sydney") != seen(&before, "aws-sydney")).then_some(status)
+    };
+    let status = eventually("a fast probe", probed).await;
+    assert_eq!(seen(&status, "gcp-singapore"), seen(&before, "gcp-singapore"));
+    let sydney = of(&status, "aws-sydney");
+    assert_eq!(sydney["verdict"], "up");
+    assert!(sydney["reason"].as_str().unwrap().contains("clients report errors: 5 of 5 networks"), "{sydney}");
+    assert_eq!(status["client_errors"][0]["region"], "ap-southeast-2");
+    assert_eq!(server.www(SYDNEY).await, answer, "neither the order nor the TTL");
+    assert!(server.metrics().await.contains("meridian_client_errors{cloud=\"aws\",region=\"ap-southeast-2\"} 1\n"));
+    // The sixth is no event of its own.
+    measure(beacons, "103.86.5.7", |site| (site != "aws/ap-southeast-2").then_some(20.0)).await;
+    let events = server.status().await["events"].clone();
+    let told = events.as_array().unwrap().iter().filter(|event| event["of"] == "clients");
+    let told: Vec<_> = told.map(|event| (&event["cloud"], &event["region"], &event["to"])).collect();
+    assert_eq!(told, [(&json!("aws"), &json!("ap-southeast-2"), &json!("failing"))]);
     server.stop().await;
 }

@@ -121,10 +121,19 @@ async fn what_leaves_clients_nothing_wants_to_be_accepted() {
 async fn orders_are_above_verdicts() {
     let (shop, lab) = Shop::with_lab().await;
     let server = shop.start_ready().await;
-    done(&server, "hold", "all").await;
+    assert_eq!(done(&server, "hold", "all").await["done"]["replaced"], json!([]));
     lab.obey("kill aws").await.unwrap();
     server.until_verdict("aws-sydney", "down").await;
     assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")], "seen, and nothing moves");
+    // Another one takes its place, which is told; what is held stays as it was.
+    let again = json!({"action": "hold", "target": "all", "author": "ben", "for": "1h"});
+    let (status, again) = order(&server, again).await;
+    assert_eq!((status, &again["done"]["replaced"][0]["author"]), (200, &"anna".into()), "{again:#}");
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    let events = server.status().await["events"].clone();
+    let told = events.as_array().unwrap().iter().rfind(|event| event["of"] == "order").unwrap();
+    let reason = told["reason"].as_str().unwrap();
+    assert!(reason.starts_with("held by ben") && reason.contains("; in place of: held by anna since"), "{reason}");
     done(&server, "release", "all").await;
     assert_ne!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
     done(&server, "hold", "www.shop.example").await;

@@ -21,7 +21,7 @@ const SHOWN: &str = "gcp-sydney";
 #[must_use]
 pub fn run(arguments: &arguments::Lab) -> ExitCode {
     report::start_log();
-    report::finish(report::block_on(lab(arguments)))
+    report::finish_server(report::block_on(lab(arguments)))
 }
 
 async fn lab(arguments: &arguments::Lab) -> Result<(), StartError> {

@@ -1,12 +1,14 @@
 //! What fails together (BEHAVIOUR rules 13, 14 and 16).
 
+mod own_fault;
+
 use std::cell::Cell;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::health::Notice;
+use crate::health::{Complaint, Notice};
 
 const SITES: [(&str, &str); 4] =
     [("aws", "us-east-1"), ("aws", "eu-west-1"), ("azure", "westeurope"), ("gcp", "us-west1")];
@@ -144,6 +146,83 @@ fn a_cloud_that_dies_is_named_and_its_living_are_looked_at_for_a_window() {
     assert_eq!(world.reason(1), "probe p: 2 failures, the last: connection refused");
 }
 
+fn complaint(site: &str) -> Complaint {
+    Complaint { site: site.into(), failed: 6, of: 20 }
+}
+
+#[test]
+fn what_clients_report_has_a_site_probed_fast_and_moves_nothing() {
+    let mut world = world(0);
+    let standing = world.board.endpoints().cloned().collect::<Vec<_>>();
+    let paces = |world: &mut World| world.board.take_paces().into_iter().collect::<BTreeMap<_, _>>();
+    let slower = |world: &World| world.checks[2..4].iter().map(|check| (*check, false)).collect::<BTreeMap<_, _>>();
+    paces(&mut world);
+    world.board.hear(&complaint("aws/eu-west-1"), at(10));
+    world.board.hear(&complaint("aws/eu-west-9"), at(10));
+    assert_eq!(world.board.correlate(at(10)), []);
+    assert_eq!(paces(&mut world), world.checks[2..4].iter().map(|check| (*check, true)).collect());
+    assert_eq!(world.told(), [told("clients of aws eu-west-1", true)]);
+    let words = "; clients report errors: 6 of 20 networks could not reach it within a minute, and others they could";
+    assert!(world.reason(2).ends_with(words) && !world.reason(0).contains("clients"), "{}", world.reason(2));
+    assert_eq!(world.board.endpoints().cloned().collect::<Vec<_>>(), standing, "neither states nor doubt");
+    assert_eq!((world.board.in_doubt(), world.board.next_tick()), (0, Some(at(40))));
+
+    // It goes on for as long as they say so, and is told once.
+    world.board.hear(&complaint("aws/eu-west-1"), at(39));
+    assert_eq!((world.board.correlate(at(39)), world.board.next_tick()), (Vec::new(), Some(at(69))));
+    assert_eq!((world.board.tick(at(68)), world.told(), paces(&mut world).len()), (Vec::new(), Vec::new(), 0));
+    assert_eq!((world.board.tick(at(69)), paces(&mut world)), (Vec::new(), slower(&world)));
+    assert_eq!((world.told(), world.board.next_tick()), (vec![told("clients of aws eu-west-1", false)], None));
+    assert!(!world.reason(2).contains("clients"));
+
+    // Five minutes at most, and until they have been quiet no more of it.
+    for second in (100..420).step_by(5) {
+        world.board.hear(&complaint("aws/eu-west-1"), at(second));
+        assert_eq!(world.board.correlate(at(second)), []);
+        let expected = [100, 400].contains(&second);
+        assert_eq!(paces(&mut world).len(), if expected { 2 } else { 0 }, "{second}");
+    }
+    assert_eq!((world.told(), world.board.next_tick()), (vec![told("clients of aws eu-west-1", true)], Some(at(445))));
+    assert_eq!((world.board.tick(at(445)), world.told().len(), world.board.next_tick()), (Vec::new(), 1, None));
+}
+
+#[test]
+fn what_clients_report_of_all_sites_hurries_one() {
+    let mut world = world(0);
+    world.board.take_paces();
+    for (cloud, region) in SITES {
+        world.board.hear(&complaint(&format!("{cloud}/{region}")), at(10));
+        world.board.correlate(at(10));
+    }
+    let fast = |world: &mut World| world.board.take_paces().into_iter().collect::<BTreeMap<_, _>>();
+    assert_eq!(fast(&mut world), world.checks[..2].iter().map(|check| (*check, true)).collect());
+    assert_eq!(world.told().len(), 4, "each is told");
+    assert!(!world.reason(0).contains("too many") && world.reason(7).ends_with("with it too many would be"));
+    // Once the first is quiet, another one has room.
+    for second in (15..=40).step_by(5) {
+        world.board.hear(&complaint("gcp/us-west1"), at(second));
+        world.board.correlate(at(second));
+    }
+    let paces = fast(&mut world);
+    let are = |range: std::ops::Range<usize>, is_fast| world.checks[range].iter().all(|check| paces[check] == is_fast);
+    assert!(are(0..2, false) && are(6..8, true) && paces.len() == 4, "{paces:?}");
+}
+
+#[test]
+fn what_clients_report_beside_a_death_leaves_its_doubt() {
+    let mut world = world(0);
+    world.all(4..6, at(4), &refused());
+    world.board.take_notices();
+    world.board.hear(&complaint("azure/westeurope"), at(5));
+    assert_eq!(world.told(), [], "a dead site is not hurried");
+    world.board.hear(&complaint("aws/us-east-1"), at(5));
+    world.all(0..3, at(10), &refused());
+    assert!(world.board.endpoint(EndpointId::at(3)).in_doubt);
+    assert!(world.reason(0).ends_with("others they could; 3 of 4 endpoints of aws are down"), "{}", world.reason(0));
+    let fast = world.board.take_paces().into_iter().collect::<BTreeMap<_, _>>();
+    assert_eq!(world.checks[..4].iter().map(|check| fast[check]).collect::<Vec<_>>(), [false, false, false, true]);
+}
+
 #[test]
 fn an_edit_leaves_what_is_said_of_a_cloud() {
     let mut world = world(0);
@@ -160,215 +239,6 @@ fn an_edit_leaves_what_is_said_of_a_cloud() {
     );
     assert_eq!(world.board.next_tick(), Some(at(20)), "the cloud fails as before");
     assert!(world.reason(2).ends_with("; 2 of 3 endpoints of aws are down"));
-}
-
-#[test]
-fn when_our_own_way_out_is_lost_verdicts_are_taken_back_and_held() {
-    let mut world = world(4);
-    assert_eq!(world.all(0..7, at(10), &refused()).len(), 7, "published at once");
-    assert_eq!(world.down().len(), 7);
-    let anchors = world.anchors.clone();
-    world.outcomes(&anchors[..1], at(11), &refused());
-    assert!(!world.is_own(), "one of four");
-    let verdicts = world.outcomes(&anchors[1..2], at(12), &refused());
-    assert_eq!((verdicts.len(), world.down()), (7, vec![]));
-    assert_eq!(verdicts[0].change, StateChange { from: State::Down, to: State::Up });
-    let found = "3 of 4 sites in 2 clouds and 2 of 4 anchors fail";
-    assert_eq!(world.board.own_fault().unwrap().reason, found);
-    assert!(verdicts[0].reason.starts_with(&format!("taken back, the fault is ours: {found}")), "{:?}", verdicts[0]);
-    assert!(world.told().contains(&told("self", true)));
-    assert_eq!(world.board.endpoint(EndpointId(0)).since, at(0), "as if nothing had been");
-
-    // What goes down now is not published; a success counts.
-    assert_eq!(world.all(7..8, at(13), &refused()), []);
-    assert!(world.board.endpoint(EndpointId(7)).is_held());
-    assert!(world.reason(7).contains("connection refused; held as it was: the fault is ours"), "{}", world.reason(7));
-    assert_eq!(world.all(6..7, at(14), &success()), []);
-    assert!(!world.board.endpoint(EndpointId(6)).is_held() && world.down().is_empty());
-
-    // Anchors answer again: a window later it is over, and who is still down is down.
-    world.anchors(at(20), &success());
-    assert_eq!(world.board.next_tick(), Some(at(30)));
-    world.all(0..5, at(21), &success());
-    world.pass(22..=29);
-    assert!(world.is_own() && world.down().is_empty());
-    let verdicts = world.board.tick(at(30));
-    assert!(!world.is_own() && world.told().contains(&told("self", false)));
-    assert_eq!((verdicts.len(), world.down()), (2, vec![5, 7]));
-    assert!(verdicts[0].reason.starts_with("probe p: 2 failures"), "{:?}", verdicts[0]);
-    assert_eq!(world.board.endpoint(EndpointId(7)).since, at(30));
-}
-
-#[test]
-fn flips_that_were_our_own_fault_are_forgiven() {
-    let damping = crate::config::Damping {
-        half_life: Duration::from_secs(300),
-        hold_at: 1.0,
-        free_at: 0.5,
-        at_most: Duration::from_secs(600),
-    };
-    let states = |damps: bool, ours: bool| {
-        let mut world = world(4);
-        world.config.probes[0].damping = damps.then_some(damping);
-        world.board.reconfigure(&world.config, &HostAddresses::new(), at(1));
-        world.checks = world.board.checks().map(|(id, _)| id).take(ENDPOINTS).collect();
-        world.all(ALL, at(1), &success());
-        world.all(0..7, at(8), &refused());
-        world.all(0..7, at(9), &success());
-        world.all(0..7, at(10), &refused());
-        if ours {
-            world.anchors(at(12), &refused());
-        }
-        world.all(7..8, at(13), &refused());
-        world.all(ALL, at(14), &success());
-        world.board.endpoints().map(|health| health.state).collect::<Vec<_>>()
-    };
-    assert_eq!(states(false, false), [State::Up; ENDPOINTS]);
-    assert_eq!(states(true, false), [State::Damped; ENDPOINTS]);
-    assert_eq!(states(true, true), [State::Up; ENDPOINTS], "who flipped before it was found, and who did later");
-}
-
-#[test]
-fn anchors_that_go_and_come_are_told_of() {
-    let mut world = world(3);
-    let anchors = world.anchors.clone();
-    world.outcomes(&anchors[..1], at(10), &refused());
-    world.outcomes(&anchors[..1], at(20), &success());
-    let told: Vec<_> =
-        world.board.take_notices().into_iter().map(|n| (n.subject.to_string(), n.failing, n.reason)).collect();
-    let anchor = "anchor 198.51.100.0:443".to_owned();
-    let (gone, back) =
-        ("198.51.100.0:443: 2 failures, the last: connection refused", "198.51.100.0:443: 2 successes in a row");
-    assert_eq!(told, [(anchor.clone(), true, gone.to_owned()), (anchor, false, back.to_owned())]);
-}
-
-#[test]
-fn what_went_down_long_before_stays_down() {
-    let mut world = world(3);
-    world.all(0..1, at(1), &refused());
-    world.all(1..8, at(12), &refused());
-    world.anchors(at(13), &refused());
-    assert_eq!((world.is_own(), world.down()), (true, vec![0]));
-}
-
-#[test]
-fn without_anchors_downs_stay() {
-    let mut world = world(0);
-    world.all(ALL, at(10), &refused());
-    assert_eq!((world.is_own(), world.down()), (false, everyone()));
-}
-
-#[test]
-fn a_bad_deploy_is_no_fault_of_ours() {
-    let mut fine = world(3);
-    fine.all(ALL, at(10), &refused());
-    fine.anchors(at(11), &success());
-    assert_eq!((fine.is_own(), fine.down()), (false, everyone()));
-
-    // Anchors that have been gone for long say nothing of it.
-    let mut gone = world(3);
-    gone.anchors(at(10), &refused());
-    gone.all(ALL, at(100), &refused());
-    assert_eq!((gone.is_own(), gone.down()), (false, everyone()));
-}
-
-#[test]
-fn it_takes_two_clouds_and_most_sites() {
-    let aws = [("aws", "us-east-1"), ("aws", "eu-west-1"), ("aws", "us-west-2"), ("aws", "ap-south-1")];
-    let mut one = world_of(aws, 3);
-    one.all(ALL, at(10), &refused());
-    one.anchors(at(11), &refused());
-    assert_eq!((one.is_own(), one.down()), (false, everyone()));
-
-    let mut half = world(3);
-    half.all(AWS, at(10), &refused());
-    half.anchors(at(11), &refused());
-    assert!(!half.is_own(), "two of four sites, in one cloud");
-    half.all(4..5, at(12), &refused());
-    assert!(!half.is_own(), "one of two endpoints is not 0.6 of them");
-    half.all(5..6, at(13), &refused());
-    assert_eq!((half.is_own(), half.down()), (true, vec![]));
-}
-
-#[test]
-fn it_is_held_no_longer_than_hold_for_and_not_found_again_meanwhile() {
-    let mut world = world(3);
-    world.all(ALL, at(10), &refused());
-    world.anchors(at(12), &refused());
-    world.pass(13..=131);
-    assert_eq!((world.is_own(), world.down()), (true, vec![]));
-    assert_eq!((world.board.next_tick(), world.board.tick(at(132)).len()), (Some(at(132)), ENDPOINTS));
-    assert_eq!((world.is_own(), world.down()), (false, everyone()));
-    world.all(0..1, at(140), &success());
-    world.all(0..1, at(141), &refused());
-    world.pass(142..=300);
-    assert_eq!((world.is_own(), world.down()), (false, everyone()), "it is the same fault");
-
-    world.anchors(at(301), &success());
-    world.all(0..6, at(310), &success());
-    world.all(0..6, at(320), &refused());
-    world.anchors(at(321), &refused());
-    assert_eq!((world.is_own(), world.down()), (true, vec![6, 7]), "another one");
-}
-
-#[test]
-fn it_withdraws_only_where_it_is_told_to_and_while_it_lasts() {
-    let mut world = world(3);
-    let withdrawn = |world: &World, second| world.board.withdrawn(at(second)).map(|fault| fault.since);
-    world.all(ALL, at(10), &refused());
-    world.anchors(at(12), &refused());
-    assert_eq!(withdrawn(&world, 1000), None, "never, by default");
-    world.config.health.withdraw_after = Some(Duration::from_secs(180));
-    world.board.reconfigure(&world.config, &HostAddresses::new(), at(13));
-    world.pass(14..=191);
-    assert_eq!((world.is_own(), withdrawn(&world, 191), withdrawn(&world, 192)), (false, None, Some(at(12))));
-    world.anchors(at(193), &success());
-    world.all(0..6, at(194), &success());
-    assert_eq!(withdrawn(&world, 194), None);
-}
-
-#[test]
-fn an_endpoint_that_is_new_meanwhile_is_not_known_to_be_down() {
-    let mut world = world(3);
-    world.all(ALL, at(10), &refused());
-    world.anchors(at(12), &refused());
-    world.config.endpoints.push(placed(9, SITES[0]));
-    world.board.reconfigure(&world.config, &HostAddresses::new(), at(13));
-    assert_eq!((world.is_own(), world.down()), (true, vec![]), "an edit ends nothing");
-    world.board.observe(id(&world.board, "p", "203.0.113.9:443"), at(14), refused());
-    assert_eq!(state(&world.board, 8), State::Unknown);
-}
-
-#[test]
-fn timers_of_ours_that_are_late_find_it() {
-    let mut world = world(0);
-    world.all(0..2, at(10), &refused());
-    world.all(2..4, at(11), &Outcome::Late);
-    assert!(!world.is_own(), "four late, of eight");
-    let verdicts = world.all(2..3, at(16), &Outcome::Late);
-    assert_eq!((world.is_own(), world.down(), verdicts.len()), (true, vec![], 2));
-    assert_eq!(world.board.own_fault().unwrap().reason, "our own timers fired late for 6 of 10 probes within 10s");
-    assert_eq!(world.board.endpoint(EndpointId(2)).last.as_ref().unwrap().outcome, success(), "it is no outcome");
-
-    // Runs that are in time outweigh them, and a window later it is over.
-    world.all(2..8, at(17), &success());
-    world.pass(18..=26);
-    assert_eq!((world.is_own(), world.board.next_tick()), (true, Some(at(27))));
-    world.board.tick(at(27));
-    assert_eq!((world.is_own(), world.down()), (false, vec![0, 1]));
-}
-
-#[test]
-fn a_pause_that_is_over_is_no_fault_and_late_timers_are_forgotten() {
-    let mut world = world(0);
-    world.all(ALL, at(100), &Outcome::Late);
-    assert!(!world.is_own(), "a machine that slept");
-    world.all(0..2, at(105), &Outcome::Late);
-    assert!(world.is_own(), "one that is slow");
-    let times: Vec<_> = (0..3).map(|_| world.board.next_tick().inspect(|&at| drop(world.board.tick(at)))).collect();
-    assert_eq!(times, [Some(at(110)), Some(at(115)), Some(at(125))]);
-    assert_eq!((world.is_own(), world.board.next_tick()), (false, None));
-    assert_eq!(world.told(), [told("self", true), told("self", false)]);
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! What is said of verdicts, and of what fails together: log lines, events, counters.
+//!
+//! Where a cloud or a site fails as a whole, one warning says so, and whom it touches. What it covers is said at INFO from
+//! then on: endpoints that go down within it, and the sites of a cloud. Those that went down before as much was known have
+//! warnings of their own; they are what it was known by.
+
+use tracing::{debug, error, info, warn};
+
+use super::shared::Shared;
+use super::verdicts::Seen;
+use crate::config::Config;
+use crate::health::{Group, Notice, StateChange, Subject, Verdict};
+use crate::model::{Endpoint, Site, State};
+use crate::table::Snapshot;
+
+/// So many services are named.
+const NAMED: usize = 5;
+
+/// Says what a batch of reports came to.
+pub(super) struct Teller<'a> {
+    shared: &'a Shared,
+    snapshot: &'a Snapshot,
+}
+
+/// How loud a verdict is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loudness {
+    Warn,
+    Info,
+    Debug,
+}
+
+impl<'a> Teller<'a> {
+    /// After `snapshot` was published.
+    pub(super) fn new(shared: &'a Shared, snapshot: &'a Snapshot) -> Self {
+        Self { shared, snapshot }
+    }
+
+    /// Something that is said of many at once begins or ends.
+    pub(super) fn tell_notice(&self, notice: &Notice) {
+        let (Notice { subject, failing, reason }, generation) = (notice, self.snapshot.generation);
+        match (subject, failing) {
+            (Subject::Own, true) => error!(reason, generation, "the fault is ours: verdicts of down are held"),
+            (Subject::Own, false) => warn!(reason, generation, "verdicts of down are held no more"),
+            (Subject::Anchor(anchor), true) => warn!(%anchor, reason, "an anchor does not answer"),
+            (Subject::Anchor(anchor), false) => info!(%anchor, reason, "an anchor answers again"),
+            (Subject::Fence(service), true) => warn!(%service, reason, generation, "soft signals are not heeded"),
+            (Subject::Fence(service), false) => info!(%service, reason, generation, "soft signals are heeded again"),
+            (Subject::Clients(..), true) => warn!(%subject, reason, "clients report errors of a site"),
+            (Subject::Clients(..), false) => info!(%subject, reason, "clients report no more errors of a site"),
+            (Subject::Cloud(cloud), _) => {
+                let services = touched(&self.snapshot.parts.config, |site| site.cloud == *cloud);
+                if *failing {
+                    warn!(%cloud, reason, services, generation, "a cloud fails as a whole");
+                } else {
+                    info!(%cloud, reason, services, generation, "a cloud fails as a whole no more");
+                }
+            }
+            (Subject::Site(cloud, region), _) => {
+                let is_here = |site: &Site| site.cloud == *cloud && site.region == *region;
+                let services = touched(&self.snapshot.parts.config, is_here);
+                let is_covered = self.any_fails(|subject| *subject == Subject::Cloud(cloud.clone()));
+                if !failing {
+                    info!(%cloud, %region, reason, services, generation, "a site fails as a whole no more");
+                } else if is_covered {
+                    info!(%cloud, %region, reason, services, generation, "a site fails as a whole");
+                } else {
+                    warn!(%cloud, %region, reason, services, generation, "a site fails as a whole");
+                }
+            }
+        }
+        self.shared.events.record_notice(notice, generation);
+    }
+
+    /// What a report came to.
+    pub(super) fn tell(&self, seen: &Seen) {
+        if let Some((probe, outcome, rtt)) = &seen.found {
+            if let Some(rtt) = rtt {
+                metrics::histogram!("meridian_probe_seconds", "probe" => probe.clone()).record(rtt.as_secs_f64());
+            }
+            metrics::counter!("meridian_probe_outcomes_total", "probe" => probe.clone(), "outcome" => *outcome)
+                .increment(1);
+        }
+        let Some((name, verdict)) = &seen.verdict else { return };
+        let (Verdict { change, reason, .. }, generation) = (verdict, self.snapshot.generation);
+        let events = &self.shared.events;
+        if verdict.is_doubt() {
+            match seen.found {
+                Some((_, "limited", _)) => {
+                    warn!(endpoint = %name, reason, "it limits our probes");
+                    events.record(name, verdict, generation);
+                }
+                _ => debug!(endpoint = %name, reason, "doubt"),
+            }
+            return;
+        }
+        events.record(name, verdict, generation);
+        let (from, to) = (change.from.as_str(), change.to.as_str());
+        metrics::counter!("meridian_verdicts_total", "endpoint" => name.clone(), "to" => to).increment(1);
+        if self.snapshot.steering && self.snapshot.standing(verdict.endpoint).held {
+            warn!(endpoint = %name, from, to, reason, "verdict; held by hand, so it moves nothing");
+            return;
+        }
+        if change.from == change.to {
+            warn!(endpoint = %name, state = to, reason, generation, "address verdict"); // an address of it changed alone
+            return;
+        }
+        let is_covered = change.to == State::Down && self.is_covered(verdict);
+        match loudness(*change, is_covered) {
+            Loudness::Warn => warn!(endpoint = %name, from, to, reason, generation, "verdict"),
+            Loudness::Info => info!(endpoint = %name, from, to, reason, generation, "verdict"),
+            Loudness::Debug => debug!(endpoint = %name, from, to, reason, "verdict"),
+        }
+    }
+
+    /// Does the endpoint's site or cloud fail as a whole? That has been said, then.
+    fn is_covered(&self, verdict: &Verdict) -> bool {
+        let Site { cloud, region, .. } = &self.snapshot.parts.config.endpoints[verdict.endpoint.index()].site;
+        self.any_fails(|subject| match subject {
+            Subject::Cloud(failing) => failing == cloud,
+            Subject::Site(failing, site) => (failing, site) == (cloud, region),
+            _ => false,
+        })
+    }
+
+    fn any_fails(&self, is_meant: impl Fn(&Subject) -> bool) -> bool {
+        let fails = |group: &Group| group.failing_since.is_some() && is_meant(&group.subject);
+        self.shared.board().groups().iter().any(fails)
+    }
+}
+
+fn loudness(change: StateChange, is_covered: bool) -> Loudness {
+    match (change.from, change.to) {
+        (_, State::Down) if is_covered => Loudness::Info,
+        (_, State::Down) => Loudness::Warn,
+        // Ten thousand of these at a start would hide the one that matters; `ready` counts them.
+        (State::Unknown, State::Up) => Loudness::Debug,
+        _ => Loudness::Info,
+    }
+}
+
+/// The services that have an endpoint at such a site, in words: how many of how many, and the first of them by name.
+fn touched(config: &Config, is_here: impl Fn(&Site) -> bool) -> String {
+    let here: Vec<bool> = config.endpoints.iter().map(|endpoint: &Endpoint| is_here(&endpoint.site)).collect();
+    let plans: Vec<bool> = config.plans.iter().map(|plan| plan.members.iter().any(|id| here[id.index()])).collect();
+    let services = config.services.iter().filter(|service| plans[service.plan.index()]);
+    let mut labels: Vec<&str> = services.map(|service| &*service.label).collect();
+    let count = labels.len();
+    labels.truncate(NAMED);
+    let more = if count > NAMED { format!(" and {} more", count - NAMED) } else { String::new() };
+    let named = if count > 0 { format!(": {}{more}", labels.join(", ")) } else { String::new() };
+    format!("{count} of {}{named}", config.services.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_falls_with_others_is_no_warning_of_its_own() {
+        let loud = |from, to, is_covered| loudness(StateChange { from, to }, is_covered);
+        assert_eq!(loud(State::Up, State::Down, false), Loudness::Warn);
+        assert_eq!(loud(State::Up, State::Down, true), Loudness::Info);
+        assert_eq!(loud(State::Down, State::Up, false), Loudness::Info);
+        assert_eq!(loud(State::Unknown, State::Up, false), Loudness::Debug);
+        assert_eq!(loud(State::Unknown, State::Down, false), Loudness::Warn);
+    }
+}
