@@ -147,47 +147,19 @@ fn is_open(client: &TcpStream) -> bool {
 
 fn slow(server: SocketAddr, name: &str, turns: u32, each: Duration) -> bool {
     let turn = each / (2 * turns);
-    let connect = |n: u16| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let [high, low] = n.to_be_bytes();
-        socket.bind(&SocketAddr::from(([127, 3, high, low.max(1)], 0)).into()).unwrap();
-        socket.connect(&server.into()).unwrap();
-        TcpStream::from(socket)
-    };
     let (mut alone, mut disturbed) = (Turns::default(), Turns::default());
     let (mut open, mut closed) = (0, 0);
     for _ in 0..turns {
-        alone.ask(server, name, turn);
-        let (over, all_there) = (AtomicBool::new(false), AtomicBool::new(false));
-        thread::scope(|scope| {
-            let (over, all_there) = (&over, &all_there);
-            let drip = scope.spawn(move || {
-                let mut clients: Vec<Option<TcpStream>> = (0..SLOW_CLIENTS).map(|_| None).collect();
-                let mut closed = 0;
-                while !over.load(Ordering::Relaxed) {
-                    for (client, number) in clients.iter_mut().zip(0..) {
-                        // A query of 512 octets is promised, of which one octet comes a second.
-                        let alive = client.as_mut().map(|client| is_open(client) && client.write(&[0]).is_ok());
-                        if alive != Some(true) {
-                            closed += usize::from(alive.is_some());
-                            let stream = connect(number);
-                            let _ = (&stream).write(&[2]); // who is closed at once is seen so
-                            *client = Some(stream);
-                        }
-                        // Evenly, since this thread shares its core with the one that measures.
-                        thread::sleep(Duration::from_secs(1) / u32::from(SLOW_CLIENTS));
-                    }
-                    all_there.store(true, Ordering::Relaxed);
-                }
-                (clients.iter_mut().flatten().filter(|client| is_open(client)).count(), closed)
-            });
-            while !all_there.load(Ordering::Relaxed) {
-                thread::sleep(Duration::from_millis(5));
-            }
-            disturbed.ask(server, name, turn);
-            over.store(true, Ordering::Relaxed);
-            (open, closed) = drip.join().unwrap();
-        });
+        alone.ask(server, name, turn, || ());
+        let mut drip = Drip::new(server);
+        while drip.clients.iter().any(Option::is_none) {
+            drip.go_on();
+            thread::sleep(Duration::from_micros(100));
+        }
+        disturbed.ask(server, name, turn, || drip.go_on());
+        open = drip.clients.iter_mut().flatten().filter(|client| is_open(client)).count();
+        closed = drip.closed;
+        drop(drip);
         // The server closes a thousand connections: that is no part of the next turn.
         thread::sleep(Duration::from_millis(500));
     }
@@ -205,6 +177,49 @@ fn slow(server: SocketAddr, name: &str, turns: u32, each: Duration) -> bool {
     with_p99[1] / p99[1] <= SLOWER
 }
 
+/// The slow clients.
+struct Drip {
+    server: SocketAddr,
+    clients: Vec<Option<TcpStream>>,
+    next: usize,
+    due: Instant,
+    closed: usize,
+}
+
+impl Drip {
+    fn new(server: SocketAddr) -> Self {
+        let clients = (0..SLOW_CLIENTS).map(|_| None).collect();
+        Self { server, clients, next: 0, due: Instant::now(), closed: 0 }
+    }
+
+    /// Another client sends its octet, if it is time: evenly, so that each sends one a second.
+    fn go_on(&mut self) {
+        if Instant::now() < self.due {
+            return;
+        }
+        self.due += Duration::from_secs(1) / u32::from(SLOW_CLIENTS);
+        let client = &mut self.clients[self.next];
+        // A query of 512 octets is promised, of which one octet comes a second.
+        let alive = client.as_mut().map(|client| is_open(client) && client.write(&[0]).is_ok());
+        if alive != Some(true) {
+            self.closed += usize::from(alive.is_some());
+            let stream = connect(self.server, self.next as u16);
+            let _ = (&stream).write(&[2]); // who is closed at once is seen so
+            *client = Some(stream);
+        }
+        self.next = (self.next + 1) % self.clients.len();
+    }
+}
+
+/// A client at an address of its own.
+fn connect(server: SocketAddr, number: u16) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let [high, low] = number.to_be_bytes();
+    socket.bind(&SocketAddr::from(([127, 3, high, low.max(1)], 0)).into()).unwrap();
+    socket.connect(&server.into()).unwrap();
+    socket.into()
+}
+
 /// Latencies by UDP, turn by turn.
 #[derive(Default)]
 struct Turns {
@@ -214,9 +229,9 @@ struct Turns {
 }
 
 impl Turns {
-    fn ask(&mut self, server: SocketAddr, name: &str, turn: Duration) {
+    fn ask(&mut self, server: SocketAddr, name: &str, turn: Duration, besides: impl FnMut()) {
         let mut target = Target::from(RESOLVER, server, vec![query(name, 1)], &answered).stamped();
-        target.ask(RESOLVER_RATE, turn);
+        target.ask_beside(RESOLVER_RATE, turn, besides);
         target.finish();
         self.latencies.push(target.latencies.quantiles([0.5, 0.99]));
         self.lost += target.lost;

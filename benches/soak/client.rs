@@ -178,6 +178,11 @@ impl<'j> Target<'j> {
 
     /// Asks at this rate for so long, and takes in what comes.
     pub(crate) fn ask(&mut self, rate: f64, length: Duration) {
+        self.ask_beside(rate, length, || ());
+    }
+
+    /// The same, with something to do besides: between queries, so that none waits for it on its way out.
+    pub(crate) fn ask_beside(&mut self, rate: f64, length: Duration, mut besides: impl FnMut()) {
         let (gap, start) = (Duration::from_secs_f64(1.0 / rate), Instant::now());
         let mut due = start;
         loop {
@@ -194,6 +199,7 @@ impl<'j> Target<'j> {
                 due += gap;
             }
             self.receive();
+            besides();
         }
     }
 

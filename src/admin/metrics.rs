@@ -255,6 +255,8 @@ fn record_health(board: &Board) {
     gauge!("meridian_soft_unheeded").set(board.unheeded().count() as f64);
     describe_gauge!("meridian_self_fault", "1 while the fault is ours and verdicts of down are held.");
     gauge!("meridian_self_fault").set(figure(board.own_fault().is_some()));
+    describe_gauge!("meridian_withdrawn", "1 while `/readyz` says no since the fault is ours for `withdraw_after`.");
+    gauge!("meridian_withdrawn").set(figure(board.withdrawn().is_some()));
     describe_gauge!("meridian_anchor_up", "1 while the anchor answers.");
     for (anchor, state) in board.anchors() {
         gauge!("meridian_anchor_up", "anchor" => anchor.to_string()).set(figure(state == State::Up));

@@ -26,7 +26,6 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use ipnet::IpNet;
-use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -34,7 +33,6 @@ use tokio::sync::Semaphore;
 use crate::config;
 use crate::control::{self, Digests, DiskFiles, Shared};
 use crate::geo::Database;
-use crate::health::Fault;
 use crate::model::{Family, Files as _, Name};
 use metrics::Metrics;
 
@@ -170,11 +168,8 @@ async fn ready(State(context): State<Arc<Context>>) -> (StatusCode, Cow<'static,
     if !context.shared.journal().ready {
         return (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is under way\n".into());
     }
-    match context.shared.board().withdrawn(Timestamp::now()) {
-        Some(Fault { since, reason }) => {
-            let text = format!("the fault has been ours since {since:.0}, longer than `withdraw_after`: {reason}\n");
-            (StatusCode::SERVICE_UNAVAILABLE, text.into())
-        }
+    match context.shared.board().withdrawn() {
+        Some(fault) => (StatusCode::SERVICE_UNAVAILABLE, format!("{fault}\n").into()),
         None => (StatusCode::OK, "ready\n".into()),
     }
 }

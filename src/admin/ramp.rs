@@ -28,7 +28,7 @@ impl RampStatus {
             Hand::Drained { since, .. } => since,
             // Who is down has no clients to come back.
             _ if !standing.lives() => return None,
-            _ => standing.warming.into_iter().max().flatten().max(returned)?,
+            _ => standing.warming.last().max(returned)?,
         };
         if age(begun, now) > MAX_RAMP {
             return None; // without a look at all plans

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::ramp::RampStatus;
 use crate::control::{Event, Journal, Override, Posting, Reload, ReloadResult, Shared, Talker, Told};
-use crate::health::{Board, Complained, EndpointHealth, Group, Notice, Subject};
+use crate::health::{Board, Complained, EndpointHealth, Fault, Group, Notice, Subject};
 use crate::model::{Endpoint, EndpointId, Problem, Severity, State};
 use crate::sandbox::Sandbox;
 use crate::table::{ServiceEntry, Snapshot};
@@ -50,6 +50,8 @@ pub struct Status {
     /// While the fault is ours; null: it is not.
     #[serde(rename = "self")]
     pub own_fault: Option<OwnFaultStatus>,
+    /// Why `/readyz` says no although steered names are answered; null: it does not.
+    pub withdrawn: Option<String>,
     /// Services, up to `limit`.
     pub services: Vec<ServiceStatus>,
     /// How many services there are.
@@ -270,6 +272,7 @@ impl Status {
         let client_errors = board.groups().iter().filter_map(FailingStatus::of_clients).collect();
         let unheeded = board.unheeded().filter_map(UnheededStatus::of).collect();
         let own_fault = OwnFaultStatus::of(&board);
+        let withdrawn = board.withdrawn().map(Fault::to_string);
         drop(board);
         for ((id, endpoint), status) in (0..).map(EndpointId).zip(&config.endpoints).zip(&mut endpoints) {
             (status.r#override, status.ramp) = (overrides.describe(endpoint), RampStatus::of(&snapshot, id));
@@ -310,6 +313,7 @@ impl Status {
             client_errors,
             unheeded,
             own_fault,
+            withdrawn,
             services: services.collect(),
             services_total: snapshot.services.len(),
             events: shared.events.latest(EVENTS),

@@ -62,6 +62,7 @@ struct Seen {
     unheeded: Vec<Unheeded>,
     #[serde(rename = "self")]
     own_fault: Option<OwnFault>,
+    withdrawn: Option<String>,
     overrides: Vec<serde_json::Value>,
     services_total: usize,
     events: Vec<Event>,
@@ -159,6 +160,9 @@ fn in_words(seen: &Seen, all: bool, now: Timestamp) -> String {
     if let Some(fault) = &seen.own_fault {
         let _ = writeln!(text, "OUR OWN FAULT, downs are held: {}", fault.reason);
     }
+    if let Some(reason) = &seen.withdrawn {
+        let _ = writeln!(text, "NOT READY for routers: {reason}");
+    }
     for Failing { cloud, region, reason } in &seen.failing {
         let region = region.as_deref().map(|region| format!(" {region}")).unwrap_or_default();
         let _ = writeln!(text, "FAILS AS A WHOLE: {cloud}{region}: {reason}");
@@ -225,7 +229,7 @@ mod tests {
             "reload": {"at": at, "result": "ok", "stale": false, "restart_pending": false},
             "endpoints": endpoints, "failing": [{"cloud": "aws", "region": null, "reason": "3 of 4 down"}],
             "client_errors": [{"cloud": "aws", "region": "us-east-1", "reason": "5 of 9 networks"}],
-            "unheeded": [], "self": null, "overrides": [{}], "services_total": 2,
+            "unheeded": [], "self": null, "withdrawn": "the fault is ours", "overrides": [{}], "services_total": 2,
             "events": [{"at": at, "of": "endpoint", "endpoint": "b", "from": "up", "to": "down", "reason": "refused"}],
         }))
         .unwrap()
@@ -247,6 +251,7 @@ mod tests {
             text,
             "meridian 0.1.0 ready; runs for 1h2m, generation 7; 2 of 3 endpoints live, 2 services\n\
              files read 1h2m ago: ok\n\
+             NOT READY for routers: the fault is ours\n\
              FAILS AS A WHOLE: aws: 3 of 4 down\n\
              CLIENTS REPORT ERRORS: aws us-east-1: 5 of 9 networks\n\
              orders by hand in force: 1\n\

@@ -110,6 +110,7 @@ impl Events {
             Subject::Clients(cloud, region) => ("clients", Some(cloud.0.clone()), Some(region.clone()), None),
             Subject::Cloud(cloud) => ("cloud", Some(cloud.0.clone()), None, None),
             Subject::Own => ("self", None, None, None),
+            Subject::Withdrawal => ("withdrawal", None, None, None),
             Subject::Fence(service) => ("soft", None, None, Some(service.clone())),
         };
         let (good, bad) = if service.is_some() { ("heeded", "unheeded") } else { ("working", "failing") };
@@ -214,7 +215,15 @@ mod tests {
         let site = Subject::Site(aws.clone(), "eu-west-1".into());
         let anchor = Subject::Anchor("192.0.2.1:443".parse().unwrap());
         let clients = Subject::Clients(aws.clone(), "eu-west-1".into());
-        for subject in [site, clients, Subject::Cloud(aws), Subject::Own, Subject::Fence("www".into()), anchor] {
+        for subject in [
+            site,
+            clients,
+            Subject::Cloud(aws),
+            Subject::Own,
+            Subject::Withdrawal,
+            Subject::Fence("www".into()),
+            anchor,
+        ] {
             events.record_notice(&Notice { subject, failing: true, reason: "3 of 4".to_owned() }, 7);
         }
         let texts: Vec<_> = events.latest(6).iter().map(|event| serde_json::to_string(&**event).unwrap()).collect();

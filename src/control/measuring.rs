@@ -258,7 +258,8 @@ impl Look {
             *lock(&shared.measuring.told) =
                 Told { prefixes: samples.prefixes(), octets: samples.octets(), at: Some(now) };
             let next = published.next(&estimates, &world, min_gain_ms);
-            *lock(&shared.measuring.latest) = Arc::new(estimates);
+            let before = std::mem::replace(&mut *lock(&shared.measuring.latest), Arc::new(estimates));
+            drop(before); // unlocked: on this lane that may take long
             next
         });
         let published = published.flatten();

@@ -88,7 +88,6 @@ impl Overrides {
         }
         let until = lasting.map(|lasting| now.checked_add(lasting)).transpose().map_err(|error| error.to_string())?;
         let over_s = over.map(|over| over.as_secs());
-        let drained_at = (action == Action::Drain).then(|| now.checked_add(over.unwrap_or(longest_drain(config))).ok());
         let order = Override { scope, action, over_s, reason: reason.clone(), author: author.clone(), at: now, until };
         // Forced up and forced down replace each other.
         let removed = match action {
@@ -96,8 +95,13 @@ impl Overrides {
             Action::Down => self.remove(&order.scope, &[Action::Up]),
             Action::Drain | Action::Hold => Vec::new(),
         };
-        let replaced = self.put(order.clone())?.into_iter().collect();
-        let drained_at = drained_at.flatten();
+        let (order, replaced) = self.put(order)?;
+        let is_over = |order: &Override| {
+            let over = order.over_s.map_or(longest_drain(config), Duration::from_secs);
+            order.at.checked_add(over).ok()
+        };
+        let drained_at = Some(&order).filter(|order| order.action == Action::Drain).and_then(is_over);
+        let replaced = replaced.into_iter().collect();
         Ok(Done { put: vec![order], removed, replaced, drained_at, back_at: None, not_kept: None })
     }
 

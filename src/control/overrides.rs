@@ -214,11 +214,11 @@ impl Overrides {
         (!words.is_empty()).then(|| words.join("; "))
     }
 
-    /// Takes an order in, in place of one of the same action and scope; which that was.
+    /// Takes an order in, in place of one of the same action and scope; what is in force now, and which that was.
     ///
     /// # Errors
     /// There are too many.
-    pub fn put(&mut self, mut order: Override) -> Result<Option<Override>, String> {
+    pub fn put(&mut self, mut order: Override) -> Result<(Override, Option<Override>), String> {
         let before = self.list.iter().position(|old| (old.action, &old.scope) == (order.action, &order.scope));
         if before.is_none() && self.list.len() >= MAX_OVERRIDES {
             return Err(format!("{MAX_OVERRIDES} orders are in force; take some back first"));
@@ -229,8 +229,8 @@ impl Overrides {
             order.at = drain.at;
             order.over_s = order.over_s.or(drain.over_s);
         }
-        self.list.push(order);
-        Ok(before)
+        self.list.push(order.clone());
+        Ok((order, before))
     }
 
     /// Takes orders of these actions back; which they were.
@@ -273,7 +273,7 @@ impl Overrides {
         };
         let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| Unread::Damaged(error.to_string()))?;
         match kept.version {
-            VERSION => Ok((Self { list: kept.overrides }, kept.held)),
+            1..=VERSION => Ok((Self { list: kept.overrides }, kept.held)),
             other => Err(Unread::Damaged(format!("it has version {other}; this program reads {VERSION}"))),
         }
     }
@@ -401,9 +401,9 @@ mod tests {
         overrides.put(order(Action::Up, scope())).unwrap();
         assert_eq!((overrides.list().len(), overrides.next_expiry()), (2, Some(at(5))));
         let again = Override { at: at(3), until: Some(at(5)), ..order(Action::Drain, scope()) };
-        overrides.put(again).unwrap();
-        let drain = overrides.list().iter().find(|order| order.action == Action::Drain).unwrap();
-        assert_eq!(drain.at, at(0), "nobody comes back by it");
+        let (drain, before) = overrides.put(again).unwrap();
+        assert_eq!((drain.at, before.unwrap().until), (at(0), Some(at(5))), "nobody comes back by it");
+        assert!(overrides.list().contains(&drain));
         assert_eq!(overrides.expire(at(4)), []);
         assert_eq!(overrides.expire(at(5))[0].action, Action::Drain);
         assert_eq!((overrides.list().len(), overrides.next_expiry()), (1, None));
@@ -425,8 +425,8 @@ mod tests {
         }
         let mut held = Held::default();
         let addresses = vec![("192.0.2.1".parse().unwrap(), State::Up)];
-        held.endpoints.insert("a".into(), (addresses, [Some(at(5)), None]));
-        let member = HeldMember { states: [Some(State::Degraded), None], warming: [None, Some(at(4))] };
+        held.endpoints.insert("a".into(), (addresses, [Some(at(5)), None].into()));
+        let member = HeldMember { states: [Some(State::Degraded), None], warming: [None, Some(at(4))].into() };
         held.services.insert("www".into(), BTreeMap::from([("a".into(), member)]));
         held.given_back.insert("a".into(), vec![Returned { at: at(3), drained: Some((at(1), Some(60))) }]);
         overrides.write(&held, &path).unwrap();
@@ -434,6 +434,15 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, &text[..text.len() / 2]).unwrap();
         assert!(matches!(Overrides::read(&path), Err(Unread::Damaged(_))));
+        // Of version 1 a ramp is that of both families.
+        let one = r#"{"version": 1, "overrides": [], "held": {
+            "endpoints": {"a": [[["192.0.2.1", "up"]], "2026-11-29T00:00:00Z"]},
+            "services": {"www": {"a": {"states": ["up", null], "warming": null}}}}}"#;
+        fs::write(&path, one).unwrap();
+        let (_, held) = Overrides::read(&path).unwrap();
+        let since = "2026-11-29T00:00:00Z".parse().ok();
+        assert_eq!(held.endpoints["a"].1, [since; 2].into());
+        assert_eq!(held.services["www"]["a"].warming, Recovered::default());
         fs::write(&path, text.replace("\"version\": 2", "\"version\": 3")).unwrap();
         let Err(Unread::Damaged(why)) = Overrides::read(&path) else { panic!() };
         assert_eq!(why, "it has version 3; this program reads 2");

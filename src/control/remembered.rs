@@ -102,7 +102,7 @@ fn read(path: &Path) -> Result<Option<Kept>, String> {
     };
     let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     match kept.version {
-        VERSION => Ok(Some(kept)),
+        1..=VERSION => Ok(Some(kept)),
         other => Err(format!("it has version {other}; this program reads {VERSION}")),
     }
 }

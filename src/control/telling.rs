@@ -4,12 +4,14 @@
 //! then on: endpoints that go down within it, and the sites of a cloud. Those that went down before as much was known have
 //! warnings of their own; they are what it was known by.
 
+use std::collections::BTreeSet;
+
 use tracing::{debug, error, info, warn};
 
 use super::shared::Shared;
 use super::verdicts::Seen;
 use crate::config::Config;
-use crate::health::{Group, Notice, StateChange, Subject, Verdict};
+use crate::health::{Notice, StateChange, Subject, Verdict};
 use crate::model::{Endpoint, Site, State};
 use crate::table::Snapshot;
 
@@ -20,6 +22,8 @@ const NAMED: usize = 5;
 pub(super) struct Teller<'a> {
     shared: &'a Shared,
     snapshot: &'a Snapshot,
+    /// Sites and clouds that fail as a whole.
+    failing: BTreeSet<Subject>,
 }
 
 /// How loud a verdict is.
@@ -31,9 +35,15 @@ enum Loudness {
 }
 
 impl<'a> Teller<'a> {
-    /// After `snapshot` was published.
-    pub(super) fn new(shared: &'a Shared, snapshot: &'a Snapshot) -> Self {
-        Self { shared, snapshot }
+    /// After `snapshot` was published; with what is to be said of many at once, clouds first.
+    pub(super) fn new(shared: &'a Shared, snapshot: &'a Snapshot) -> (Self, Vec<Notice>) {
+        let mut board = shared.board();
+        let mut notices = board.take_notices();
+        let failing = board.groups().iter().filter(|group| group.failing_since.is_some());
+        let failing = failing.map(|group| group.subject.clone()).collect();
+        drop(board);
+        notices.sort_by_key(|notice| !matches!(notice.subject, Subject::Cloud(_)));
+        (Self { shared, snapshot, failing }, notices)
     }
 
     /// Something that is said of many at once begins or ends.
@@ -48,25 +58,33 @@ impl<'a> Teller<'a> {
             (Subject::Fence(service), false) => info!(%service, reason, generation, "soft signals are heeded again"),
             (Subject::Clients(..), true) => warn!(%subject, reason, "clients report errors of a site"),
             (Subject::Clients(..), false) => info!(%subject, reason, "clients report no more errors of a site"),
-            (Subject::Cloud(cloud), _) => {
+            (Subject::Withdrawal, true) => error!(reason, "`/readyz` says no, for routers that ask it"),
+            (Subject::Withdrawal, false) => warn!(reason, "`/readyz` says yes again"),
+            (Subject::Cloud(cloud), true) => {
                 let services = touched(&self.snapshot.parts.config, |site| site.cloud == *cloud);
-                if *failing {
-                    warn!(%cloud, reason, services, generation, "a cloud fails as a whole");
-                } else {
-                    info!(%cloud, reason, services, generation, "a cloud fails as a whole no more");
+                warn!(%cloud, reason, services, generation, "a cloud fails as a whole");
+            }
+            (Subject::Cloud(cloud), false) => {
+                info!(%cloud, reason, generation, "a cloud fails as a whole no more");
+                for subject in &self.failing {
+                    // It was covered so far.
+                    if let Subject::Site(of, region) = subject
+                        && of == cloud
+                    {
+                        warn!(%cloud, %region, generation, "a site still fails as a whole");
+                    }
                 }
             }
-            (Subject::Site(cloud, region), _) => {
+            (Subject::Site(cloud, region), true) if self.failing.contains(&Subject::Cloud(cloud.clone())) => {
+                info!(%cloud, %region, reason, generation, "a site fails as a whole");
+            }
+            (Subject::Site(cloud, region), true) => {
                 let is_here = |site: &Site| site.cloud == *cloud && site.region == *region;
                 let services = touched(&self.snapshot.parts.config, is_here);
-                let is_covered = self.any_fails(|subject| *subject == Subject::Cloud(cloud.clone()));
-                if !failing {
-                    info!(%cloud, %region, reason, services, generation, "a site fails as a whole no more");
-                } else if is_covered {
-                    info!(%cloud, %region, reason, services, generation, "a site fails as a whole");
-                } else {
-                    warn!(%cloud, %region, reason, services, generation, "a site fails as a whole");
-                }
+                warn!(%cloud, %region, reason, services, generation, "a site fails as a whole");
+            }
+            (Subject::Site(cloud, region), false) => {
+                info!(%cloud, %region, reason, generation, "a site fails as a whole no more");
             }
         }
         self.shared.events.record_notice(notice, generation);
@@ -116,16 +134,8 @@ impl<'a> Teller<'a> {
     /// Does the endpoint's site or cloud fail as a whole? That has been said, then.
     fn is_covered(&self, verdict: &Verdict) -> bool {
         let Site { cloud, region, .. } = &self.snapshot.parts.config.endpoints[verdict.endpoint.index()].site;
-        self.any_fails(|subject| match subject {
-            Subject::Cloud(failing) => failing == cloud,
-            Subject::Site(failing, site) => (failing, site) == (cloud, region),
-            _ => false,
-        })
-    }
-
-    fn any_fails(&self, is_meant: impl Fn(&Subject) -> bool) -> bool {
-        let fails = |group: &Group| group.failing_since.is_some() && is_meant(&group.subject);
-        self.shared.board().groups().iter().any(fails)
+        let groups = [Subject::Cloud(cloud.clone()), Subject::Site(cloud.clone(), region.clone())];
+        groups.iter().any(|group| self.failing.contains(group))
     }
 }
 

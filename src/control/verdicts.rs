@@ -135,9 +135,8 @@ impl Control {
                 self.shared.tell(); // it shows in `/status` all the same
             }
         }
-        let notices = self.shared.board().take_notices();
         let snapshot = self.shared.published.load();
-        let teller = Teller::new(&self.shared, &snapshot);
+        let (teller, notices) = Teller::new(&self.shared, &snapshot);
         // What covers many is said before each of them.
         notices.iter().for_each(|notice| teller.tell_notice(notice));
         seen.iter().for_each(|seen| teller.tell(seen));

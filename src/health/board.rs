@@ -155,6 +155,7 @@ impl Board {
             verdicts.extend(all);
             self.notices.push(notice);
         }
+        self.notices.extend(self.own_fault.review_withdrawal(self.correlation.health(), now));
         self.paces.extend(self.anchors.hurry(self.correlation.is_fresh(now)));
         verdicts
     }
@@ -311,8 +312,8 @@ impl Board {
 
     /// The fault has been ours for `withdraw_after`, so that whoever routes to this server had better look elsewhere.
     #[must_use]
-    pub fn withdrawn(&self, now: Timestamp) -> Option<&Fault> {
-        self.own_fault.lasts(self.correlation.health().withdraw_after?, now)
+    pub fn withdrawn(&self) -> Option<&Fault> {
+        self.own_fault.withdrawn()
     }
 
     /// Why an endpoint has its state, in words for operators: its own reason, and what is said of its site and cloud.
@@ -385,8 +386,6 @@ impl Board {
             }
         };
         let health = EndpointHealth::after(old.endpoints.remove(&endpoint.name), &endpoint.name, &addresses, now);
-        // Who is held back has been down.
-        let is_away = health.families.map(|state| matches!(state, Some(State::Down | State::Damped)));
         let may_soften = votes.iter().flatten().flat_map(Vote::checks).any(|id| self.slots[id].may_soften());
         self.entries.push(Entry {
             votes,
@@ -395,7 +394,6 @@ impl Board {
             alert: Alert::None,
             may_soften,
             heeds_soft: true,
-            is_away,
             health,
         });
     }

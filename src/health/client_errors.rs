@@ -8,7 +8,7 @@
 //! It is hearsay, so it changes no verdict, TTL or order: the site's endpoints are probed fast for half a minute from the
 //! last complaint on, for five minutes at most, and it is told of once. More is not to be had by who makes sessions up, and for
 //! that they need as many networks as others have that measure the site. Nor can they have all probed fast, so that this machine
-//! has no time left: beside the first site, only so many are as make a quarter of all endpoints; of others it is told alone.
+//! has no time left: as many are as make a quarter of all endpoints, or one site of 64; of others it is told alone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -35,8 +35,10 @@ const MAX_VOTES: usize = 512;
 const HOLD: Duration = Duration::from_secs(30);
 /// The site is probed fast for so long at most: what has not been found by then is nothing that probes find.
 const MAX_HASTE: Duration = Duration::from_secs(300);
-/// Of so many endpoints one is probed fast for complaints, if they are of several sites.
+/// Of so many endpoints one is probed fast for complaints …
 const MAX_SHARE: usize = 4;
+/// … or those of one site, if it has no more.
+const MAX_SITE: usize = 64;
 
 /// Too many could not reach a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +142,7 @@ pub struct Complained {
 
 /// May a site of so many endpoints be probed fast for complaints, where others are already?
 pub(super) fn has_room(members: usize, hastened: usize, all: usize) -> bool {
-    hastened == 0 || (hastened + members) * MAX_SHARE <= all
+    (hastened + members) * MAX_SHARE <= all || hastened == 0 && members <= MAX_SITE
 }
 
 impl Complained {
@@ -149,7 +151,7 @@ impl Complained {
         let Complaint { site: _, failed, of } = complaint;
         let mut reason = format!("{failed} of {of} networks could not reach it within a minute, and others they could");
         if !has_room {
-            reason += "; other sites are probed fast for that already, with it too many would be";
+            reason += "; with it, too many would be probed fast";
         }
         Self { since: before.map_or(now, |before| before.since), reason, last: now, has_room }
     }
@@ -192,6 +194,12 @@ mod tests {
         let complaints = errors.take(client, &found, at(second));
         assert!(complaints.iter().all(|complaint| lost.contains(&&*complaint.site)));
         complaints.iter().map(|complaint| (complaint.failed, complaint.of)).collect()
+    }
+
+    #[test]
+    fn a_quarter_has_room_or_one_site_that_is_small() {
+        assert!(has_room(25, 0, 100) && has_room(5, 20, 100) && has_room(64, 0, 100) && has_room(2, 0, 2));
+        assert!(!has_room(65, 0, 100) && !has_room(6, 20, 100) && !has_room(2, 2, 8));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Subject {
     Cloud(Cloud),
     /// This server, its machine or its way out.
     Own,
+    /// This server's readiness, which a fault of its own ends ([`withdraw_after`](Health::withdraw_after)).
+    Withdrawal,
     /// An anchor.
     Anchor(SocketAddr),
     /// The clients that try a site.
@@ -46,6 +48,7 @@ impl fmt::Display for Subject {
             Self::Site(cloud, region) => write!(f, "{cloud} {region}"),
             Self::Cloud(cloud) => cloud.fmt(f),
             Self::Own => f.write_str("self"),
+            Self::Withdrawal => f.write_str("withdrawal"),
             Self::Anchor(address) => write!(f, "anchor {address}"),
             Self::Clients(cloud, region) => write!(f, "clients of {cloud} {region}"),
             Self::Fence(service) => write!(f, "a fence of {service}"),

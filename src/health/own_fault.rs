@@ -3,15 +3,17 @@
 //! ```text
 //!           found              still so after hold_for
 //!   clear ────────▶ holding ────────────────────────────▶ given up
-//!     ▲                │ not so for a window, or after hold_for   │ not so
-//!     └────────────────┴──────────────────────────────────────────┘
+//!     ▲                │ not so for a window                 │ not so for a window
+//!     └────────────────┴─────────────────────────────────────┘
 //! ```
 //!
 //! Two things show it: sites in several clouds and half of the anchors are lost within a window, or our own timers fire late.
 //! While it holds, what goes down is held as it was, and what went down within the window before is taken back. Given up, all
-//! verdicts count as they are, until what showed it is over.
+//! verdicts count as they are, until what showed it is over. Once it has lasted for `withdraw_after`, held or given up, the
+//! server is not ready.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -30,21 +32,20 @@ const LEAST_LATE: u32 = 3;
 pub(super) struct OwnFault {
     stage: Stage,
     timers: Timers,
+    /// It has lasted for `withdraw_after`.
+    withdrawn: bool,
 }
 
 #[derive(Debug, Default)]
 enum Stage {
     #[default]
     Clear,
-    Holding {
+    Found {
         fault: Fault,
-        /// Who went down after this is held.
-        held_from: Timestamp,
+        /// Who went down after this is held; none: given up.
+        held_from: Option<Timestamp>,
         /// What showed it is over.
         over_since: Option<Timestamp>,
-    },
-    GivenUp {
-        fault: Fault,
     },
 }
 
@@ -55,6 +56,12 @@ pub struct Fault {
     pub since: Timestamp,
     /// By what, in words for operators.
     pub reason: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the fault has been ours since {:.0}: {}", self.since, self.reason)
+    }
 }
 
 /// Runs of probes within a window.
@@ -76,23 +83,24 @@ impl OwnFault {
         self.timers.count(is_late, window, now);
     }
 
-    /// While the fault is ours.
-    pub(super) fn fault(&self) -> Option<&Fault> {
-        if let Stage::Holding { fault, .. } = &self.stage { Some(fault) } else { None }
+    /// While it lasts.
+    fn found(&self) -> Option<&Fault> {
+        if let Stage::Found { fault, .. } = &self.stage { Some(fault) } else { None }
     }
 
-    /// The fault has been ours for so long, whether verdicts are held for it or count as they are.
-    pub(super) fn lasts(&self, for_: Duration, now: Timestamp) -> Option<&Fault> {
-        let fault = match &self.stage {
-            Stage::Clear => None,
-            Stage::Holding { fault, .. } | Stage::GivenUp { fault } => Some(fault),
-        };
-        fault.filter(|fault| now >= after(fault.since, for_))
+    /// While the fault is ours, and verdicts are held for it.
+    pub(super) fn fault(&self) -> Option<&Fault> {
+        self.found().filter(|_| self.held_from().is_some())
+    }
+
+    /// Once it has lasted for `withdraw_after`.
+    pub(super) fn withdrawn(&self) -> Option<&Fault> {
+        self.found().filter(|_| self.withdrawn)
     }
 
     /// Who went down after that time is held as it was; none: nobody.
     pub(super) fn held_from(&self) -> Option<Timestamp> {
-        if let Stage::Holding { held_from, .. } = &self.stage { Some(*held_from) } else { None }
+        if let Stage::Found { held_from, .. } = &self.stage { *held_from } else { None }
     }
 
     /// What has come of it: says so when it begins or ends.
@@ -119,40 +127,57 @@ impl OwnFault {
                 };
                 let fault = Fault { since: now, reason: reason.clone() };
                 let held_from = now.checked_sub(health.window).unwrap_or(Timestamp::MIN);
-                self.stage = Stage::Holding { fault, held_from, over_since: None };
+                self.stage = Stage::Found { fault, held_from: Some(held_from), over_since: None };
                 Some(Notice { subject: Subject::Own, failing: true, reason })
             }
-            Stage::Holding { fault, over_since, .. } => {
+            Stage::Found { fault, held_from, over_since } => {
                 fault.since = fault.since.min(now); // a clock may be set back
                 *over_since = if is_so { None } else { Some(over_since.map_or(now, |since| since.min(now))) };
-                let reason = if now >= after(fault.since, health.hold_for) {
-                    let fault = fault.clone();
-                    self.stage = if is_so { Stage::GivenUp { fault } } else { Stage::Clear };
-                    format!("held for {:?}: verdicts count as they are", health.hold_for)
-                } else if over_since.is_some_and(|since| now >= after(since, health.window)) {
-                    self.stage = Stage::Clear;
-                    format!("what showed it has been over for {:?}", health.window)
-                } else {
-                    return None;
-                };
-                Some(Notice { subject: Subject::Own, failing: false, reason })
-            }
-            Stage::GivenUp { fault } => {
-                fault.since = fault.since.min(now);
-                if !is_so {
+                let was_held = held_from.is_some();
+                let is_long = now >= after(fault.since, health.hold_for);
+                if is_long {
+                    *held_from = None;
+                }
+                let is_over = over_since.is_some_and(|since| now >= after(since, health.window));
+                if is_over {
                     self.stage = Stage::Clear;
                 }
-                None
+                let reason = if is_long {
+                    format!("held for {:?}: verdicts count as they are", health.hold_for)
+                } else {
+                    format!("what showed it has been over for {:?}", health.window)
+                };
+                let ended = was_held && (is_long || is_over);
+                ended.then_some(Notice { subject: Subject::Own, failing: false, reason })
             }
         }
     }
 
+    /// After [`review`](Self::review): says so when the server is not ready for it, and when it is again.
+    pub(super) fn review_withdrawal(&mut self, health: &Health, now: Timestamp) -> Option<Notice> {
+        let found = self.found().zip(health.withdraw_after);
+        let found = found.filter(|(fault, wait)| now >= after(fault.since, *wait)).map(|(fault, _)| fault.clone());
+        if found.is_some() == std::mem::replace(&mut self.withdrawn, found.is_some()) {
+            return None;
+        }
+        let failing = found.is_some();
+        let reason = found.map_or_else(
+            || "what showed a fault of ours is over, or `withdraw_after` has changed".to_owned(),
+            |fault| fault.to_string(),
+        );
+        Some(Notice { subject: Subject::Withdrawal, failing, reason })
+    }
+
     /// When [`review`](Self::review) has something to do, if nothing else happens.
     pub(super) fn next_tick(&self, health: &Health) -> Option<Timestamp> {
-        let Health { window, hold_for, .. } = *health;
-        let Stage::Holding { fault, over_since, .. } = &self.stage else { return None };
+        let Health { window, hold_for, withdraw_after, .. } = *health;
+        let Stage::Found { fault, held_from, over_since } = &self.stage else { return None };
         let counted = self.timers.parts.front().filter(|_| over_since.is_none());
-        let ends = [Some(after(fault.since, hold_for)), over_since.map(|since| after(since, window))];
+        let ends = [
+            held_from.map(|_| after(fault.since, hold_for)),
+            over_since.map(|since| after(since, window)),
+            withdraw_after.filter(|_| !self.withdrawn).map(|wait| after(fault.since, wait)),
+        ];
         ends.into_iter().chain([counted.map(|part| after(part.start, window))]).flatten().min()
     }
 }

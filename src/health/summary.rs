@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::correlation::Alert;
+use super::correlation::{Alert, are_near};
 use super::slot::Slot;
 use super::soft::Stand;
-use super::{CheckId, Last};
+use super::{CheckId, Last, Recovered};
 use crate::model::{Family, State};
+
+/// Families whose addresses come back within so long come back together.
+const TOGETHER: Duration = Duration::from_secs(10);
 
 /// What health says of an endpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +32,8 @@ pub struct EndpointHealth {
     /// The state of the best address of each family, that of an endpoint without any address for both; none: it has none
     /// of it.
     pub(super) families: [Option<State>; 2],
+    /// By family: it has been down, and is not up or degraded again.
+    pub(super) is_away: [bool; 2],
     /// An address that may be answered may turn soon.
     pub in_doubt: bool,
     /// The latest outcome of any of its checks.
@@ -35,9 +41,6 @@ pub struct EndpointHealth {
     /// Its addresses in the order of the file; a hostname's as resolved.
     pub addresses: Vec<AddressHealth>,
 }
-
-/// By family, whose clients are its own: since when they come back. None: they do not.
-pub type Recovered = [Option<Timestamp>; 2];
 
 /// What health says of one address.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,8 +74,6 @@ pub(super) struct Entry {
     pub(super) may_soften: bool,
     /// Such signals count for it.
     pub(super) heeds_soft: bool,
-    /// By family: it has been down, and is not up or degraded again.
-    pub(super) is_away: [bool; 2],
     pub(super) health: EndpointHealth,
 }
 
@@ -94,6 +95,7 @@ impl EndpointHealth {
             reason: String::new(),
             recovered: Recovered::default(),
             families: [None; 2],
+            is_away: [false; 2],
             in_doubt: false,
             last: None,
             addresses: Vec::new(),
@@ -190,7 +192,8 @@ impl Entry {
         self.health.last = lasts.max_by_key(|last| last.at).cloned();
     }
 
-    /// Clients of one family notice nothing of the other: the ramp of who comes back is its own.
+    /// Clients of one family notice nothing of the other: the ramp of who comes back is its own. Where both come back
+    /// together, it is one for both.
     fn turn_family(&mut self, family: Family, now: Timestamp) {
         let of_family = || self.health.addresses.iter().filter(|address| family.holds(&address.address));
         let found = match self.health.addresses.is_empty() {
@@ -202,15 +205,20 @@ impl Entry {
         if std::mem::replace(&mut self.health.families[at], found) == found {
             return;
         }
-        let (is_away, recovered) = (&mut self.is_away[at], &mut self.health.recovered[at]);
+        let EndpointHealth { is_away, recovered, .. } = &mut self.health;
         // What is taken back never was away.
-        *is_away &= !is_held;
+        is_away[at] &= !is_held;
         match found {
-            None => (*is_away, *recovered) = (false, None),
-            Some(State::Down) => (*is_away, *recovered) = (true, None),
-            // Neither is of use before all others: the ramp begins behind it.
-            Some(State::Unknown | State::Damped) => *recovered = None,
-            Some(State::Up | State::Degraded) if std::mem::take(is_away) => *recovered = Some(now),
+            Some(State::Down) => {
+                is_away[at] = true;
+                recovered.set(family, None);
+            }
+            // None is of use before all others: the ramp begins behind it. An address may go and come while it is down.
+            Some(State::Unknown | State::Damped) | None => recovered.set(family, None),
+            Some(State::Up | State::Degraded) if std::mem::take(&mut is_away[at]) => {
+                let with_other = recovered.last().filter(|other| are_near(*other, now, TOGETHER));
+                recovered.set(family, Some(with_other.unwrap_or(now)));
+            }
             Some(State::Up | State::Degraded) => {}
         }
     }
@@ -253,11 +261,13 @@ impl Entry {
         now: Timestamp,
     ) {
         self.sum_up(slots, heeds_soft, None, now);
-        for (family, recovered) in recovered.into_iter().enumerate() {
-            match self.health.families[family] {
-                Some(State::Up | State::Degraded) => self.health.recovered[family] = recovered.map(|at| at.min(now)),
+        for family in Family::ALL {
+            match self.health.families[family as usize] {
+                Some(State::Up | State::Degraded) => {
+                    self.health.recovered.set(family, recovered.of(family).map(|at| at.min(now)));
+                }
                 // It has been down, or it would not be held back.
-                Some(State::Damped) => self.is_away[family] = true,
+                Some(State::Damped) => self.health.is_away[family as usize] = true,
                 Some(State::Unknown | State::Down) | None => {}
             }
         }

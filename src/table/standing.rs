@@ -131,10 +131,9 @@ impl Standing {
         };
         let state = self.state(family)?;
         let (state, warming) = match held {
-            Some(held) if self.hand != Hand::Up => (
-                held.states[family as usize].unwrap_or(state),
-                held.warming[family as usize].map(|since| age(since, now)),
-            ),
+            Some(held) if self.hand != Hand::Up => {
+                (held.states[family as usize].unwrap_or(state), held.warming.of(family).map(|since| age(since, now)))
+            }
             _ => (state, self.warming_for(family, policy, now)),
         };
         Some(Usage::new(state, Phase { warming, draining }, policy))
@@ -144,7 +143,7 @@ impl Standing {
     #[must_use]
     pub fn warming_for(&self, family: Family, policy: &Policy, now: Timestamp) -> Option<Duration> {
         let returned = self.returned.iter().map(|returned| returned.age(policy, now));
-        self.warming[family as usize].map(|since| age(since, now)).into_iter().chain(returned).min()
+        self.warming.of(family).map(|since| age(since, now)).into_iter().chain(returned).min()
     }
 
     /// The addresses of `family` to answer with: those that are not down, or all where all are
@@ -181,7 +180,7 @@ mod tests {
     fn a_family_that_comes_back_alone_does_so_by_steps_alone() {
         let at = Timestamp::new(1_000_000, 0).unwrap();
         let addresses = ["192.0.2.1", "2001:db8::1"].map(|address| (address.parse().unwrap(), State::Up));
-        let standing = Standing { warming: [None, Some(at)], ..Standing::of(addresses.into()) };
+        let standing = Standing { warming: [None, Some(at)].into(), ..Standing::of(addresses.into()) };
         let policy = Policy { warmup: Duration::from_secs(240), ..Policy::nearest() };
         let kept = Family::ALL.map(|family| standing.usage(family, &policy, None, at).unwrap().kept);
         assert_eq!(kept, [256, 26]);

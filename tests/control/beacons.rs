@@ -123,8 +123,6 @@ async fn what_browsers_cannot_reach_is_probed_fast_and_stays_in_the_answers() {
     assert_eq!(status["client_errors"][0]["region"], "ap-southeast-2");
     assert_eq!(server.www(SYDNEY).await, answer, "neither the order nor the TTL");
     assert!(server.metrics().await.contains("meridian_client_errors{cloud=\"aws\",region=\"ap-southeast-2\"} 1\n"));
-    // The sixth is no event of its own.
-    measure(beacons, "103.86.5.7", |site| (site != "aws/ap-southeast-2").then_some(20.0)).await;
     let events = server.status().await["events"].clone();
     let told = events.as_array().unwrap().iter().filter(|event| event["of"] == "clients");
     let told: Vec<_> = told.map(|event| (&event["cloud"], &event["region"], &event["to"])).collect();

@@ -7,8 +7,8 @@ use super::*;
 use crate::config::{
     Access, Admin, Beacons, Cookies, Ecs, Health, Identity, ProbeKind, Process, RateLimit, Resolver, Server, Transports,
 };
-use crate::health::Cause;
-use crate::model::{Cost, FenceMask, Plan, PlanId, Policy, Service, Site, Target, ZoneId, find_region};
+use crate::health::{Cause, Recovered};
+use crate::model::{Cost, Family, FenceMask, Plan, PlanId, Policy, Service, Site, Target, ZoneId, find_region};
 
 const V4: &str = "203.0.113.20";
 const V6: &str = "2001:db8::20";
@@ -69,7 +69,7 @@ fn a_restart_goes_on_with_who_came_back() {
         tell(&mut before, index, 5, &refused());
         tell(&mut before, index, 9, &success());
     }
-    let recovered = |board: &Board| board.endpoints().map(|health| health.recovered[0]).collect::<Vec<_>>();
+    let recovered = |board: &Board| board.endpoints().map(|health| health.recovered.of(Family::V4)).collect::<Vec<_>>();
     assert_eq!(recovered(&before), [Some(at(9)), None, None]);
     assert_eq!(state(&before, 2), State::Damped);
 
@@ -99,14 +99,21 @@ fn each_family_comes_back_for_itself() {
         tell(&mut before, index, 9, &success());
     }
     // Of IPv4 another address lived.
-    assert_eq!((state(&before, 0), recovered(&before)), (State::Up, [None, Some(at(9))]));
+    assert_eq!((state(&before, 0), recovered(&before)), (State::Up, [None, Some(at(9))].into()));
     before.reconfigure(&config(&probes, &endpoints), &HostAddresses::new(), at(10));
-    assert_eq!(recovered(&before), [None, Some(at(9))]);
+    assert_eq!(recovered(&before), [None, Some(at(9))].into());
     let mut after = board(&probes, &endpoints);
     after.recall(before.remember(), at(20));
-    assert_eq!(recovered(&after), [None, Some(at(9))]);
+    assert_eq!(recovered(&after), [None, Some(at(9))].into());
     tell(&mut after, 2, 30, &refused());
-    assert_eq!((state(&after, 0), recovered(&after)), (State::Up, [None; 2]));
+    assert_eq!((state(&after, 0), recovered(&after)), (State::Up, Recovered::default()));
+    // Some seconds apart, it is one ramp, so that a client is sent to one place by both; later it is not.
+    for (first, second, came) in [(100, 109, [100, 100]), (200, 211, [200, 211])] {
+        (0..3).for_each(|index| tell(&mut after, index, first - 9, &refused()));
+        (0..2).for_each(|index| tell(&mut after, index, first, &success()));
+        tell(&mut after, 2, second, &success());
+        assert_eq!(recovered(&after), came.map(|second| Some(at(second))).into());
+    }
 }
 
 /// What a probe saw just before time freed it, and told just after, holds nobody back again.
@@ -127,7 +134,7 @@ fn late_reports_do_not_turn_time_back() {
     assert_eq!(board.tick(at(61)).len(), 1);
     let before = at(61) - Duration::from_millis(10);
     assert_eq!((board.observe(check, before, success()), state(&board, 0)), (None, State::Up));
-    assert_eq!(board.endpoint(EndpointId(0)).recovered, [Some(at(61)), None]);
+    assert_eq!(board.endpoint(EndpointId(0)).recovered, [Some(at(61)), None].into());
     // A clock that is set back is another matter.
     board.observe(check, at(2), success());
     assert_eq!(board.endpoint(EndpointId(0)).last.as_ref().unwrap().at, at(2));
@@ -433,7 +440,15 @@ fn hostnames_wait_for_their_addresses() {
     assert_eq!(health.addresses.iter().map(|a| a.state).collect::<Vec<_>>(), [State::Unknown, State::Up]);
     assert_eq!((health.state, health.since), (State::Up, at(2)));
 
-    board.reconfigure(&config, &resolve(&[]), at(4));
+    // An address that goes while it is down, and comes again, comes back by steps.
+    (0..2).for_each(|_| drop(board.observe(id(&board, "p", &format!("[{V6}]:443")), at(3), refused())));
+    board.reconfigure(&config, &resolve(&[V4]), at(4));
+    board.reconfigure(&config, &resolve(&[V6, V4]), at(5));
+    board.reconfigure(&config, &resolve(&[V6, V4]), at(6));
+    board.observe(id(&board, "p", &format!("[{V6}]:443")), at(7), success());
+    assert_eq!(board.endpoint(EndpointId(0)).recovered, [None, Some(at(7))].into());
+
+    board.reconfigure(&config, &resolve(&[]), at(8));
     let health = board.endpoint(EndpointId(0));
     assert_eq!((health.state, &*health.reason), (State::Down, "its hostname does not resolve"));
 }

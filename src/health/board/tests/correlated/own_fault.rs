@@ -154,17 +154,31 @@ fn it_is_held_no_longer_than_hold_for_and_not_found_again_meanwhile() {
 #[test]
 fn it_withdraws_only_where_it_is_told_to_and_while_it_lasts() {
     let mut world = world(3);
-    let withdrawn = |world: &World, second| world.board.withdrawn(at(second)).map(|fault| fault.since);
+    let withdrawn = |world: &World| world.board.withdrawn().map(|fault| fault.since);
     world.all(ALL, at(10), &refused());
     world.anchors(at(12), &refused());
-    assert_eq!(withdrawn(&world, 1000), None, "never, by default");
+    world.pass(13..=20);
+    assert_eq!(withdrawn(&world), None, "never, by default");
     world.config.health.withdraw_after = Some(Duration::from_secs(180));
-    world.board.reconfigure(&world.config, &HostAddresses::new(), at(13));
-    world.pass(14..=191);
-    assert_eq!((world.is_own(), withdrawn(&world, 191), withdrawn(&world, 192)), (false, None, Some(at(12))));
-    world.anchors(at(193), &success());
-    world.all(0..6, at(194), &success());
-    assert_eq!(withdrawn(&world, 194), None);
+    world.board.reconfigure(&world.config, &HostAddresses::new(), at(20));
+    world.pass(21..=191);
+    assert_eq!((world.is_own(), withdrawn(&world), world.board.next_tick()), (false, None, Some(at(192))));
+    let told_of = |world: &mut World| {
+        let notices = world.told().into_iter().filter(|(subject, _)| subject == "withdrawal");
+        notices.map(|(_, failing)| failing).collect::<Vec<_>>()
+    };
+    assert_eq!(told_of(&mut world), [false; 0]);
+    world.pass(192..=192);
+    assert_eq!((withdrawn(&world), told_of(&mut world)), (Some(at(12)), vec![true]));
+    // For some seconds it seems to be over.
+    world.anchors(at(200), &success());
+    world.pass(201..=205);
+    world.anchors(at(206), &refused());
+    world.pass(207..=250);
+    assert_eq!((withdrawn(&world), told_of(&mut world)), (Some(at(12)), vec![]));
+    world.anchors(at(251), &success());
+    world.pass(252..=261);
+    assert_eq!((withdrawn(&world), told_of(&mut world)), (None, vec![false]));
 }
 
 #[test]
