@@ -11,10 +11,12 @@ use crate::control::{Event, Journal, Override, Posting, Reload, ReloadResult, Sh
 use crate::health::{Board, Complained, EndpointHealth, Fault, Group, Notice, Subject};
 use crate::model::{Endpoint, EndpointId, Problem, Severity, State};
 use crate::sandbox::Sandbox;
-use crate::table::{ServiceEntry, Snapshot};
+use crate::table::{PlanTable, ServiceEntry, Snapshot};
 
 /// Sources shown that ask most.
 const TALKERS: usize = 20;
+/// Services named by what is wrong with them.
+const SERVICES: usize = 20;
 /// Events shown.
 const EVENTS: usize = 100;
 
@@ -52,6 +54,10 @@ pub struct Status {
     pub own_fault: Option<OwnFaultStatus>,
     /// Why `/readyz` says no although steered names are answered; null: it does not.
     pub withdrawn: Option<String>,
+    /// The services of which some clients have no endpoint up, the first of them.
+    pub exhausted: Vec<String>,
+    /// Those in panic, likewise.
+    pub panicking: Vec<String>,
     /// Services, up to `limit`.
     pub services: Vec<ServiceStatus>,
     /// How many services there are.
@@ -314,6 +320,8 @@ impl Status {
             unheeded,
             own_fault,
             withdrawn,
+            exhausted: first_where(&snapshot, PlanTable::is_exhausted),
+            panicking: first_where(&snapshot, PlanTable::is_panicking),
             services: services.collect(),
             services_total: snapshot.services.len(),
             events: shared.events.latest(EVENTS),
@@ -323,6 +331,11 @@ impl Status {
             talkers: shared.talkers(TALKERS).iter().map(TalkerStatus::of).collect(),
         }
     }
+}
+
+/// The first services of whose plan that is so.
+fn first_where(snapshot: &Snapshot, holds: fn(&PlanTable) -> bool) -> Vec<String> {
+    snapshot.services_where(holds).take(SERVICES).map(|service| service.label.to_string()).collect()
 }
 
 impl MeasuredStatus {

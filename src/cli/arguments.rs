@@ -154,7 +154,7 @@ pub struct Drain {
     /// Of what.
     #[command(flatten)]
     pub order: Lasting,
-    /// How long that takes; without it, as long as each service says
+    /// How long that takes, from 1s; without it, as long as each service says
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub over: Option<String>,
 }
@@ -165,7 +165,7 @@ pub struct Lasting {
     /// Of what.
     #[command(flatten)]
     pub order: Order,
-    /// For how long, such as 30m or 2h; without it, until it is taken back
+    /// For how long, such as 30m or 2h; without it, until it is taken back (a hold needs it)
     #[arg(long = "for", value_name = "TIME", value_parser = span)]
     pub lasting: Option<String>,
 }
@@ -176,7 +176,7 @@ pub struct Order {
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// An endpoint, a cloud, a region, or CLOUD/REGION; for holds a service or `all`, too
+    /// An endpoint, a cloud, a region, or CLOUD/REGION; `hold` and `release` take a service or `all`, too
     pub target: String,
     /// Why, for those who look later
     #[arg(long, value_name = "TEXT", default_value = "")]

@@ -18,6 +18,7 @@ use super::report::{self, StartError};
 use super::server;
 use crate::admin::Taken;
 use crate::control::Reported;
+use crate::model::find_region;
 
 /// Sessions of one request.
 const AT_ONCE: usize = 2_000;
@@ -64,7 +65,21 @@ fn import(arguments: &Import) -> Result<String, StartError> {
         text +=
             &format!("left out, since no endpoint stands there: {} sites: {}{more}\n", unknown.len(), named.join(", "));
     }
-    Ok(text)
+    let strange: Vec<&str> = unknown.iter().filter(|site| !is_region(site)).take(TOLD).map(String::as_str).collect();
+    if strange.is_empty() {
+        return Ok(text);
+    }
+    io::stdout().write_all(text.as_bytes())?;
+    let strange = strange.join(", ");
+    Err(io::Error::other(format!(
+        "{name}: no endpoint stands in a region of that name, and no cloud has one: {strange}"
+    ))
+    .into())
+}
+
+/// Is it one of those that are built in?
+fn is_region(site: &str) -> bool {
+    site.split_once('/').is_some_and(|(cloud, region)| find_region(cloud, region).is_some())
 }
 
 /// One session after the other; lines of one prefix that follow each other are one.

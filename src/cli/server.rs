@@ -23,7 +23,7 @@ pub(super) fn base(config: &ConfigFile, url: Option<&str>) -> Result<String, Sta
         // Whoever asks a server needs no configuration.
         for problem in problems.iter_mut().filter(|problem| problem.spot.is_none()) {
             problem.help =
-                Some("name the configuration by --config FILE, or the running server's address by URL".to_owned());
+                Some("name the configuration by --config FILE, or the running server by --server URL".to_owned());
         }
         StartError::Problems(problems)
     })?;

@@ -11,11 +11,15 @@ use serde::Deserialize;
 use super::arguments::Status;
 use super::report::{self, StartError};
 use super::server;
+use crate::control::{Override, Scope};
 
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// Where there are more endpoints, those that are simply up are counted and not listed, unless all are asked for.
 const MANY: usize = 40;
+/// Problems of files that are told, and orders.
+const WRONG: usize = 3;
+const ORDERS: usize = 10;
 /// The latest events that are told.
 const EVENTS: usize = 5;
 /// Clears a terminal and goes to its top.
@@ -63,7 +67,9 @@ struct Seen {
     #[serde(rename = "self")]
     own_fault: Option<OwnFault>,
     withdrawn: Option<String>,
-    overrides: Vec<serde_json::Value>,
+    exhausted: Vec<String>,
+    panicking: Vec<String>,
+    overrides: Vec<Override>,
     services_total: usize,
     events: Vec<Event>,
 }
@@ -74,6 +80,14 @@ struct Reload {
     result: String,
     stale: bool,
     restart_pending: bool,
+    errors: Vec<Wrong>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Wrong {
+    file: String,
+    line: Option<usize>,
+    message: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -145,7 +159,7 @@ fn in_words(seen: &Seen, all: bool, now: Timestamp) -> String {
     let ready = if seen.ready { "ready" } else { "NOT READY: steered names are not answered yet" };
     let up =
         seen.endpoints.iter().filter(|endpoint| matches!(&*endpoint.verdict, "up" | "degraded" | "damped")).count();
-    let (count, Reload { at, result, stale, restart_pending }) = (seen.endpoints.len(), &seen.reload);
+    let (count, Reload { at, result, stale, restart_pending, errors }) = (seen.endpoints.len(), &seen.reload);
     let _ = writeln!(
         text,
         "meridian {} {ready}; runs for {}, generation {}; {up} of {count} endpoints live, {} services",
@@ -157,6 +171,13 @@ fn in_words(seen: &Seen, all: bool, now: Timestamp) -> String {
     let stale = if *stale { ", and what serves is NOT what is on disk" } else { "" };
     let restart = if *restart_pending { "; some edits wait for a restart" } else { "" };
     let _ = writeln!(text, "files read {} ago: {result}{stale}{restart}", ago(*at, now));
+    for Wrong { file, line, message } in errors.iter().take(WRONG) {
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        let _ = writeln!(text, "    {file}{line}: {message}");
+    }
+    if errors.len() > WRONG {
+        let _ = writeln!(text, "    and {} more; `meridian check` shows all", errors.len() - WRONG);
+    }
     if let Some(fault) = &seen.own_fault {
         let _ = writeln!(text, "OUR OWN FAULT, downs are held: {}", fault.reason);
     }
@@ -173,8 +194,20 @@ fn in_words(seen: &Seen, all: bool, now: Timestamp) -> String {
     for Unheeded { service, reason } in &seen.unheeded {
         let _ = writeln!(text, "UNHEEDED in a fence of {service}: {reason}");
     }
+    for (services, words) in
+        [(&seen.exhausted, "NO ENDPOINT UP for some clients of"), (&seen.panicking, "PANIC, too little is up for")]
+    {
+        if !services.is_empty() {
+            let _ = writeln!(text, "{words}: {}", services.join(", "));
+        }
+    }
     if !seen.overrides.is_empty() {
         let _ = writeln!(text, "orders by hand in force: {}", seen.overrides.len());
+    }
+    // Those of endpoints stand beside them.
+    let others = seen.overrides.iter().filter(|order| matches!(order.scope, Scope::All | Scope::Service(_)));
+    for order in others.take(ORDERS) {
+        let _ = writeln!(text, "    {order}");
     }
     endpoints_in_words(&mut text, seen, all, now);
     text
@@ -202,7 +235,12 @@ fn endpoints_in_words(text: &mut String, seen: &Seen, all: bool, now: Timestamp)
         let Event { at, of, endpoint, cloud, region, service, from, to, reason } = event;
         let whose = [endpoint, cloud, region, service].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
         let whose = if whose.is_empty() { of.clone() } else { whose };
-        let _ = writeln!(text, "{at:.0}  {whose}: {from} -> {to}: {reason}");
+        let what = match (&**of, &**from, &**to) {
+            ("order", order, "off") => format!("no longer {order}: "),
+            ("order", ..) => String::new(), // the reason tells it
+            (_, from, to) => format!("{from} -> {to}: "),
+        };
+        let _ = writeln!(text, "{at:.0}  {whose}: {what}{reason}");
     }
 }
 
@@ -226,11 +264,17 @@ mod tests {
         let at = "2026-11-27T10:00:00Z";
         serde_json::from_value(json!({
             "version": "0.1.0", "generation": 7, "ready": true, "started": at,
-            "reload": {"at": at, "result": "ok", "stale": false, "restart_pending": false},
+            "reload": {"at": at, "result": "ok", "stale": false, "restart_pending": false, "errors": [
+                {"file": "config.toml", "line": 7, "message": "`ttll` is not known"}]},
             "endpoints": endpoints, "failing": [{"cloud": "aws", "region": null, "reason": "3 of 4 down"}],
             "client_errors": [{"cloud": "aws", "region": "us-east-1", "reason": "5 of 9 networks"}],
-            "unheeded": [], "self": null, "withdrawn": "the fault is ours", "overrides": [{}], "services_total": 2,
-            "events": [{"at": at, "of": "endpoint", "endpoint": "b", "from": "up", "to": "down", "reason": "refused"}],
+            "unheeded": [], "self": null, "withdrawn": "the fault is ours", "overrides": [
+                {"scope": {"kind": "service", "name": "www"}, "action": "hold", "over_s": null, "reason": "", "author": "anna",
+                 "at": at, "until": null}],
+            "exhausted": ["eu"], "panicking": ["www", "api"], "services_total": 2,
+            "events": [
+                {"at": at, "of": "endpoint", "endpoint": "b", "from": "up", "to": "down", "reason": "refused"},
+                {"at": at, "of": "order", "cloud": "aws", "from": "drained", "to": "off", "reason": "taken back by anna"}],
         }))
         .unwrap()
     }
@@ -251,17 +295,22 @@ mod tests {
             text,
             "meridian 0.1.0 ready; runs for 1h2m, generation 7; 2 of 3 endpoints live, 2 services\n\
              files read 1h2m ago: ok\n\
+             \x20   config.toml:7: `ttll` is not known\n\
              NOT READY for routers: the fault is ours\n\
              FAILS AS A WHOLE: aws: 3 of 4 down\n\
              CLIENTS REPORT ERRORS: aws us-east-1: 5 of 9 networks\n\
+             NO ENDPOINT UP for some clients of: eu\n\
+             PANIC, too little is up for: www, api\n\
              orders by hand in force: 1\n\
+             \x20   held by anna since 2026-11-27T10:00:00Z (www)\n\
              \n\
              long-name  up            1h2m  draining: 50 % of its clients, done at 2026-11-27T11:03:00Z; drained by anna\n\
              b          down          1h2m  2 failures\n\
              c          up            1h2m\n\
              \n\
              latest:\n\
-             2026-11-27T10:00:00Z  b: up -> down: refused\n"
+             2026-11-27T10:00:00Z  b: up -> down: refused\n\
+             2026-11-27T10:00:00Z  aws: no longer drained: taken back by anna\n"
         );
     }
 

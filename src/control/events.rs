@@ -226,7 +226,7 @@ mod tests {
         ] {
             events.record_notice(&Notice { subject, failing: true, reason: "3 of 4".to_owned() }, 7);
         }
-        let texts: Vec<_> = events.latest(6).iter().map(|event| serde_json::to_string(&**event).unwrap()).collect();
+        let texts: Vec<_> = events.latest(7).iter().map(|event| serde_json::to_string(&**event).unwrap()).collect();
         let order = Override {
             scope: Scope::Site("aws/eu-west-1".into()),
             action: Action::Drain,
@@ -248,6 +248,7 @@ mod tests {
             r#""of":"clients","cloud":"aws","region":"eu-west-1","from":"working","to":"failing""#,
             r#""of":"cloud","cloud":"aws","from":"working","to":"failing""#,
             r#""of":"self","from":"working","to":"failing""#,
+            r#""of":"withdrawal","from":"working","to":"failing""#,
             r#""of":"soft","service":"www","from":"heeded","to":"unheeded""#,
             r#""of":"anchor","from":"working","to":"failing""#,
         ]) {

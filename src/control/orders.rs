@@ -136,8 +136,10 @@ fn longest_drain(config: &Config) -> Duration {
 fn span(what: &str, text: Option<&str>) -> Result<Option<Duration>, String> {
     let Some(text) = text else { return Ok(None) };
     match config::duration(text) {
-        Some(span) if !span.is_zero() && span <= LONGEST => Ok(Some(span)),
-        _ => Err(format!("`{what}` is '{text}': write a whole number with its unit, such as 90s, 30m or 2h")),
+        Some(span) if span >= Duration::from_secs(1) && span <= LONGEST => Ok(Some(span)),
+        _ => Err(format!(
+            "`{what}` is '{text}': write a whole number with its unit, such as 90s, 30m or 2h, from 1s to 366d"
+        )),
     }
 }
 

@@ -1,6 +1,5 @@
 //! The control plane's one task: what arrives → what is served.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -346,12 +345,10 @@ impl Control {
     /// panic begins and ends.
     fn tell_exhausted(&self, before: &Snapshot) {
         let snapshot = self.shared.published.load();
-        let mut lost = BTreeSet::new();
         for (service, exhausted) in snapshot.changes_where(before, PlanTable::is_exhausted) {
             let service = &service.label;
             if exhausted {
-                lost.insert(service.clone());
-                error!(%service, "some of its clients have no endpoint up: when_none acts for them");
+                error!(%service, "some of its clients have no endpoint up: they get what `when_none` says, or SERVFAIL where all are forced down");
             } else {
                 info!(%service, "all its clients have an endpoint up again");
             }
@@ -361,7 +358,7 @@ impl Control {
             if panicking {
                 let left = table.living_in_panic(&snapshot.parts.config.endpoints) * 100.0;
                 error!(service = %label, "panic: {left:.0} % of a fence's capacity is up, so endpoints that are down keep a part");
-            } else if !lost.contains(label) {
+            } else if !table.is_exhausted() {
                 info!(service = %label, "the panic is over");
             } // else it is worse than panic, which has been said
         }

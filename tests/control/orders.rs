@@ -60,7 +60,7 @@ async fn a_drain_tells_where_clients_go_and_is_taken_back() {
     let line =
         text.lines().find(|line| line.starts_with("azure-westeurope")).unwrap_or_else(|| panic!("{text}{error}"));
     assert!(code == Some(0) && line.contains("up") && line.contains("drained by anna since "), "{text}");
-    assert!(text.contains("orders by hand in force: 1\n") && text.contains("azure: off -> drained"), "{text}");
+    assert!(text.contains("orders by hand in force: 1\n") && text.contains("azure: drained by anna"), "{text}");
 
     done(&server, "undrain", "azure").await;
     assert_eq!(server.www(NETHERLANDS).await.0, [ip("192.0.2.3")]);
