@@ -8,24 +8,15 @@ use crate::model::{Large, prefetch_in};
 /// Units in a line.
 const LINE: usize = 32;
 
+/// Entries of a table in a line, two units each.
+const ENTRIES: usize = LINE / 2;
+
 /// One cache line.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Line([u32; LINE / 2]);
-
-impl Line {
-    /// Entries of a table, two units each.
-    const ENTRIES: usize = LINE / 2;
-    const EMPTY: Self = Self([0; Self::ENTRIES]);
-
-    #[inline(always)]
-    fn units(&self) -> &[u16; LINE] {
-        transmute_ref!(&self.0)
-    }
-}
+type Line = [u32; ENTRIES];
+const EMPTY: Line = [0; ENTRIES];
 
 /// Lines that are written no more. A place is an index of units.
-pub(super) struct Lines(Large<Line>);
+pub(super) struct Lines(Large<u32>);
 
 /// A place that is being read, with the line that it lies in at hand.
 #[derive(Clone, Copy)]
@@ -64,30 +55,36 @@ impl Spot<'_> {
 impl Lines {
     #[inline(always)]
     pub(super) fn at(&self, place: usize) -> Spot<'_> {
-        Spot { lines: self, line: self.0[place / LINE].units(), place }
+        Spot { lines: self, line: self.line(place), place }
     }
 
     /// The unit at a place.
     fn unit(&self, place: usize) -> u16 {
-        self.0[place / LINE].units()[place % LINE]
+        self.line(place)[place % LINE]
+    }
+
+    /// The line of a place.
+    #[inline(always)]
+    fn line(&self, place: usize) -> &[u16; LINE] {
+        transmute_ref!(&self.0.as_chunks::<ENTRIES>().0[place / LINE])
     }
 
     /// The entry of a table; they are counted from the first one's.
     #[inline(always)]
     pub(super) fn entry(&self, at: usize) -> u32 {
-        self.0[at / Line::ENTRIES].0[at % Line::ENTRIES]
+        self.0[at]
     }
 
     /// Begins to fetch the line of a place.
     #[inline(always)]
     pub(super) fn prefetch(&self, place: usize) {
-        prefetch_in(&self.0, place / LINE);
+        prefetch_in(&self.0, place / 2);
     }
 
     /// Begins to fetch the line of a table's entry.
     #[inline(always)]
     pub(super) fn prefetch_entry(&self, at: usize) {
-        prefetch_in(&self.0, at / Line::ENTRIES);
+        prefetch_in(&self.0, at);
     }
 
     /// Memory, in octets.
@@ -111,20 +108,20 @@ pub(super) struct Packer {
 impl Packer {
     /// Leaves room for a first table of so many entries.
     pub(super) fn new(entries: usize) -> Self {
-        Self { lines: vec![Line::EMPTY; entries.div_ceil(Line::ENTRIES)], open: [const { Vec::new() }; LINE] }
+        Self { lines: vec![EMPTY; entries.div_ceil(ENTRIES)], open: [const { Vec::new() }; LINE] }
     }
 
     /// Writes a table; the number of its first entry.
     pub(super) fn put_table(&mut self, entries: &[u32]) -> usize {
         let line = self.lines.len();
-        self.lines.resize(line + entries.len().div_ceil(Line::ENTRIES), Line::EMPTY);
+        self.lines.resize(line + entries.len().div_ceil(ENTRIES), EMPTY);
         self.write_table(line, entries);
-        line * Line::ENTRIES
+        line * ENTRIES
     }
 
     fn write_table(&mut self, line: usize, entries: &[u32]) {
-        for (line, entries) in self.lines[line..].iter_mut().zip(entries.chunks(Line::ENTRIES)) {
-            line.0[..entries.len()].copy_from_slice(entries);
+        for (line, entries) in self.lines[line..].iter_mut().zip(entries.chunks(ENTRIES)) {
+            line[..entries.len()].copy_from_slice(entries);
         }
     }
 
@@ -134,7 +131,7 @@ impl Packer {
         let (line, free) = self.line_with(piece.len().max(LEAST));
         let place = line * LINE + LINE - free;
         for (place, &unit) in (place..).zip(piece) {
-            let units: &mut [u16; LINE] = transmute_mut!(&mut self.lines[place / LINE].0);
+            let units: &mut [u16; LINE] = transmute_mut!(&mut self.lines[place / LINE]);
             units[place % LINE] = unit;
         }
         let end = place + piece.len();
@@ -157,14 +154,14 @@ impl Packer {
             }
         }
         let line = self.lines.len();
-        self.lines.resize(line + units.div_ceil(LINE), Line::EMPTY);
+        self.lines.resize(line + units.div_ceil(LINE), EMPTY);
         (line, LINE)
     }
 
     /// Writes the first table.
     pub(super) fn finish(mut self, first: &[u32]) -> Lines {
         self.write_table(0, first);
-        Lines(self.lines.into())
+        Lines(self.lines.into_flattened().into())
     }
 }
 

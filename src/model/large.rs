@@ -18,7 +18,10 @@ const PAGE: usize = 2 << 20;
 const SPARE: usize = PAGE / 4;
 const SPARE_PART: usize = 8;
 
-/// A boxed slice that is never written as a whole again, in large pages where it fills them and the system has some.
+const CACHE_LINE: usize = 64;
+
+/// A boxed slice that begins at a cache line and is never written as a whole again, in large pages where it fills them and
+/// the system has some.
 pub struct Large<T> {
     start: NonNull<T>,
     length: usize,
@@ -37,18 +40,19 @@ impl<T> Large<T> {
     /// Memory for so many, of which nothing is written yet, or zeros.
     fn allocate(length: usize, zeros: bool) -> Self {
         const { assert!(!std::mem::needs_drop::<T>(), "they are let go as they are") };
+        const { assert!(align_of::<T>() <= CACHE_LINE, "it begins at a cache line") };
         let layout = layout::<T>(length);
         if layout.size() == 0 {
             let start = NonNull::dangling();
             return Self { start, length, memory: start.cast(), owns: PhantomData };
         }
         #[expect(unsafe_code, reason = "no safe type begins at a page")]
-        // SAFETY: the layout is not empty. Where there are pages it has one more, so that as many remain behind the first
-        // that begins within it.
+        // SAFETY: the layout is not empty. It has one page or cache line more than it needs, so that as many remain behind
+        // the first that begins within it.
         let (memory, start) = unsafe {
             let memory = if zeros { alloc::alloc_zeroed(layout) } else { alloc::alloc(layout) };
             let memory = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout));
-            let before = if pages::<T>(length).is_some() { memory.align_offset(PAGE) } else { 0 };
+            let before = memory.align_offset(if pages::<T>(length).is_some() { PAGE } else { CACHE_LINE });
             (memory, memory.add(before).cast())
         };
         Self { start, length, memory, owns: PhantomData }
@@ -148,10 +152,14 @@ fn pages<T>(length: usize) -> Option<usize> {
     (octets > 0 && pages - octets <= SPARE.max(octets / SPARE_PART)).then_some(pages)
 }
 
-/// Of so many; with pages, one more, since alignment asked of an allocator may cost it that zeros come untouched.
+/// Of so many; with one page or cache line more, since alignment asked of an allocator may cost it that zeros come untouched.
 fn layout<T>(length: usize) -> Layout {
     let plain = Layout::array::<T>(length).expect("addresses are not scarce");
-    let octets = pages::<T>(length).map_or(plain.size(), |pages| pages + PAGE);
+    let octets = match (plain.size(), pages::<T>(length)) {
+        (0, _) => 0,
+        (octets, None) => octets + CACHE_LINE,
+        (_, Some(pages)) => pages + PAGE,
+    };
     Layout::from_size_align(octets, plain.align()).expect("nor here")
 }
 
