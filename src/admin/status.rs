@@ -45,7 +45,7 @@ pub struct Status {
     pub endpoints: Vec<EndpointStatus>,
     /// Sites and clouds that fail as a whole.
     pub failing: Vec<FailingStatus>,
-    /// Sites that clients report errors of: these are probed fast, and nothing else follows.
+    /// Sites that clients report errors of: these are probed fast, if there is room for that, and nothing else follows.
     pub client_errors: Vec<FailingStatus>,
     /// Where metrics and slow answers count for nothing, since they speak against too many.
     pub unheeded: Vec<UnheededStatus>,

@@ -88,7 +88,9 @@ fn in_words(ordered: &Ordered) -> String {
             text.push_str("what is held stays as it was when that one began\n");
         }
     }
-    if let Some(at) = done.drained_at {
+    if let Some(at) = done.drained_at.filter(|_| !done.replaced.is_empty()) {
+        let _ = writeln!(text, "it goes on where it was: the last of its clients leave by {at:.0}");
+    } else if let Some(at) = done.drained_at {
         let _ = writeln!(
             text,
             "a quarter of its clients leave now, the others by steps, the last at {at:.0}; `meridian status --watch` shows it"

@@ -20,6 +20,8 @@ const MANY: usize = 40;
 /// Problems of files that are told, and orders.
 const WRONG: usize = 3;
 const ORDERS: usize = 10;
+/// Of services that something is wrong with, `/status` names so many.
+const NAMED: usize = 20;
 /// The latest events that are told.
 const EVENTS: usize = 5;
 /// Clears a terminal and goes to its top.
@@ -67,9 +69,11 @@ struct Seen {
     #[serde(rename = "self")]
     own_fault: Option<OwnFault>,
     withdrawn: Option<String>,
+    #[serde(default)]
     exhausted: Vec<String>,
+    #[serde(default)]
     panicking: Vec<String>,
-    overrides: Vec<Override>,
+    overrides: Vec<serde_json::Value>,
     services_total: usize,
     events: Vec<Event>,
 }
@@ -198,16 +202,22 @@ fn in_words(seen: &Seen, all: bool, now: Timestamp) -> String {
         [(&seen.exhausted, "NO ENDPOINT UP for some clients of"), (&seen.panicking, "PANIC, too little is up for")]
     {
         if !services.is_empty() {
-            let _ = writeln!(text, "{words}: {}", services.join(", "));
+            let more = if services.len() >= NAMED { ", …" } else { "" };
+            let _ = writeln!(text, "{words}: {}{more}", services.join(", "));
         }
     }
     if !seen.overrides.is_empty() {
         let _ = writeln!(text, "orders by hand in force: {}", seen.overrides.len());
     }
-    // Those of endpoints stand beside them.
-    let others = seen.overrides.iter().filter(|order| matches!(order.scope, Scope::All | Scope::Service(_)));
-    for order in others.take(ORDERS) {
+    // Those of endpoints stand beside these.
+    let orders = seen.overrides.iter().filter_map(|order| Override::deserialize(order).ok());
+    let mut others = orders.filter(|order| matches!(order.scope, Scope::All | Scope::Service(_)));
+    for order in others.by_ref().take(ORDERS) {
         let _ = writeln!(text, "    {order}");
+    }
+    let rest = others.count();
+    if rest > 0 {
+        let _ = writeln!(text, "    and {rest} more");
     }
     endpoints_in_words(&mut text, seen, all, now);
     text

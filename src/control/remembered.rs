@@ -115,3 +115,19 @@ fn write(path: &Path, known: Remembered) -> io::Result<()> {
     let text = serde_json::to_vec(&Kept { version: VERSION, at: Timestamp::now(), checks, recovered })?;
     write_whole(path, |file| file.write_all(&text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_version_1_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file_below(folder.path());
+        let text =
+            r#"{"version": 1, "at": "2026-11-29T00:00:00Z", "checks": [], "recovered": {"a": "2026-11-28T00:00:00Z"}}"#;
+        fs::write(&path, text).unwrap();
+        let since = "2026-11-28T00:00:00Z".parse().ok();
+        assert_eq!(read(&path).unwrap().unwrap().recovered["a"], [since; 2].into());
+    }
+}

@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::health::{Board, CheckId, Complaint};
 use crate::model::{Digest, EndpointId, Problem, State};
 use crate::probe::{Calm, Prober, Report, Resolved, Resolver, Scripts};
-use crate::table::{PlanTable, Published, Snapshot, Standing};
+use crate::table::{Changed, PlanTable, Published, Snapshot, Standing};
 
 /// Outcomes and addresses that may wait for the control task; when full, probes wait.
 const CHANNEL: usize = 4096;
@@ -345,22 +345,26 @@ impl Control {
     /// panic begins and ends.
     fn tell_exhausted(&self, before: &Snapshot) {
         let snapshot = self.shared.published.load();
-        for (service, exhausted) in snapshot.changes_where(before, PlanTable::is_exhausted) {
+        for Changed { service, holds, .. } in snapshot.changes_where(before, PlanTable::is_exhausted) {
             let service = &service.label;
-            if exhausted {
+            if holds {
                 error!(%service, "some of its clients have no endpoint up: they get what `when_none` says, or SERVFAIL where all are forced down");
             } else {
                 info!(%service, "all its clients have an endpoint up again");
             }
         }
-        for (service, panicking) in snapshot.changes_where(before, PlanTable::is_panicking) {
-            let (label, table) = (&service.label, snapshot.plan_table(service.plan));
-            if panicking {
-                let left = table.living_in_panic(&snapshot.parts.config.endpoints) * 100.0;
-                error!(service = %label, "panic: {left:.0} % of a fence's capacity is up, so endpoints that are down keep a part");
-            } else if !table.is_exhausted() {
-                info!(service = %label, "the panic is over");
-            } // else it is worse than panic, which has been said
+        for Changed { service, holds, table } in snapshot.changes_where(before, PlanTable::is_panicking) {
+            let service = &service.label;
+            match table {
+                Some(table) if holds => {
+                    let left = table.living_in_panic(&snapshot.parts.config.endpoints) * 100.0;
+                    error!(%service, "panic: {left:.0} % of a fence's capacity is up, so endpoints that are down keep a part");
+                }
+                Some(table) if table.is_exhausted() => {
+                    info!(%service, "the panic is over, and some of its clients have no endpoint up");
+                }
+                _ => info!(%service, "the panic is over"),
+            }
         }
     }
 

@@ -156,13 +156,16 @@ impl OwnFault {
     /// After [`review`](Self::review): says so when the server is not ready for it, and when it is again.
     pub(super) fn review_withdrawal(&mut self, health: &Health, now: Timestamp) -> Option<Notice> {
         let found = self.found().zip(health.withdraw_after);
-        let found = found.filter(|(fault, wait)| now >= after(fault.since, *wait)).map(|(fault, _)| fault.clone());
+        // A clock that is set back ends nothing.
+        let found = found.filter(|(fault, wait)| self.withdrawn || now >= after(fault.since, *wait));
+        let found = found.map(|(fault, _)| fault.clone());
+        let is_over = self.found().is_none();
         if found.is_some() == std::mem::replace(&mut self.withdrawn, found.is_some()) {
             return None;
         }
         let failing = found.is_some();
         let reason = found.map_or_else(
-            || "what showed a fault of ours is over, or `withdraw_after` has changed".to_owned(),
+            || if is_over { "what showed a fault of ours is over" } else { "`withdraw_after` is never" }.to_owned(),
             |fault| fault.to_string(),
         );
         Some(Notice { subject: Subject::Withdrawal, failing, reason })

@@ -25,7 +25,7 @@ const CACHE_LINE: usize = 64;
 pub struct Large<T> {
     start: NonNull<T>,
     length: usize,
-    /// Where the memory begins: before `start`, if that begins a page.
+    /// Where the memory begins: at `start` or before.
     memory: NonNull<u8>,
     owns: PhantomData<T>,
 }
@@ -186,9 +186,11 @@ mod tests {
             let table: Vec<u64> = (0..length as u64).collect();
             let large = Large::from(table.clone());
             assert_eq!(*large, *table);
+            assert_eq!(large.as_ptr().addr() % if pages > 0 { PAGE } else { CACHE_LINE }, 0, "{length}");
             assert_eq!(large.octets(), if pages > 0 { pages * PAGE } else { length * 8 }, "{length}");
         }
-        assert_eq!(*Large::from(vec![7_u8; 3]), [7; 3]);
+        let small = Large::from(vec![7_u8; 3]);
+        assert_eq!((&*small, small.as_ptr().addr() % CACHE_LINE), (&[7; 3][..], 0));
     }
 
     #[test]

@@ -48,6 +48,6 @@ pub use plan::{Held, HeldMember, Placed, PlanTable};
 pub use publish::Published;
 pub use ready::{Ready, ReadyKind};
 pub use replies::{Replies, Reply};
-pub use snapshot::{Before, Parts, ServiceEntry, Snapshot};
+pub use snapshot::{Before, Changed, Parts, ServiceEntry, Snapshot};
 pub use standing::{Hand, Returned, Standing};
 pub use talkers::{Talkers, Traffic};

@@ -113,6 +113,17 @@ pub struct Before<'a> {
     pub count: &'a dyn Fn(CounterId) -> u64,
 }
 
+/// Something has become so of a service's plan, or is so no more.
+#[derive(Clone, Copy, Debug)]
+pub struct Changed<'s> {
+    /// Which; of the configuration before, if it is no more.
+    pub service: &'s Service,
+    /// Is it so now?
+    pub holds: bool,
+    /// Its plan as it is now; none: the service is no more.
+    pub table: Option<&'s PlanTable>,
+}
+
 impl Snapshot {
     /// Compiles `parts` as generation 0, steered names not answered yet, under `standings` (index: `EndpointId`) at `now`.
     /// Plans that rank as one of `before` does, over the same locations, take its orders over.
@@ -254,26 +265,35 @@ impl Snapshot {
         self.services.iter().filter(move |service| holds(self.plan(service))).map(|entry| self.service(entry))
     }
 
-    /// The services of whose plan that has become so, or is so no more, since `before`; each with what it is now.
+    /// The services of whose plan that has become so, or is so no more, since `before`.
     #[must_use]
-    pub fn changes_where<'s>(&'s self, before: &'s Self, holds: fn(&PlanTable) -> bool) -> Vec<(&'s Service, bool)> {
+    pub fn changes_where<'s>(&'s self, before: &'s Self, holds: fn(&PlanTable) -> bool) -> Vec<Changed<'s>> {
         if Arc::ptr_eq(&self.services, &before.services) {
             let plans = self.plans.iter().zip(&before.plans).enumerate();
             let changed = plans.filter(|(_, (now, then))| !Arc::ptr_eq(now, then) && holds(now) != holds(then));
-            let services = |(plan, (now, _)): (usize, (&Arc<PlanTable>, _))| {
-                let now = holds(now);
-                self.served.of(plan).iter().map(move |&service| (&self.parts.config.services[service as usize], now))
+            let services = |(plan, (now, _)): (usize, (&'s Arc<PlanTable>, _))| {
+                let (table, holds) = (Some(&**now), holds(now));
+                let service = |&service: &u32| &self.parts.config.services[service as usize];
+                self.served.of(plan).iter().map(service).map(move |service| Changed { service, holds, table })
             };
             return changed.flat_map(services).collect();
         }
         // Another configuration: by name, those that are no more among them.
-        let names = |snapshot: &'s Self| -> BTreeMap<&'s str, &'s Service> {
+        let named = |snapshot: &'s Self, holds: fn(&PlanTable) -> bool| -> BTreeMap<&'s str, &'s Service> {
             snapshot.services_where(holds).map(|service| (&*service.label, service)).collect()
         };
-        let (now, then) = (names(self), names(before));
-        let begun = now.iter().filter(|(name, _)| !then.contains_key(**name)).map(|(_, service)| (*service, true));
-        let ended = then.iter().filter(|(name, _)| !now.contains_key(**name)).map(|(_, service)| (*service, false));
-        begun.chain(ended).collect()
+        let (now, then) = (named(self, holds), named(before, holds));
+        let begun = now.iter().filter(|(name, _)| !then.contains_key(**name)).map(|(_, service)| *service);
+        let mut changes: Vec<Changed<'s>> =
+            begun.map(|service| Changed { service, holds: true, table: Some(self.plan_table(service.plan)) }).collect();
+        let mut ended = then.iter().filter(|(name, _)| !now.contains_key(**name)).peekable();
+        // Plans have other numbers by now.
+        let all = if ended.peek().is_some() { named(self, |_| true) } else { BTreeMap::new() };
+        changes.extend(ended.map(|(name, service)| {
+            let table = all.get(name).map(|service| self.plan_table(service.plan));
+            Changed { service, holds: false, table }
+        }));
+        changes
     }
 
     /// What a service is.

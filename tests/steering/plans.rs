@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use meridian::control::{Loaded, load};
-use meridian::model::{CounterId, EndpointId, Family, LocationId, State};
-use meridian::table::{Before, CounterKey, Counters, Image, PlanTable, Ready, ReadyKind, Reply, Snapshot, Standing};
+use meridian::model::{CounterId, EndpointId, Family, LocationId, Service, State};
+use meridian::table::{
+    Before, Changed, CounterKey, Counters, Image, PlanTable, Ready, ReadyKind, Reply, Snapshot, Standing,
+};
 use proptest::prelude::*;
 
 use crate::dns::World;
@@ -322,7 +324,14 @@ fn who_loses_the_last_endpoint_is_told_once() {
     };
     let told = |now: &Snapshot, before: &Snapshot| {
         let changes = now.changes_where(before, PlanTable::is_exhausted).into_iter();
-        changes.map(|(service, now)| format!("{} {now}", service.label)).collect::<Vec<_>>()
+        let is_its_plan = |service: &Service, table: &PlanTable| std::ptr::eq(now.plan_table(service.plan), table);
+        let told = |Changed { service, holds, table }: Changed<'_>| {
+            let here = now.parts.config.services.iter().find(|here| here.label == service.label);
+            assert_eq!(table.is_some(), here.is_some());
+            assert!(here.zip(table).is_none_or(|(here, table)| is_its_plan(here, table)), "of another plan");
+            format!("{} {holds}", service.label)
+        };
+        changes.map(told).collect::<Vec<_>>()
     };
     let fewer = standing(&snapshot, &["iad"], State::Down);
     assert!(told(&fewer, &snapshot).is_empty());
@@ -337,4 +346,10 @@ fn who_loses_the_last_endpoint_is_told_once() {
     let second = read(&[&*a, &service("b", "\"iad\"", "")].concat(), Some(&loaded));
     let next = standing(&compile(&second, None), &["ams", "iad"], State::Down);
     assert_eq!(told(&next, &none), ["b.shop.example true", "c.shop.example false"]);
+    // Plans are fewer, and have other numbers: what was the second is the only one.
+    let before = standing(&compile(&read(&[&*a, &b].concat(), None), None), &["iad", "sin"], State::Down);
+    let only = compile(&read(&b, None), None);
+    assert_eq!(told(&only, &before), ["b.shop.example false"]);
+    let first = compile(&read(&a, None), None);
+    assert_eq!(told(&first, &before), ["b.shop.example false"], "its number is that of no plan");
 }
