@@ -197,12 +197,6 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_has_room_or_one_site_that_is_small() {
-        assert!(has_room(25, 0, 100) && has_room(5, 20, 100) && has_room(64, 0, 100) && has_room(2, 0, 2));
-        assert!(!has_room(65, 0, 100) && !has_room(6, 20, 100) && !has_room(2, 2, 8));
-    }
-
-    #[test]
     fn five_networks_are_heard_and_no_more_often_than_needed() {
         let errors = &mut ClientErrors::default();
         for network in 0..4 {
@@ -262,10 +256,18 @@ mod tests {
     }
 
     #[test]
-    fn one_site_has_room_whatever_its_size_and_further_ones_within_a_quarter() {
-        for (members, hastened, all, expected) in
-            [(9, 0, 10, true), (1, 1, 8, true), (1, 1, 7, false), (2, 1, 8, false), (25, 225, 1000, true)]
-        {
+    fn a_quarter_has_room_or_one_site_that_is_small() {
+        for (members, hastened, all, expected) in [
+            (9, 0, 10, true),
+            (64, 0, 100, true),
+            (65, 0, 100, false),
+            (250, 0, 1000, true),
+            (251, 0, 1000, false),
+            (1, 1, 8, true),
+            (1, 1, 7, false),
+            (2, 1, 8, false),
+            (25, 225, 1000, true),
+        ] {
             assert_eq!(has_room(members, hastened, all), expected, "{members} beside {hastened} of {all}");
         }
     }
