@@ -25,6 +25,7 @@ use support::{
     Authority, OK, Reply, Web, acceptor, ask, body, closed_port, http, https, next_found, outcome_of, probe, run,
     tls_error,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 
@@ -63,6 +64,44 @@ async fn no_redirect_is_followed() {
     let text = format!("HTTP/1.1 302 Found\r\nLocation: http://{}/\r\nContent-Length: 0\r\n\r\n", elsewhere.address);
     assert_eq!(ask(Reply::Text(text.leak()), http()).await, Err(Cause::Status(302)));
     assert!(elsewhere.requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn redirects_are_followed_where_allowed_while_they_stay_with_the_target() {
+    let follows = |redirects| Http { redirects, host: Some("shop.test".to_owned()), ..http() };
+    let why = async |location: &str| {
+        let text = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        let Err(Cause::Protocol(why)) = ask(Reply::Text(text.leak()), follows(2)).await else { panic!("{location}") };
+        why
+    };
+    assert_eq!(why("/login").await, "it redirects more often than is allowed (2)");
+    for elsewhere in ["http://192.0.2.1/", "http://127.0.0.1/", "https://shop.test/", "http://shop.test/"] {
+        assert_eq!(why(elsewhere).await, format!("it redirects elsewhere, to {elsewhere}"), "another host or port");
+    }
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 1024];
+            let length = stream.read(&mut head).await.unwrap();
+            let asked = String::from_utf8_lossy(&head[..length]).to_lowercase();
+            let name = format!("http://shop.test:{}/there", target.port());
+            let to =
+                |location: &str| format!("HTTP/1.1 301 Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+            let reply = match asked {
+                _ if !asked.contains("\r\nhost: shop.test\r\n") => "HTTP/1.1 500 Who?\r\n\r\n".to_owned(),
+                _ if asked.starts_with("get /there ") => OK.to_owned(),
+                _ if asked.starts_with("get /here ") => to(&name),
+                _ => to("/here"),
+            };
+            stream.write_all(reply.as_bytes()).await.unwrap();
+        }
+    });
+    assert!(outcome_of(probe(ProbeKind::Http(follows(2))), target, &[]).await.is_ok());
+    let once = outcome_of(probe(ProbeKind::Http(follows(1))), target, &[]).await;
+    assert_eq!(once, Err(Cause::Protocol("it redirects more often than is allowed (1)".to_owned())));
 }
 
 #[tokio::test]

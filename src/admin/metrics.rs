@@ -272,7 +272,7 @@ fn describe_events() {
     describe_counter!("meridian_probe_outcomes_total", "Outcomes of probes, by probe and kind.");
     describe_counter!("meridian_verdicts_total", "Changes of what health says of an endpoint or an address of it.");
     describe_counter!("meridian_reloads_total", "Readings of files, by result.");
-    for why in ["late", "exhausted"] {
+    for why in ["late", "exhausted", "crowded"] {
         counter!("meridian_probes_discarded_total", "why" => why).increment(0); // a rate needs the zero
     }
     describe_counter!("meridian_beacons_total", "Sessions of beacons: offered, without anything to time, and taken.");

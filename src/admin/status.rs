@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::ramp::RampStatus;
 use crate::control::{Event, Journal, Override, Posting, Reload, ReloadResult, Shared, Talker, Told};
 use crate::health::{Board, Complained, EndpointHealth, Fault, Group, Notice, Subject};
-use crate::model::{Endpoint, EndpointId, Problem, Severity, State};
+use crate::model::{Endpoint, EndpointId, Family, Problem, Severity, State};
 use crate::sandbox::Sandbox;
 use crate::table::{PlanTable, ServiceEntry, Snapshot};
 
@@ -148,6 +148,8 @@ pub struct EndpointStatus {
     pub addresses: Vec<AddressStatus>,
     /// `up`, `degraded`, `down` or `unknown`
     pub verdict: &'static str,
+    /// May it be answered, by its verdict and the operator's hand?
+    pub live: bool,
     /// Why.
     pub reason: String,
     /// Since when.
@@ -282,6 +284,8 @@ impl Status {
         drop(board);
         for ((id, endpoint), status) in (0..).map(EndpointId).zip(&config.endpoints).zip(&mut endpoints) {
             (status.r#override, status.ramp) = (overrides.describe(endpoint), RampStatus::of(&snapshot, id));
+            let state = |family| snapshot.standing(id).state(family);
+            status.live = Family::ALL.into_iter().filter_map(state).any(|state| state < State::Unknown);
         }
         let named = |entry: &&ServiceEntry| service.is_none_or(|name| *snapshot.service(entry).label == *name);
         let services = snapshot.services.iter().filter(named).take(limit).map(|entry| ServiceStatus {
@@ -444,6 +448,7 @@ impl EndpointStatus {
             region: endpoint.site.region.to_string(),
             addresses: addresses.collect(),
             verdict: verdict(health.state),
+            live: false,
             reason,
             since: health.since,
             last: health.last.as_ref().map(|last| LastStatus {

@@ -98,6 +98,7 @@ struct Wrong {
 struct Endpoint {
     name: String,
     verdict: String,
+    live: bool,
     reason: String,
     since: Timestamp,
     r#override: Option<String>,
@@ -161,12 +162,11 @@ impl Endpoint {
 fn in_words(seen: &Seen, all: bool, now: Timestamp) -> String {
     let mut text = String::new();
     let ready = if seen.ready { "ready" } else { "NOT READY: steered names are not answered yet" };
-    let up =
-        seen.endpoints.iter().filter(|endpoint| matches!(&*endpoint.verdict, "up" | "degraded" | "damped")).count();
+    let live = seen.endpoints.iter().filter(|endpoint| endpoint.live).count();
     let (count, Reload { at, result, stale, restart_pending, errors }) = (seen.endpoints.len(), &seen.reload);
     let _ = writeln!(
         text,
-        "meridian {} {ready}; runs for {}, generation {}; {up} of {count} endpoints live, {} services",
+        "meridian {} {ready}; runs for {}, generation {}; {live} of {count} endpoints live, {} services",
         seen.version,
         ago(seen.started, now),
         seen.generation,
@@ -290,7 +290,7 @@ mod tests {
     }
 
     fn endpoint(name: &str, verdict: &str) -> serde_json::Value {
-        json!({"name": name, "verdict": verdict, "reason": "2 failures", "since": "2026-11-27T10:00:00Z",
+        json!({"name": name, "verdict": verdict, "live": verdict == "up", "reason": "2 failures", "since": "2026-11-27T10:00:00Z",
                "override": null, "ramp": null})
     }
 
@@ -298,12 +298,14 @@ mod tests {
     fn what_is_wrong_stands_first_and_every_endpoint_has_a_line() {
         let now = "2026-11-27T11:02:03Z".parse().unwrap();
         let mut drained = endpoint("long-name", "up");
+        let mut forced = endpoint("c", "up");
+        (forced["live"], forced["override"]) = (false.into(), "forced down by anna".into());
         drained["override"] = "drained by anna".into();
         drained["ramp"] = json!({"phase": "draining", "share": 0.5, "ends": "2026-11-27T11:03:00Z"});
-        let text = in_words(&seen(json!([drained, endpoint("b", "down"), endpoint("c", "up")])), false, now);
+        let text = in_words(&seen(json!([drained, endpoint("b", "down"), forced])), false, now);
         assert_eq!(
             text,
-            "meridian 0.1.0 ready; runs for 1h2m, generation 7; 2 of 3 endpoints live, 2 services\n\
+            "meridian 0.1.0 ready; runs for 1h2m, generation 7; 1 of 3 endpoints live, 2 services\n\
              files read 1h2m ago: ok\n\
              \x20   config.toml:7: `ttll` is not known\n\
              NOT READY for routers: the fault is ours\n\
@@ -316,7 +318,7 @@ mod tests {
              \n\
              long-name  up            1h2m  draining: 50 % of its clients, done at 2026-11-27T11:03:00Z; drained by anna\n\
              b          down          1h2m  2 failures\n\
-             c          up            1h2m\n\
+             c          up            1h2m  forced down by anna\n\
              \n\
              latest:\n\
              2026-11-27T10:00:00Z  b: up -> down: refused\n\

@@ -24,7 +24,8 @@ pub struct Event {
     /// When it was known.
     pub at: Timestamp,
     /// Of what: `endpoint`, `site`, `cloud`, `clients` (who report that they cannot reach a site), `self`, `anchor`, `order`
-    /// (of the operator's hand) or `soft` (signals that count for nobody in a fence of `service`)
+    /// (of the operator's hand), `soft` (signals that count for nobody in a fence of `service`) or `service` (the first of those
+    /// that turn together, which `reason` names)
     pub of: &'static str,
     /// Whose; none: it is of something else.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,8 +45,8 @@ pub struct Event {
     /// The endpoint's state before; the same as `to` where only addresses changed.
     pub from: &'static str,
     /// Its state now: `up`, `degraded`, `damped`, `unknown` or `down`; of others `failing` or
-    /// `working`, of soft signals `unheeded` or `heeded`; of orders what is
-    /// ordered, or `off`
+    /// `working`, of soft signals `unheeded` or `heeded`; of services `exhausted` or `served`, `panic` or `calm`; of orders
+    /// what is ordered, or `off`
     pub to: &'static str,
     /// The addresses that changed.
     pub addresses: Vec<AddressEvent>,
@@ -116,6 +117,17 @@ impl Events {
         let (good, bad) = if service.is_some() { ("heeded", "unheeded") } else { ("working", "failing") };
         let turn = if notice.failing { (good, bad) } else { (bad, good) };
         self.add(Event { cloud, region, service, ..Event::new(of, turn, notice.reason.clone(), generation) });
+    }
+
+    /// Services turned together, of which this is the first.
+    pub(super) fn record_services(
+        &self,
+        first: Arc<str>,
+        turn: (&'static str, &'static str),
+        reason: String,
+        generation: u64,
+    ) {
+        self.add(Event { service: Some(first), ..Event::new("service", turn, reason, generation) });
     }
 
     /// An order is in force from now on, or no more.

@@ -17,9 +17,9 @@ use super::request::{Done, Order, Request, Verb};
 use super::run::Control;
 use crate::config::{self, Config};
 use crate::health::Recovered;
-use crate::model::{Digest, EndpointId, Family, PlanId, Service, State};
+use crate::model::{Digest, EndpointId, PlanId, Service, State};
 use crate::steer::age;
-use crate::table::{Hand, Held as HeldPlan, HeldMember, Returned, Snapshot, Standing};
+use crate::table::{Hand, Held as HeldPlan, HeldAs, Returned, Snapshot, Standing};
 
 /// The longest reason and the longest author, in octets.
 const LONGEST_REASON: usize = 500;
@@ -117,13 +117,22 @@ impl Overrides {
     }
 }
 
-/// The members of a plan, as they are served.
-fn as_served(snapshot: &Snapshot, plan: PlanId) -> BTreeMap<Arc<str>, HeldMember> {
+/// An endpoint as it stands. Of one that is forced down nothing is held, lest it be used when that ends, whatever has come to it.
+fn as_it_stands(standing: &Standing) -> HeldAs {
+    let addresses = if standing.hand == Hand::Down { Vec::new() } else { standing.addresses.clone() };
+    HeldAs { addresses, warming: standing.warming }
+}
+
+/// The members of a plan as they are served; another service may hold them already.
+fn as_served(snapshot: &Snapshot, plan: PlanId) -> BTreeMap<Arc<str>, HeldAs> {
     let table = snapshot.plan_table(plan);
     let member = |(at, &id): (usize, &EndpointId)| {
-        let states = Family::ALL.map(|family| table.usages(family)[at].map(|usage| usage.state));
-        let name = snapshot.parts.config.endpoints[id.index()].name.clone();
-        (name, HeldMember { states, warming: snapshot.standing(id).warming })
+        let mut standing = snapshot.standing(id).clone();
+        match table.held() {
+            Some(held) if standing.hand != Hand::Up => standing.hold(&held[at]),
+            _ => {}
+        }
+        (snapshot.parts.config.endpoints[id.index()].name.clone(), as_it_stands(&standing))
     };
     table.plan.members.iter().enumerate().map(member).collect()
 }
@@ -156,12 +165,8 @@ impl Orders {
     /// What the operator's hand makes of how an endpoint stands by health.
     pub(super) fn apply(&self, ordered: Ordered, name: &str, standing: Standing) -> Standing {
         let mut standing = Standing { hand: ordered.hand, held: ordered.held, ..standing };
-        if let Some((states, warming)) = self.held.endpoints.get(name).filter(|_| ordered.held) {
-            standing.warming = *warming;
-            for (address, state) in &mut standing.addresses {
-                let held = states.iter().find(|(known, _)| known == address);
-                *state = held.map_or(*state, |(_, held)| *held);
-            }
+        if let Some(held) = self.held.endpoints.get(name).filter(|_| ordered.held) {
+            standing.hold(held);
         }
         if ordered.hand == Hand::Up {
             standing.warming = Recovered::default();
@@ -197,10 +202,10 @@ impl Orders {
         }
         let services =
             config.services.iter().filter_map(|service| Some((service, self.held.services.get(&service.label)?)));
-        let hold = |(service, members): (&Service, &BTreeMap<Arc<str>, HeldMember>)| {
+        let hold = |(service, members): (&Service, &BTreeMap<Arc<str>, HeldAs>)| {
             let name = |id: &EndpointId| &config.endpoints[id.index()].name;
             let ids = config.plans[service.plan.index()].members.iter();
-            (service.plan, ids.map(|id| members.get(name(id)).copied().unwrap_or_default()).collect())
+            (service.plan, ids.map(|id| members.get(name(id)).cloned().unwrap_or_default()).collect())
         };
         services.map(hold).collect()
     }
@@ -303,8 +308,7 @@ impl Control {
         for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
             if overrides.of(endpoint).held {
                 let known = before.endpoints.remove(&endpoint.name);
-                let standing = snapshot.standing(id);
-                let served = || snapshot.steering.then(|| (standing.addresses.clone(), standing.warming));
+                let served = || snapshot.steering.then(|| as_it_stands(snapshot.standing(id)));
                 if let Some(held) = known.or_else(served) {
                     self.orders.held.endpoints.insert(endpoint.name.clone(), held);
                 }

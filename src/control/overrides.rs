@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use super::last_good::write_whole;
 use crate::config::Config;
-use crate::health::Recovered;
-use crate::model::{Endpoint, State};
-use crate::table::{Hand, HeldMember, Returned};
+use crate::model::Endpoint;
+use crate::table::{Hand, HeldAs, Returned};
 
 /// The most orders at a time.
 pub(super) const MAX_OVERRIDES: usize = 1000;
 /// The form of the file that this version reads and writes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// One order of the operator, in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,7 +271,9 @@ impl Overrides {
         };
         let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| Unread::Damaged(error.to_string()))?;
         match kept.version {
-            1..=VERSION => Ok((Self { list: kept.overrides }, kept.held)),
+            // Of services it is not known by address what they had: they are held as they will be served.
+            1 | 2 => Ok((Self { list: kept.overrides }, Held { services: BTreeMap::new(), ..kept.held })),
+            VERSION => Ok((Self { list: kept.overrides }, kept.held)),
             other => Err(Unread::Damaged(format!("it has version {other}; this program reads {VERSION}"))),
         }
     }
@@ -307,16 +307,13 @@ struct Kept {
 #[serde(deny_unknown_fields)]
 pub struct Held {
     /// By endpoint.
-    pub(super) endpoints: BTreeMap<Arc<str>, HeldEndpoint>,
+    pub(super) endpoints: BTreeMap<Arc<str>, HeldAs>,
     /// By service and endpoint.
-    pub(super) services: BTreeMap<Arc<str>, BTreeMap<Arc<str>, HeldMember>>,
+    pub(super) services: BTreeMap<Arc<str>, BTreeMap<Arc<str>, HeldAs>>,
     /// When endpoints were given back to their clients.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) given_back: BTreeMap<Arc<str>, Vec<Returned>>,
 }
-
-/// The states of its addresses, and since when it has its clients by steps.
-pub(super) type HeldEndpoint = (Vec<(IpAddr, State)>, Recovered);
 
 /// Why there are no orders of an earlier run.
 #[derive(Debug)]
@@ -344,7 +341,7 @@ impl fmt::Display for Override {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Addresses, Cost, Site, find_region};
+    use crate::model::{Addresses, Cost, Site, State, find_region};
 
     fn endpoint(name: &str, cloud: &str, region: &str) -> Endpoint {
         Endpoint {
@@ -425,8 +422,9 @@ mod tests {
         }
         let mut held = Held::default();
         let addresses = vec![("192.0.2.1".parse().unwrap(), State::Up)];
-        held.endpoints.insert("a".into(), (addresses, [Some(at(5)), None].into()));
-        let member = HeldMember { states: [Some(State::Degraded), None], warming: [None, Some(at(4))].into() };
+        held.endpoints.insert("a".into(), HeldAs { addresses, warming: [Some(at(5)), None].into() });
+        let addresses = vec![("192.0.2.2".parse().unwrap(), State::Degraded)];
+        let member = HeldAs { addresses, warming: [None, Some(at(4))].into() };
         held.services.insert("www".into(), BTreeMap::from([("a".into(), member)]));
         held.given_back.insert("a".into(), vec![Returned { at: at(3), drained: Some((at(1), Some(60))) }]);
         overrides.write(&held, &path).unwrap();
@@ -441,11 +439,12 @@ mod tests {
         fs::write(&path, one).unwrap();
         let (_, held) = Overrides::read(&path).unwrap();
         let since = "2026-11-29T00:00:00Z".parse().ok();
-        assert_eq!(held.endpoints["a"].1, [since; 2].into());
-        assert_eq!(held.services["www"]["a"].warming, Recovered::default());
-        fs::write(&path, text.replace("\"version\": 2", "\"version\": 3")).unwrap();
+        let addresses = vec![("192.0.2.1".parse().unwrap(), State::Up)];
+        assert_eq!(held.endpoints["a"], HeldAs { addresses, warming: [since; 2].into() });
+        assert_eq!(held.services, BTreeMap::new());
+        fs::write(&path, text.replace("\"version\": 3", "\"version\": 4")).unwrap();
         let Err(Unread::Damaged(why)) = Overrides::read(&path) else { panic!() };
-        assert_eq!(why, "it has version 3; this program reads 2");
+        assert_eq!(why, "it has version 4; this program reads 3");
         assert!(matches!(Overrides::read(folder.path()), Err(Unread::Unreadable(_))));
     }
 }

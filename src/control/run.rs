@@ -24,13 +24,14 @@ use super::remembered;
 use super::request::Order;
 use super::settling::Settling;
 use super::shared::{Inlets, Journal, Shared};
+use super::telling::tell_services;
 use super::watch::Watch;
 use super::webhook::Deliveries;
 use crate::config::Config;
 use crate::health::{Board, CheckId, Complaint};
 use crate::model::{Digest, EndpointId, Problem, State};
 use crate::probe::{Calm, Prober, Report, Resolved, Resolver, Scripts};
-use crate::table::{Changed, PlanTable, Published, Snapshot, Standing};
+use crate::table::{Published, Snapshot, Standing};
 
 /// Outcomes and addresses that may wait for the control task; when full, probes wait.
 const CHANNEL: usize = 4096;
@@ -323,8 +324,7 @@ impl Control {
         let config = &self.loaded.parts.config;
         let of = &config.endpoints[endpoint.index()];
         let ordered = self.shared.overrides().of(of);
-        let heeds_doubt = !self.storm && !ordered.held;
-        let standing = Standing::of_health(board.endpoint(endpoint), self.hosts.ttl(of), heeds_doubt);
+        let standing = Standing::of_health(board.endpoint(endpoint), self.hosts.ttl(of), !self.storm);
         self.orders.apply(ordered, &of.name, standing)
     }
 
@@ -337,35 +337,8 @@ impl Control {
         let before = self.shared.published.publish(next);
         self.shared.tell();
         // What is said is said afterwards: whoever reads the log may be slow.
-        self.tell_exhausted(&before);
+        tell_services(&self.shared, &before);
         self.freeing.retire(before);
-    }
-
-    /// Says when the clients of a service lose their last living endpoint, and when they have one again; and when
-    /// panic begins and ends.
-    fn tell_exhausted(&self, before: &Snapshot) {
-        let snapshot = self.shared.published.load();
-        for Changed { service, holds, .. } in snapshot.changes_where(before, PlanTable::is_exhausted) {
-            let service = &service.label;
-            if holds {
-                error!(%service, "some of its clients have no endpoint up: they get what `when_none` says, or SERVFAIL where all are forced down");
-            } else {
-                info!(%service, "all its clients have an endpoint up again");
-            }
-        }
-        for Changed { service, holds, table } in snapshot.changes_where(before, PlanTable::is_panicking) {
-            let service = &service.label;
-            match table {
-                Some(table) if holds => {
-                    let left = table.living_in_panic(&snapshot.parts.config.endpoints) * 100.0;
-                    error!(%service, "panic: {left:.0} % of a fence's capacity is up, so endpoints that are down keep a part");
-                }
-                Some(table) if table.is_exhausted() => {
-                    info!(%service, "the panic is over, and some of its clients have no endpoint up");
-                }
-                _ => info!(%service, "the panic is over"),
-            }
-        }
     }
 
     /// Board and snapshot change under one lock, so that who reads both (`/status`) sees no mix.

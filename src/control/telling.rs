@@ -5,6 +5,8 @@
 //! warnings of their own; they are what it was known by.
 
 use std::collections::BTreeSet;
+use std::ptr;
+use std::sync::Arc;
 
 use tracing::{debug, error, info, warn};
 
@@ -13,7 +15,7 @@ use super::verdicts::Seen;
 use crate::config::Config;
 use crate::health::{Notice, StateChange, Subject, Verdict};
 use crate::model::{Endpoint, Site, State};
-use crate::table::Snapshot;
+use crate::table::{Changed, PlanTable, Snapshot};
 
 /// So many services are named.
 const NAMED: usize = 5;
@@ -24,6 +26,8 @@ pub(super) struct Teller<'a> {
     snapshot: &'a Snapshot,
     /// Sites and clouds that fail as a whole.
     failing: BTreeSet<Subject>,
+    /// Sites and clouds that begin to; a notice of their own says so.
+    began: BTreeSet<Subject>,
 }
 
 /// How loud a verdict is.
@@ -43,7 +47,8 @@ impl<'a> Teller<'a> {
         let failing = failing.map(|group| group.subject.clone()).collect();
         drop(board);
         notices.sort_by_key(|notice| !matches!(notice.subject, Subject::Cloud(_)));
-        (Self { shared, snapshot, failing }, notices)
+        let began = notices.iter().filter(|notice| notice.failing).map(|notice| notice.subject.clone()).collect();
+        (Self { shared, snapshot, failing, began }, notices)
     }
 
     /// Something that is said of many at once begins or ends.
@@ -66,7 +71,7 @@ impl<'a> Teller<'a> {
             }
             (Subject::Cloud(cloud), false) => {
                 info!(%cloud, reason, generation, "a cloud fails as a whole no more");
-                for subject in &self.failing {
+                for subject in self.failing.difference(&self.began) {
                     // It was covered so far.
                     if let Subject::Site(of, region) = subject
                         && of == cloud
@@ -149,12 +154,54 @@ fn loudness(change: StateChange, is_covered: bool) -> Loudness {
     }
 }
 
-/// The services that have an endpoint at such a site, in words: how many of how many, and the first of them by name.
+/// Says whose clients lose their last living endpoint or have one again, and where panic begins or ends: once for all services
+/// that turn together.
+pub(super) fn tell_services(shared: &Shared, before: &Snapshot) {
+    let snapshot = shared.published.load();
+    let (config, generation) = (&snapshot.parts.config, snapshot.generation);
+    let exhausted = snapshot.changes_where(before, PlanTable::is_exhausted);
+    let panicking = snapshot.changes_where(before, PlanTable::is_panicking);
+    let turned = |changes: &[Changed<'_>], begins: bool| -> Option<(Arc<str>, String)> {
+        let labels = || changes.iter().filter(|change| change.holds == begins).map(|change| &change.service.label);
+        labels().next().map(|first| (first.clone(), listed(labels().map(|label| &**label).collect(), config)))
+    };
+    if let Some((first, services)) = turned(&exhausted, true) {
+        let reason =
+            "some clients have no endpoint up: they get what `when_none` says, or SERVFAIL where all are forced down";
+        error!(services, generation, "{reason}");
+        shared.events.record_services(first, ("served", "exhausted"), format!("{services}: {reason}"), generation);
+    }
+    if let Some((first, services)) = turned(&exhausted, false) {
+        let reason = "all clients have an endpoint up again";
+        info!(services, generation, "{reason}");
+        shared.events.record_services(first, ("exhausted", "served"), format!("{services}: {reason}"), generation);
+    }
+    if let Some((first, services)) = turned(&panicking, true) {
+        let mut tables: Vec<&PlanTable> =
+            panicking.iter().filter(|change| change.holds).filter_map(|change| change.table).collect();
+        tables.dedup_by(|one, other| ptr::eq(*one, *other));
+        let left = tables.into_iter().map(|table| table.living_in_panic(&config.endpoints)).fold(1.0, f64::min) * 100.0;
+        let reason = format!("panic: {left:.0} % of a fence's capacity is up, so endpoints that are down keep a part");
+        error!(services, generation, "{reason}");
+        shared.events.record_services(first, ("calm", "panic"), format!("{services}: {reason}"), generation);
+    }
+    if let Some((first, services)) = turned(&panicking, false) {
+        let reason = "the panic is over";
+        info!(services, generation, "{reason}");
+        shared.events.record_services(first, ("panic", "calm"), format!("{services}: {reason}"), generation);
+    }
+}
+
+/// The services that have an endpoint at such a site, in words.
 fn touched(config: &Config, is_here: impl Fn(&Site) -> bool) -> String {
     let here: Vec<bool> = config.endpoints.iter().map(|endpoint: &Endpoint| is_here(&endpoint.site)).collect();
     let plans: Vec<bool> = config.plans.iter().map(|plan| plan.members.iter().any(|id| here[id.index()])).collect();
     let services = config.services.iter().filter(|service| plans[service.plan.index()]);
-    let mut labels: Vec<&str> = services.map(|service| &*service.label).collect();
+    listed(services.map(|service| &*service.label).collect(), config)
+}
+
+/// How many services of all, and the first of them by name.
+fn listed(mut labels: Vec<&str>, config: &Config) -> String {
     let count = labels.len();
     labels.truncate(NAMED);
     let more = if count > NAMED { format!(" and {} more", count - NAMED) } else { String::new() };

@@ -223,17 +223,21 @@ impl Board {
         }
         let turned = hastened || slot.health.in_doubt() != slot.in_doubt;
         slot.in_doubt = slot.health.in_doubt();
+        let is_limited = slot.health.is_limited();
+        let limits = !std::mem::replace(&mut slot.limited, is_limited) && is_limited;
         match slot.health.next_tick() {
             Some(_) => self.held.insert(id),
             None => self.held.remove(&id),
         };
-        if change.is_none() && !turned && !moved {
+        if change.is_none() && !turned && !moved && !limits {
             return None;
         }
         let last = || slot.health.last().map_or_else(String::new, |last| last.outcome.to_string());
         let said = change.map_or_else(last, |change| change.reason);
         let reason = format!("probe {} at {}: {said}", slot.check.probe.name, slot.check.target);
-        self.sum_up(index, Some(reason), now)
+        // That it limits our probes is told, whether answers change by it or not.
+        let told = limits.then(|| Verdict::of_doubt(EndpointId::at(index), self.entries[index].health.state, &reason));
+        self.sum_up(index, Some(reason), now).or(told)
     }
 
     /// Sums an endpoint up; says so if what answers may hold has changed, for that reason (none: the endpoint's own).
@@ -385,7 +389,7 @@ impl Board {
                 addresses.iter().map(each).collect()
             }
         };
-        let health = EndpointHealth::after(old.endpoints.remove(&endpoint.name), &endpoint.name, &addresses, now);
+        let health = EndpointHealth::after(old.endpoints.remove(&endpoint.name), endpoint, &addresses, now);
         let may_soften = votes.iter().flatten().flat_map(Vote::checks).any(|id| self.slots[id].may_soften());
         self.entries.push(Entry {
             votes,
@@ -417,7 +421,15 @@ impl Board {
                 };
                 (
                     new_id(&mut self.next_id),
-                    Slot { check: Arc::new(check), health, endpoint, address, fast: false, in_doubt: false },
+                    Slot {
+                        check: Arc::new(check),
+                        health,
+                        endpoint,
+                        address,
+                        fast: false,
+                        in_doubt: false,
+                        limited: false,
+                    },
                 )
             }
         };

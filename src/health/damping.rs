@@ -32,9 +32,15 @@ impl Penalty {
         }
     }
 
+    /// A clock may be set back: nothing of it has been later than `now`.
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        self.last = self.last.min(now);
+        self.held = self.held.map(|held| held.min(now));
+    }
+
     /// Until when it is held back; none: it is not, at `now`.
     pub(super) fn held_until(&self, damping: &Damping, now: Timestamp) -> Option<Timestamp> {
-        let latest = after(self.held?.min(now), damping.at_most.as_secs_f64()); // a clock may be set back
+        let latest = after(self.held?, damping.at_most.as_secs_f64());
         let half_lives = (self.flips / damping.free_at).log2().max(0.0);
         let until = after(self.last, damping.half_life.as_secs_f64() * half_lives).min(latest);
         (until > now).then_some(until)
@@ -42,7 +48,7 @@ impl Penalty {
 
     /// What it is at `now`.
     pub(super) fn at(&self, damping: &Damping, now: Timestamp) -> f64 {
-        let elapsed = now.duration_since(self.last).as_secs_f64().max(0.0); // a clock may be set back
+        let elapsed = now.duration_since(self.last).as_secs_f64().max(0.0);
         self.flips * (-elapsed / damping.half_life.as_secs_f64()).exp2()
     }
 
@@ -102,8 +108,10 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_does_no_harm() {
         let mut penalty = Penalty::default();
-        [1000, 1000, 1000, 10].iter().for_each(|&second| penalty.flip(&DAMPING, at(second)));
+        [1000, 1000, 1000].iter().for_each(|&second| penalty.flip(&DAMPING, at(second)));
+        penalty.not_after(at(10));
+        penalty.flip(&DAMPING, at(10));
         assert!(penalty.held_until(&DAMPING, at(10)).is_some_and(|until| until <= at(910)));
-        assert_eq!(penalty.held_until(&DAMPING, at(2000)), None);
+        assert_eq!(penalty.held_until(&DAMPING, at(910)), None);
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Slot {
     pub(super) fast: bool,
     /// It may turn soon, as far as has been told.
     pub(super) in_doubt: bool,
+    /// Its target limits our probes, as far as has been told.
+    pub(super) limited: bool,
 }
 
 impl Slot {

@@ -245,6 +245,8 @@ impl HealthState {
 
     /// Lets time pass: says so if the state changed by it, or by what came before.
     pub fn tick(&mut self, now: Timestamp) -> Option<Change> {
+        self.penalty.not_after(now);
+        self.since = self.since.min(now);
         let held = self.held_until(now).is_some();
         let to = match self.found {
             State::Up | State::Degraded if held => State::Damped,
@@ -306,13 +308,19 @@ impl HealthState {
     /// May the state turn soon?
     #[must_use]
     pub fn in_doubt(&self) -> bool {
-        !self.undecided && (self.suspicion.is_some() || self.evidence.worse > 0 || self.evidence.better > 0)
+        let told = || self.suspicion.is_some() || self.evidence.worse > 0 || self.evidence.better > 0;
+        self.is_limited() || !self.undecided && told()
+    }
+
+    /// Does its target limit our probes?
+    pub(super) fn is_limited(&self) -> bool {
+        self.suspicion == Some(Suspicion::Limited)
     }
 
     /// Shall it be probed fast? While in doubt; but more probes are no way to learn more of who limits them.
     #[must_use]
     pub fn wants_haste(&self) -> bool {
-        self.in_doubt() && self.suspicion != Some(Suspicion::Limited)
+        self.in_doubt() && !self.is_limited()
     }
 
     /// Has it no outcome yet that says anything?
@@ -330,6 +338,11 @@ impl HealthState {
     /// Why it has that state, in words for operators.
     #[must_use]
     pub fn reason(&self, now: Timestamp) -> String {
+        let limits = self.last.as_ref().filter(|_| self.is_limited()).map(|last| format!("; but {}", last.outcome));
+        self.reason_without(now) + &limits.unwrap_or_default()
+    }
+
+    fn reason_without(&self, now: Timestamp) -> String {
         match self.held_until(now) {
             Some(until) if self.state == State::Damped => {
                 let until = until.round(Unit::Second).unwrap_or(until);

@@ -11,7 +11,7 @@ use super::correlation::{Alert, are_near};
 use super::slot::Slot;
 use super::soft::Stand;
 use super::{CheckId, Last, Recovered};
-use crate::model::{Family, State};
+use crate::model::{Addresses, Endpoint, Family, State};
 
 /// Families whose addresses come back within so long come back together.
 const TOGETHER: Duration = Duration::from_secs(10);
@@ -53,8 +53,10 @@ pub struct AddressHealth {
     pub since: Timestamp,
     /// Why, in words for operators.
     pub reason: String,
-    /// What its checks come to: the state, unless it is held.
+    /// What its checks come to: the state, unless it is held or assumed.
     pub(super) found: State,
+    /// The state is assumed: checks that an edit or an answer of the resolver brought have no outcome yet.
+    is_assumed: bool,
     /// The state before, and since when it had that.
     pub(super) before: Option<(State, Timestamp)>,
 }
@@ -86,10 +88,12 @@ pub(super) enum Bare {
 
 impl EndpointHealth {
     /// That of an endpoint with these addresses, before its checks are summed up: what was said of
-    /// the endpoint and of the addresses that it had before stands, so that times stay.
-    pub(super) fn after(before: Option<Self>, name: &Arc<str>, addresses: &[IpAddr], now: Timestamp) -> Self {
+    /// the endpoint and of the addresses that it had before stands, so that times stay. An address that was of use is taken
+    /// to be as it was until all of its checks have an outcome, and a hostname's new one to be as the best that it had: an
+    /// edit that adds a probe to all endpoints would else have whoever is probed first get everybody.
+    pub(super) fn after(before: Option<Self>, endpoint: &Endpoint, addresses: &[IpAddr], now: Timestamp) -> Self {
         let new = Self {
-            name: name.clone(),
+            name: endpoint.name.clone(),
             state: State::Unknown,
             since: now,
             reason: String::new(),
@@ -102,9 +106,12 @@ impl EndpointHealth {
         };
         let mut health = before.unwrap_or(new);
         let old = std::mem::take(&mut health.addresses);
+        let is_hostname = matches!(endpoint.addresses, Addresses::Hostname(_));
         let address = |&address: &IpAddr| {
             let kept = old.iter().find(|old| old.address == address).cloned();
-            kept.unwrap_or_else(|| AddressHealth::new(address, now))
+            let alike = old.iter().filter(|old| is_hostname && old.address.is_ipv4() == address.is_ipv4());
+            let new = || AddressHealth::new(address, alike.map(|old| old.state).min(), now);
+            kept.map_or_else(new, |kept| AddressHealth { is_assumed: kept.state < State::Unknown, ..kept })
         };
         Self { addresses: addresses.iter().map(address).collect(), ..health }
     }
@@ -117,20 +124,34 @@ impl EndpointHealth {
 }
 
 impl AddressHealth {
-    fn new(address: IpAddr, now: Timestamp) -> Self {
-        let (state, found) = (State::Unknown, State::Unknown);
-        Self { address, state, since: now, reason: String::new(), found, before: None }
+    /// Of use as others are, or unknown.
+    fn new(address: IpAddr, others: Option<State>, now: Timestamp) -> Self {
+        let assumed = others.filter(|state| *state < State::Unknown);
+        let (state, is_assumed) = (assumed.unwrap_or(State::Unknown), assumed.is_some());
+        Self { address, state, since: now, reason: String::new(), found: State::Unknown, is_assumed, before: None }
     }
 
     /// Is it held as it was, although its checks say that it is down?
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.state != self.found
+        self.state != self.found && !self.is_assumed
     }
 
-    /// Takes in what its checks come to. While the fault is ours, who went down after `held_from` is held as it was.
-    fn turn(&mut self, found: State, reason: String, held_from: Option<Timestamp>, now: Timestamp) {
+    /// Takes in what its checks come to; are some still without an outcome? While the fault is ours, who went down after
+    /// `held_from` is held as it was.
+    fn turn(
+        &mut self,
+        (found, reason): (State, String),
+        is_pending: bool,
+        held_from: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         self.found = found;
+        self.is_assumed &= is_pending && found == State::Unknown;
+        if self.is_assumed {
+            self.reason = format!("{reason}; taken to be {} until there is one", self.state.as_str());
+            return;
+        }
         if let Some(from) = held_from.filter(|_| found == State::Down) {
             if self.state == State::Down && self.since > from {
                 (self.state, self.since) = self.before.take().unwrap_or((self.state, self.since));
@@ -176,7 +197,8 @@ impl Entry {
                 reason += "; soft signals count for nobody, since they speak against too many: ";
                 reason += &worst(votes, slots, true, now).1;
             }
-            address.turn(found, reason, held_from, now);
+            let is_pending = votes.iter().flat_map(Vote::checks).any(|id| slots[id].is_pending());
+            address.turn((found, reason), is_pending, held_from, now);
         }
         let (state, reason) = self.best();
         if state != self.health.state {

@@ -26,6 +26,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// An endpoint in that state may turn soon.
+    pub(super) fn of_doubt(endpoint: EndpointId, state: State, reason: &str) -> Self {
+        let change = StateChange { from: state, to: state };
+        Self { endpoint, change, addresses: Vec::new(), doubt: true, reason: reason.to_owned() }
+    }
+
     /// Has nothing changed but whether it may turn soon?
     #[must_use]
     pub fn is_doubt(&self) -> bool {

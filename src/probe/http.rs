@@ -1,10 +1,11 @@
 //! `http` and `https` probes: one request to the target's address, on a fresh connection unless a kept one
-//! is wished for; no redirects, no proxy.
+//! is wished for; no proxy, and no redirects but those that stay with the target.
 
 use std::net::{IpAddr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONNECTION, HOST, HeaderValue};
+use reqwest::redirect::Policy;
 use reqwest::tls::TlsInfo;
 use reqwest::{Method, Request, Response, Url};
 
@@ -40,7 +41,7 @@ impl HttpClient {
         let header =
             HeaderValue::from_str(&host).map_err(|_| Unfit::Settings(format!("host {host:?} cannot be sent")))?;
         let tls = trust.client_config(http.tls.as_ref(), &[if http.http2 { "h2" } else { "http/1.1" }])?;
-        let mut client = client(tls).dns_resolver(Fixed(target)).tls_info(true);
+        let mut client = client(tls).dns_resolver(Fixed(target)).tls_info(true).redirect(redirects(&url, http));
         if http.http2 {
             client = client.http2_prior_knowledge();
         }
@@ -77,7 +78,7 @@ pub(super) fn client(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(concat!("meridian/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
+        .redirect(Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
 }
@@ -149,6 +150,31 @@ fn url_of(target: SocketAddr, http: &Http) -> Result<Url, String> {
         Some(address) if address != target.ip() => Err(format!("server_name {name:?} is an address, not a name")),
         _ => Ok(url),
     }
+}
+
+/// Follows as many as are allowed, as long as they stay with the target, by its address or its name.
+fn redirects(url: &Url, http: &Http) -> Policy {
+    let most = http.redirects;
+    if most == 0 {
+        return Policy::none();
+    }
+    let (url, host) = (url.clone(), http.host.as_deref().map(|host| without_port(host).to_owned()));
+    Policy::custom(move |attempt| {
+        let next = attempt.url();
+        let to = next.host_str().unwrap_or_default();
+        let by_name = host.as_ref().is_some_and(|host| host.eq_ignore_ascii_case(to));
+        let is_there = url.scheme() == next.scheme()
+            && url.port_or_known_default() == next.port_or_known_default()
+            && (by_name || url.host_str() == Some(to));
+        if !is_there {
+            let elsewhere = format!("it redirects elsewhere, to {next}");
+            return attempt.error(elsewhere);
+        }
+        if attempt.previous().len() > most {
+            return attempt.error(format!("it redirects more often than is allowed ({most})"));
+        }
+        attempt.follow()
+    })
 }
 
 /// The host of `host`, `host:port`, `[v6]:port`.

@@ -1,15 +1,18 @@
 //! Runs all checks, each in a task of its own.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
 use super::attempt::{Attempt, Client, Failed, Found};
 use super::calm::Calm;
@@ -19,12 +22,21 @@ use super::trust::Trust;
 use crate::config::Probe;
 use crate::health::{Cause, Check, CheckId, Outcome};
 
-/// Probes in flight at once, over all checks. Beyond it they wait in turn, and the wait is no part of what they measure.
-/// Each takes one file descriptor.
-pub const MAX_IN_FLIGHT: usize = 1024;
+/// See [`room`].
+const MAX_IN_FLIGHT: usize = 16_384;
 /// Probes of one check in flight at once; what is due beyond it is left out. The settings keep timeouts below so many
 /// intervals.
 const MAX_OVERLAP: usize = 16;
+
+/// Probes in flight at once, over all checks, that overlap no other of their check: a quarter of the file descriptors that
+/// this process may have, since each takes one. Beyond it they wait in turn, and the wait is no part of what they measure. So
+/// many checks may be silent at once without delaying another. And as many that do overlap another one; beyond it they are
+/// left out. A silent check in doubt has three of these by the defaults.
+#[must_use]
+pub fn room() -> usize {
+    let descriptors = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(4096, |(soft, _)| soft);
+    usize::try_from(descriptors / 4).map_or(MAX_IN_FLIGHT, |quarter| quarter.clamp(1, MAX_IN_FLIGHT))
+}
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,8 +54,10 @@ pub struct Report {
 pub struct Discarded {
     /// A timer fired over half an interval late: we were starved (BEHAVIOUR rule 16).
     pub late: u64,
-    /// This machine ran out of file descriptors or memory.
+    /// This machine ran out of file descriptors, memory, or turns for scripts.
     pub exhausted: u64,
+    /// Too many overlapped others of their checks.
+    pub crowded: u64,
 }
 
 /// Runs checks and sends a [`Report`] for each run, also for those that a late timer made worthless. Dropping it stops them all.
@@ -61,8 +75,10 @@ pub struct Prober {
 struct Shared {
     reports: mpsc::Sender<Report>,
     in_flight: Semaphore,
+    overlapping: Semaphore,
     late: AtomicU64,
     exhausted: AtomicU64,
+    crowded: AtomicU64,
 }
 
 /// A task, stopped when dropped.
@@ -113,8 +129,18 @@ impl Prober {
     /// full, the checks that have something to say wait; when it is closed they end.
     #[must_use]
     pub fn new(first_round: Duration, reports: mpsc::Sender<Report>) -> Self {
-        let in_flight = Semaphore::new(MAX_IN_FLIGHT);
-        let shared = Shared { reports, in_flight, late: AtomicU64::new(0), exhausted: AtomicU64::new(0) };
+        Self::with_room(first_round, reports, room())
+    }
+
+    fn with_room(first_round: Duration, reports: mpsc::Sender<Report>, room: usize) -> Self {
+        let shared = Shared {
+            reports,
+            in_flight: Semaphore::new(room),
+            overlapping: Semaphore::new(room),
+            late: AtomicU64::new(0),
+            exhausted: AtomicU64::new(0),
+            crowded: AtomicU64::new(0),
+        };
         Self { first_round, scripts: None, calm: None, tasks: BTreeMap::new(), shared: Arc::new(shared) }
     }
 
@@ -164,93 +190,78 @@ impl Prober {
     #[must_use]
     pub fn discarded(&self) -> Discarded {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Discarded { late: count(&self.shared.late), exhausted: count(&self.shared.exhausted) }
+        let Shared { late, exhausted, crowded, .. } = &*self.shared;
+        Discarded { late: count(late), exhausted: count(exhausted), crowded: count(crowded) }
     }
 
     fn start<A: Attempt>(
         &self,
         id: CheckId,
-        probe: &Probe,
+        probe: &Arc<Probe>,
         pem: Option<Arc<[u8]>>,
         make: impl FnOnce() -> A + Send + 'static,
     ) -> Running {
         let schedule = Schedule::new(probe, self.first_round, Random::seeded());
         let pace = Arc::new(Pace::default());
-        let runner = Runner {
-            timeout: probe.timeout,
-            // Over half an interval late is too late.
-            grace: probe.interval / 2,
-            reporter: Reporter { id, shared: self.shared.clone(), calm: self.calm.clone(), pace: pace.clone() },
-            slow_after: SlowAfter::new(probe.slow_after),
-            runs: 0,
-            succeeded: Arc::default(),
-        };
-        Running { pem, pace, task: tokio::spawn(runner.run(schedule, make)) }
+        let reporter = Reporter { id, shared: self.shared.clone(), calm: self.calm.clone(), pace: pace.clone() };
+        Running { pem, pace, task: tokio::spawn(run(reporter, probe.clone(), schedule, make)) }
     }
 }
 
-/// The task of one check.
-struct Runner {
+/// A check as it is run.
+struct Runner<A> {
+    attempt: A,
     timeout: Duration,
+    /// So late is too late.
     grace: Duration,
     reporter: Reporter,
-    slow_after: SlowAfter,
-    /// Begun so far.
-    runs: u64,
-    /// The latest begun that has succeeded.
-    succeeded: Arc<AtomicU64>,
+    /// The latest run that has succeeded.
+    succeeded: AtomicU64,
 }
 
-impl Runner {
-    /// Until the channel of reports is closed. `make` is called when the first run is due, so that the
-    /// work is spread as the first runs are. A run is a task of its own: one that hangs delays none that is due.
-    async fn run<A: Attempt>(mut self, mut schedule: Schedule, make: impl FnOnce() -> A) {
-        let mut start = Instant::now();
-        let mut gap = schedule.next_gap(false);
-        sleep_until(start + gap).await;
-        let attempt = Arc::new(make());
-        let mut runs = JoinSet::new();
-        loop {
-            let due = start + gap;
-            tokio::select! {
-                biased;
-                Some(ended) = runs.join_next() => match ended {
-                    Ok(Ended::Took(rtt)) => self.slow_after.learn(rtt),
-                    Ok(Ended::Told) | Err(_) => {} // a panic is logged
-                    Ok(Ended::Closed) => return,
-                },
-                () = sleep_until(due) => {
-                    start = Instant::now();
-                    gap = schedule.next_gap(self.reporter.pace.is_fast());
-                    if due.elapsed() > self.grace {
-                        self.reporter.tell_late();
-                    } else if runs.len() < MAX_OVERLAP {
-                        runs.spawn(self.one(&attempt).run(runs.is_empty()));
-                    }
+/// Runs a check until the channel of reports is closed. `make` is called when the first run is due, so that the work is
+/// spread as the first runs are. All runs of a check are in its one task, and one that hangs delays none that is due.
+async fn run<A: Attempt>(reporter: Reporter, probe: Arc<Probe>, mut schedule: Schedule, make: impl FnOnce() -> A) {
+    let mut start = Instant::now();
+    let mut gap = schedule.next_gap(false);
+    let mut due = pin!(sleep_until(start + gap));
+    due.as_mut().await;
+    let (timeout, grace) = (probe.timeout, probe.interval / 2);
+    let runner = Runner { attempt: make(), timeout, grace, reporter, succeeded: AtomicU64::new(0) };
+    let mut slow_after = SlowAfter::new(probe.slow_after);
+    let (mut runs, mut begun) = (FuturesUnordered::new(), 0);
+    due.as_mut().reset(start + gap);
+    loop {
+        tokio::select! {
+            biased;
+            Some(ended) = runs.next() => match ended {
+                Ok(Ended::Took(rtt)) => slow_after.learn(rtt),
+                Ok(Ended::Told) | Err(_) => {} // a panic is logged
+                Ok(Ended::Closed) => return,
+            },
+            () = due.as_mut() => {
+                let is_late = due.deadline().elapsed() > grace;
+                start = Instant::now();
+                gap = schedule.next_gap(runner.reporter.pace.is_fast());
+                due.as_mut().reset(start + gap);
+                if is_late {
+                    runner.reporter.tell_late();
+                } else if runs.len() < MAX_OVERLAP {
+                    begun += 1;
+                    let slow_after = slow_after.get().filter(|after| *after < timeout);
+                    let run = runner.once(begun, slow_after, !runs.is_empty());
+                    runs.push(AssertUnwindSafe(run).catch_unwind());
                 }
-                () = self.reporter.pace.changed.notified() => if self.reporter.pace.is_fast() {
-                    gap = gap.min(schedule.fast.max(start.elapsed())); // what is past was not due
-                },
             }
-        }
-    }
-
-    fn one<A>(&mut self, attempt: &Arc<A>) -> Run<A> {
-        self.runs += 1;
-        Run {
-            number: self.runs,
-            succeeded: Arc::clone(&self.succeeded),
-            attempt: Arc::clone(attempt),
-            timeout: self.timeout,
-            slow_after: self.slow_after.get().filter(|after| *after < self.timeout),
-            grace: self.grace,
-            reporter: self.reporter.clone(),
+            () = runner.reporter.pace.changed.notified() => if runner.reporter.pace.is_fast() {
+                gap = gap.min(schedule.fast.max(start.elapsed())); // what is past was not due
+                due.as_mut().reset(start + gap);
+            },
         }
     }
 }
 
 /// Where a check's outcomes go.
-#[derive(Clone)]
 struct Reporter {
     id: CheckId,
     shared: Arc<Shared>,
@@ -279,18 +290,6 @@ impl Reporter {
     }
 }
 
-/// One run of a check.
-struct Run<A> {
-    number: u64,
-    /// The latest of its check that has succeeded.
-    succeeded: Arc<AtomicU64>,
-    attempt: Arc<A>,
-    timeout: Duration,
-    slow_after: Option<Duration>,
-    grace: Duration,
-    reporter: Reporter,
-}
-
 /// How a run ended.
 enum Ended {
     /// With an answer, after so long.
@@ -301,15 +300,19 @@ enum Ended {
     Closed,
 }
 
-impl<A: Attempt> Run<A> {
-    /// One that overlaps another `may_wait` no longer: where no more are allowed in flight, it is left out, lest checks
-    /// in doubt take the others' turns.
-    async fn run(self, may_wait: bool) -> Ended {
-        let in_flight = &self.reporter.shared.in_flight;
-        let permit = if may_wait { in_flight.acquire().await.ok() } else { in_flight.try_acquire().ok() };
-        let Some(permit) = permit else { return Ended::Told };
+impl<A: Attempt> Runner<A> {
+    /// Run `number`. One that `overlaps` another of its check takes no turn of those that do not, lest checks in doubt delay
+    /// others.
+    async fn once(&self, number: u64, slow_after: Option<Duration>, overlaps: bool) -> Ended {
+        let shared = &self.reporter.shared;
+        let permit =
+            if overlaps { shared.overlapping.try_acquire().ok() } else { shared.in_flight.acquire().await.ok() };
+        let Some(permit) = permit else {
+            shared.count_crowded();
+            return Ended::Told;
+        };
         let start = Instant::now();
-        let outcome = self.outcome(start).await;
+        let outcome = self.outcome(number, slow_after, start).await;
         drop(permit);
         let Some(outcome) = outcome else { return Ended::Told };
         let rtt = outcome.rtt();
@@ -320,26 +323,12 @@ impl<A: Attempt> Run<A> {
     }
 
     /// None: nothing is known of the target, nor of our timers.
-    async fn outcome(&self, start: Instant) -> Option<Outcome> {
-        let mut attempt = pin!(timeout(self.timeout, self.attempt.attempt()));
-        let found = match self.slow_after {
-            None => attempt.await,
-            Some(after) => match timeout(after, &mut attempt).await {
-                Ok(found) => found,
-                Err(_) => {
-                    // A late timer is our fault and not the target's.
-                    if start.elapsed() < after + self.grace {
-                        self.reporter.tell(Outcome::Silent).await;
-                    }
-                    attempt.await
-                }
-            },
-        };
+    async fn outcome(&self, number: u64, slow_after: Option<Duration>, start: Instant) -> Option<Outcome> {
         let shared = &self.reporter.shared;
-        let cause = match found {
-            Ok(Ok(found)) => {
+        let cause = match self.found(slow_after, start).await {
+            Some(Ok(found)) => {
                 let rtt = start.elapsed();
-                self.succeeded.fetch_max(self.number, Ordering::Relaxed);
+                self.succeeded.fetch_max(number, Ordering::Relaxed);
                 return Some(match found {
                     Found::Good => Outcome::Success { rtt },
                     Found::Degraded(why) => Outcome::Degraded { rtt, why },
@@ -347,14 +336,34 @@ impl<A: Attempt> Run<A> {
                     Found::Limited(status) => Outcome::Limited { status },
                 });
             }
-            Ok(Err(Failed::There(cause))) => cause,
-            Ok(Err(Failed::Here(why))) => return shared.count_exhausted(&why),
+            Some(Err(Failed::There(cause))) => cause,
+            Some(Err(Failed::Here(why))) => return shared.count_exhausted(&why),
             // The answer may well have come while we slept.
-            Err(_) if start.elapsed() > self.timeout + self.grace => return Some(shared.count_late()),
-            Err(_) => Cause::Timeout(self.timeout),
+            None if start.elapsed() > self.timeout + self.grace => return Some(shared.count_late()),
+            None => Cause::Timeout(self.timeout),
         };
-        let is_overtaken = self.succeeded.load(Ordering::Relaxed) > self.number;
+        let is_overtaken = self.succeeded.load(Ordering::Relaxed) > number;
         Some(if is_overtaken { Outcome::Overtaken { cause } } else { Outcome::Failure { cause } })
+    }
+
+    /// Attempts it, and tells of silence on the way; none: it took too long. One timer does for both.
+    async fn found(&self, mut slow_after: Option<Duration>, start: Instant) -> Option<Result<Found, Failed>> {
+        let mut attempt = pin!(self.attempt.attempt());
+        let mut bell = pin!(sleep_until(start + slow_after.unwrap_or(self.timeout)));
+        loop {
+            tokio::select! {
+                biased;
+                found = &mut attempt => return Some(found),
+                () = &mut bell => {
+                    let after = slow_after.take()?;
+                    bell.as_mut().reset(start + self.timeout);
+                    // A late timer is our fault and not the target's.
+                    if start.elapsed() < after + self.grace {
+                        self.reporter.tell(Outcome::Silent).await;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -373,9 +382,21 @@ impl Shared {
         let count = self.exhausted.fetch_add(1, Ordering::Relaxed) + 1;
         metrics::counter!("meridian_probes_discarded_total", "why" => "exhausted").increment(1);
         if count.is_power_of_two() {
-            tracing::warn!(count, why, "cannot probe: raise the limit on open files; such outcomes are discarded");
+            tracing::warn!(
+                count,
+                why,
+                "cannot probe, for want of something on this machine; such outcomes are discarded"
+            );
         }
         None
+    }
+
+    fn count_crowded(&self) {
+        let count = self.crowded.fetch_add(1, Ordering::Relaxed) + 1;
+        metrics::counter!("meridian_probes_discarded_total", "why" => "crowded").increment(1);
+        if count.is_power_of_two() {
+            tracing::warn!(count, "too many probes are unanswered: some that were to overlap others are left out");
+        }
     }
 }
 

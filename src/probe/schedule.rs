@@ -82,10 +82,12 @@ impl SlowAfter {
     pub(super) fn get(&self) -> Option<Duration> {
         match self {
             Self::Fixed(after) => Some(*after),
+            Self::Learned { times, .. } if times.is_empty() => None,
             Self::Learned { times, .. } => {
-                let mut sorted = times.clone();
-                sorted.sort_unstable();
-                Some((*sorted.get(sorted.len() / 2)? * 4).max(LEAST))
+                let mut times = times.clone();
+                let middle = times.len() / 2;
+                let (_, median, _) = times.select_nth_unstable(middle);
+                Some((*median * 4).max(LEAST))
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::image::Image;
 use super::ready::Ready;
-use super::standing::Standing;
+use super::standing::{Hand, HeldAs, Standing};
 use crate::model::{CounterId, Family, Policy};
 
 /// One endpoint as it stands; by family its image and the same as a line to copy.
@@ -25,6 +25,15 @@ impl EndpointEntry {
         });
         let ready = images.each_ref().map(|image| image.as_ref().map_or(Ready::SLOW, |image| Ready::of(image)));
         Self { standing, images, ready, counter }
+    }
+
+    /// As a plan has it whose service is held; forced up is heeded all the same.
+    pub(super) fn held(&self, held: &HeldAs) -> Self {
+        let mut standing = self.standing.clone();
+        if standing.hand != Hand::Up {
+            standing.hold(held);
+        }
+        Self::new(standing, self.counter)
     }
 
     /// The image of `family` in a plan of that policy, and the same as a line to copy; none: it has no such address.

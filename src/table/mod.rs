@@ -44,10 +44,10 @@ pub use hot::{FoldedName, HOT_ANSWER, HOT_BLOCK, HOT_NAME, Hot, HotAnswer, HotBu
 pub use image::Image;
 pub use measured::Measured;
 pub use negative::{NEGATIVE, Negative};
-pub use plan::{Held, HeldMember, Placed, PlanTable};
+pub use plan::{Held, Placed, PlanTable};
 pub use publish::Published;
 pub use ready::{Ready, ReadyKind};
 pub use replies::{Replies, Reply};
 pub use snapshot::{Before, Changed, Parts, ServiceEntry, Snapshot};
-pub use standing::{Hand, Returned, Standing};
+pub use standing::{Hand, HeldAs, Returned, Standing};
 pub use talkers::{Talkers, Traffic};

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
@@ -12,8 +11,8 @@ use super::panics::{self, Capacities, Panics};
 use super::ranking::{Rankings, holds};
 use super::replies::{Replies, Settling};
 use super::snapshot::Parts;
+use super::standing::HeldAs;
 use crate::geo::{Geo, Merged};
-use crate::health::Recovered;
 use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan, State};
 use crate::steer::{Order, Panic, Settler, Usage};
 
@@ -33,24 +32,14 @@ pub struct PlanTable {
     usages: [Box<[Option<Usage>]>; 2],
     /// By family.
     panics: [Panics; 2],
-    /// The states in which the operator holds its members; none: verdicts move them.
+    /// How the operator holds its members; none: verdicts move them.
     held: Option<Held>,
     /// When it is to be settled anew, since ramps go on; none: nothing changes by time.
     pub(super) due: Option<Timestamp>,
 }
 
 /// A plan's members as they are held, by member.
-pub type Held = Arc<[HeldMember]>;
-
-/// How a member was when it was held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HeldMember {
-    /// By family; none: it had no such address.
-    pub states: [Option<State>; 2],
-    /// It has its clients by steps since then.
-    pub warming: Recovered,
-}
+pub type Held = Arc<[HeldAs]>;
 
 /// What a plan is settled under.
 #[derive(Clone, Copy)]
@@ -82,11 +71,18 @@ impl PlanTable {
         held: Option<Held>,
     ) -> Self {
         let Now { endpoints, entries, at } = now;
-        let entry = |member: Member| &entries[plan.members[member.index()].index()];
+        let as_held = |held: &Held| {
+            let members = plan.members.iter().zip(held.iter());
+            members.map(|(id, held)| entries[id.index()].held(held)).collect::<Vec<_>>()
+        };
+        let as_held = held.as_ref().map(as_held);
+        let entry = |member: Member| match &as_held {
+            Some(entries) => &entries[member.index()],
+            None => &entries[plan.members[member.index()].index()],
+        };
         let members = || (0..plan.members.len()).map(Member::at);
         let usages = Family::ALL.map(|family| {
-            let held = |member: Member| held.as_ref().map(|held| held[member.index()]);
-            let usage = |member| entry(member).standing.usage(family, &plan.policy, held(member), at);
+            let usage = |member| entry(member).standing.usage(family, &plan.policy, at);
             members().map(usage).collect::<Box<[_]>>()
         });
         let capacities = Capacities::of(&plan, endpoints);
@@ -125,7 +121,7 @@ impl PlanTable {
         Self::new(self.plan.clone(), self.rankings.clone(), self.tries.clone(), now, Some(&self.panics), held)
     }
 
-    /// The states in which its members are held.
+    /// How its members are held.
     #[must_use]
     pub fn held(&self) -> Option<&Held> {
         self.held.as_ref()

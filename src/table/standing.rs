@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::plan::HeldMember;
 use crate::health::{EndpointHealth, Recovered};
 use crate::model::{Addresses, Endpoint, Family, Policy, State};
 use crate::steer::{Phase, Step, Usage, age};
@@ -49,6 +48,16 @@ impl Returned {
         });
         age(self.at, now).saturating_add(policy.warmup.mul_f64(left))
     }
+}
+
+/// How an endpoint was when it was held, or when a service that has it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldAs {
+    /// Its addresses.
+    #[serde(default)] // files of versions 1 and 2 know none for services
+    pub addresses: Vec<(IpAddr, State)>,
+    /// It has its clients by steps since then.
+    pub warming: Recovered,
 }
 
 /// What the operator's hand does to an endpoint (BEHAVIOUR rules 19 and 27).
@@ -103,6 +112,25 @@ impl Standing {
         Self { ttl, in_doubt: health.in_doubt && heeds_doubt, warming: health.recovered, ..Self::of(addresses) }
     }
 
+    /// As it was when it was held: nothing of it turns. An address that was not known then, and is not down, is as the best
+    /// of its family was; so are all where none that lived then is left.
+    pub fn hold(&mut self, held: &HeldAs) {
+        (self.warming, self.in_doubt) = (held.warming, false);
+        for family in Family::ALL {
+            let was = |address: &IpAddr| held.addresses.iter().find(|(known, _)| known == address).map(|(_, was)| *was);
+            let best = held.addresses.iter().filter(|(known, _)| family.holds(known)).map(|(_, was)| *was).min();
+            let lives = |(address, _): &(IpAddr, State)| was(address).is_some_and(|was| was < State::Down);
+            let stays = best == Some(State::Down) || self.in_family(family).any(|present| lives(&present));
+            for (address, state) in self.addresses.iter_mut().filter(|(address, _)| family.holds(address)) {
+                *state = match was(address).filter(|_| stays) {
+                    Some(was) => was,
+                    None if *state < State::Down => best.unwrap_or(*state),
+                    None => State::Down,
+                };
+            }
+        }
+    }
+
     /// How long an answer with it may be kept, in a plan of that policy.
     pub(super) fn ttl(&self, policy: &Policy) -> u32 {
         let doubt = u32::try_from(policy.ttl_doubt.as_secs()).unwrap_or(u32::MAX);
@@ -122,21 +150,15 @@ impl Standing {
         self.in_family(family).map(|(_, state)| state).min()
     }
 
-    /// How it may be used now in a plan of that policy; as it was when it was `held`, if it is.
+    /// How it may be used now in a plan of that policy.
     #[must_use]
-    pub fn usage(&self, family: Family, policy: &Policy, held: Option<HeldMember>, now: Timestamp) -> Option<Usage> {
+    pub fn usage(&self, family: Family, policy: &Policy, now: Timestamp) -> Option<Usage> {
         let draining = match self.hand {
             Hand::Drained { since, over } => Some((age(since, now), over)),
             Hand::Off | Hand::Up | Hand::Down => None,
         };
-        let state = self.state(family)?;
-        let (state, warming) = match held {
-            Some(held) if self.hand != Hand::Up => {
-                (held.states[family as usize].unwrap_or(state), held.warming.of(family).map(|since| age(since, now)))
-            }
-            _ => (state, self.warming_for(family, policy, now)),
-        };
-        Some(Usage::new(state, Phase { warming, draining }, policy))
+        let warming = self.warming_for(family, policy, now);
+        Some(Usage::new(self.state(family)?, Phase { warming, draining }, policy))
     }
 
     /// How long it has been coming back to clients of a family, in a plan of that policy; none: it does not.
@@ -177,12 +199,34 @@ mod tests {
     }
 
     #[test]
+    fn who_is_held_answers_with_the_addresses_that_it_had() {
+        let addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"].map(|text| text.parse().unwrap());
+        let [a, b, new, six]: [IpAddr; 4] = addresses;
+        let held = HeldAs { addresses: vec![(a, State::Up), (b, State::Down)], warming: Recovered::default() };
+        let stands = |found: &[(IpAddr, State)], held: &HeldAs| {
+            let mut standing = Standing { in_doubt: true, ..Standing::of(found.to_vec()) };
+            standing.hold(held);
+            assert!(!standing.in_doubt);
+            (standing.answerable(Family::V4), standing.state(Family::V4), standing.state(Family::V6))
+        };
+        let turned = [(a, State::Down), (b, State::Up), (new, State::Unknown), (six, State::Down)];
+        assert_eq!(Standing::of(turned.to_vec()).answerable(Family::V4), [b, new]);
+        let (up, down) = (Some(State::Up), Some(State::Down));
+        assert_eq!(stands(&turned, &held), (vec![a, new], up, down), "of the other family it had none: as found");
+        assert_eq!(stands(&[(a, State::Down), (new, State::Down)], &held), (vec![a], up, None), "a dead new one");
+        assert_eq!(stands(&[(b, State::Up)], &held), (vec![b], up, None), "none that lived is left");
+        assert_eq!(stands(&[(new, State::Down)], &held), (vec![new], down, None), "there is nothing else");
+        let dead = HeldAs { addresses: vec![(a, State::Down)], ..held };
+        assert_eq!(stands(&[(a, State::Up)], &dead), (vec![a], down, None), "nor does it come back");
+    }
+
+    #[test]
     fn a_family_that_comes_back_alone_does_so_by_steps_alone() {
         let at = Timestamp::new(1_000_000, 0).unwrap();
         let addresses = ["192.0.2.1", "2001:db8::1"].map(|address| (address.parse().unwrap(), State::Up));
         let standing = Standing { warming: [None, Some(at)].into(), ..Standing::of(addresses.into()) };
         let policy = Policy { warmup: Duration::from_secs(240), ..Policy::nearest() };
-        let kept = Family::ALL.map(|family| standing.usage(family, &policy, None, at).unwrap().kept);
+        let kept = Family::ALL.map(|family| standing.usage(family, &policy, at).unwrap().kept);
         assert_eq!(kept, [256, 26]);
     }
 
@@ -192,7 +236,7 @@ mod tests {
         let seconds = Duration::from_secs;
         let policy = |drain, warmup| Policy { drain: seconds(drain), warmup: seconds(warmup), ..Policy::nearest() };
         let kept = |standing: &Standing, policy: &Policy, now| {
-            standing.usage(Family::V4, policy, None, at(now)).map(|usage| usage.kept)
+            standing.usage(Family::V4, policy, at(now)).map(|usage| usage.kept)
         };
         let one = Standing::of(vec![("192.0.2.1".parse().unwrap(), State::Up)]);
         let back =

@@ -239,3 +239,41 @@ fn a_bad_deploy_everywhere_is_no_fault_of_ours_while_anchors_answer() {
     assert!(world.board.own_fault().is_none(), "{:#?}", world.notices);
     assert_eq!(world.state(FIRST), State::Down);
 }
+
+#[test]
+fn an_edit_that_gives_everybody_a_probe_moves_nobody() {
+    let config = |probes: &str| {
+        let endpoint = |name: &str, cloud: &str, region: &str, address: &str| {
+            format!(
+                "[[endpoints]]\nname = \"{name}\"\ncloud = \"{cloud}\"\nregion = \"{region}\"\n\
+                 addresses = [\"{address}\"]\nprobe = {probes}\n"
+            )
+        };
+        let endpoints = endpoint("a", "aws", "eu-west-1", "203.0.113.1")
+            + &endpoint("b", "gcp", "europe-west1", "203.0.113.2")
+            + &endpoint("c", "azure", "westeurope", "203.0.113.3");
+        format!(
+            "[probes.p]\ntype = \"tcp\"\nport = 443\n[probes.q]\ntype = \"tcp\"\nport = 444\n{endpoints}\
+             [[services]]\nname = \"www.shop.example\"\nendpoints = [\"*\"]\n"
+        )
+    };
+    let mut world = World::new(&config("[\"p\"]"));
+    world.fare("c", Fate::Refuses);
+    world.pass(60.0);
+    let (before, told) = (world.answers(), world.told.len());
+    world.edit(&config("[\"p\", \"q\"]"));
+    assert_eq!(world.reason("a"), "probe q: no outcome yet; taken to be up until there is one");
+    for _ in 0..100 {
+        assert_eq!(world.answers(), before, "{} s", world.seconds());
+        world.pass(0.05);
+    }
+    assert_eq!((world.told.len(), world.state("a"), world.state("c")), (told, State::Up, State::Down));
+
+    // The first outcome of a new probe decides as ever.
+    world.edit(&config("[\"p\"]"));
+    world.pass(10.0);
+    world.fare("a", Fate::Refuses);
+    world.edit(&config("[\"p\", \"q\"]"));
+    world.pass(1.1);
+    assert_eq!(world.state("a"), State::Down);
+}

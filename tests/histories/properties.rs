@@ -27,30 +27,62 @@ const CONFIG: &str = "
     endpoints = [\"*\"]
 ";
 
-fn fates() -> impl Strategy<Value = Vec<(Fate, f64)>> {
-    let fate = prop_oneof![
-        Just(Fate::Well(20)),
-        Just(Fate::Well(500)),
-        Just(Fate::Badly),
-        Just(Fate::Refuses),
-        Just(Fate::Silent),
-        Just(Fate::Untold)
+/// What happens to `a`, or to us.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Fares(Fate),
+    Restart,
+    /// One that gives the endpoints a second probe, or takes it away.
+    Edit(bool),
+}
+
+fn history() -> impl Strategy<Value = Vec<(Turn, f64)>> {
+    let turn = prop_oneof![
+        Just(Turn::Fares(Fate::Well(20))),
+        Just(Turn::Fares(Fate::Well(500))),
+        Just(Turn::Fares(Fate::Badly)),
+        Just(Turn::Fares(Fate::Refuses)),
+        Just(Turn::Fares(Fate::Silent)),
+        Just(Turn::Fares(Fate::Untold)),
+        Just(Turn::Restart),
+        any::<bool>().prop_map(Turn::Edit),
     ];
-    prop::collection::vec((fate, 0.1f64..60.0), 1..40)
+    prop::collection::vec((turn, 0.1f64..60.0), 1..40)
+}
+
+/// The same with two probes.
+fn edited() -> String {
+    let second = "[probes.q]\ntype = \"tcp\"\nport = 444\n[probes.p]";
+    CONFIG.replace("[probes.p]", second).replace("probe = \"p\"", "probe = [\"p\", \"q\"]")
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn up_takes_a_success_damping_ends_and_somebody_always_answers(history in fates()) {
+    fn up_takes_a_success_damping_ends_and_somebody_always_answers(history in history()) {
         let mut world = World::new(CONFIG);
-        let mut succeeded = false;
-        for (fate, seconds) in history {
-            world.fare("a", fate);
-            succeeded |= matches!(fate, Fate::Well(_));
+        // Since when it is unknown, so that what it succeeded in before counts for nothing.
+        let (mut unknown, mut told) = (Some(0.0), 0);
+        for (turn, seconds) in history {
+            match turn {
+                Turn::Fares(fate) => world.fare("a", fate),
+                Turn::Restart => world.restart(),
+                Turn::Edit(false) => world.edit(CONFIG),
+                Turn::Edit(true) => world.edit(&edited()),
+            }
+            if !matches!(turn, Turn::Fares(_)) {
+                unknown = (world.state("a") == State::Unknown).then(|| unknown.unwrap_or(world.seconds()));
+            }
             world.pass(seconds);
-            prop_assert!(succeeded || world.state("a") != State::Up);
+            for change in world.told[told..].iter().filter(|change| change.endpoint == "a") {
+                if let Some(since) = unknown.filter(|_| change.to == State::Up) {
+                    let mut successes = world.succeeded.get("a").into_iter().flatten();
+                    prop_assert!(successes.any(|at| (since..=change.at).contains(at)), "{change:?}, unknown since {since}");
+                }
+                unknown = (change.to == State::Unknown).then_some(change.at);
+            }
+            told = world.told.len();
             let (answers, _) = world.answers();
             prop_assert_eq!(answers.iter().map(|(_, part)| *part).sum::<u16>(), 256);
         }

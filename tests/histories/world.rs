@@ -11,7 +11,7 @@ use meridian::config::Probe;
 use meridian::control::load;
 use meridian::health::{Board, Cause, CheckId, HostAddresses, Outcome};
 use meridian::model::{EndpointId, Family, LocationId, PlanId, State};
-use meridian::table::{Counters, Reply, Snapshot, Standing};
+use meridian::table::{Counters, Parts, Reply, Snapshot, Standing};
 
 /// What a target does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) board: Board,
     pub(crate) snapshot: Snapshot,
     pub(crate) told: Vec<Told>,
+    /// When each endpoint was seen to succeed.
+    pub(crate) succeeded: BTreeMap<String, Vec<f64>>,
     /// What sites, clouds and we ourselves came to, in words.
     pub(crate) notices: Vec<String>,
     now: Timestamp,
@@ -63,32 +65,37 @@ pub(crate) struct World {
     fates: BTreeMap<String, Fate>,
 }
 
+/// What such a configuration comes to.
+fn parts(config: &str) -> Parts {
+    let text = format!(
+        "[geoip]\ndatabases = []\n[[zones]]\nname = \"shop.example\"\nfile = \"zone\"\n{}",
+        config.lines().map(|line| line.trim().to_owned() + "\n").collect::<String>()
+    );
+    let zone = "@ 60 SOA ns1 a 1 1 1 1 1\n@ 60 NS ns1\nns1 60 A 192.0.2.53\n";
+    let files = [("config.toml", text.as_str()), ("zone", zone)];
+    let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
+        files.map(|(path, text)| (path.into(), text.as_bytes().into())).into();
+    load(&mut files, Path::new("config.toml"), None).unwrap_or_else(|problems| panic!("{problems:#?}")).parts
+}
+
 const SILENCE: Duration = Duration::from_millis(100);
 
 impl World {
     /// Of a configuration whose only zone is `shop.example`.
     pub(crate) fn new(config: &str) -> Self {
-        let text = format!(
-            "[geoip]\ndatabases = []\n[[zones]]\nname = \"shop.example\"\nfile = \"zone\"\n{}",
-            config.lines().map(|line| line.trim().to_owned() + "\n").collect::<String>()
-        );
-        let zone = "@ 60 SOA ns1 a 1 1 1 1 1\n@ 60 NS ns1\nns1 60 A 192.0.2.53\n";
-        let files = [("config.toml", text.as_str()), ("zone", zone)];
-        let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
-            files.map(|(path, text)| (path.into(), text.as_bytes().into())).into();
-        let loaded =
-            load(&mut files, Path::new("config.toml"), None).unwrap_or_else(|problems| panic!("{problems:#?}"));
-        let (now, config) = (Timestamp::from_second(1_800_000_000).unwrap(), loaded.parts.config.clone());
+        let parts = parts(config);
+        let (now, config) = (Timestamp::from_second(1_800_000_000).unwrap(), parts.config.clone());
         let mut board = Board::new();
         board.reconfigure(&config, &HostAddresses::new(), now);
         let standings = config.endpoints.iter().map(|endpoint| Standing::all(endpoint, State::Unknown)).collect();
-        let snapshot = Snapshot::compile(loaded.parts, standings, &mut Counters::default(), None, now).unwrap();
+        let snapshot = Snapshot::compile(parts, standings, &mut Counters::default(), None, now).unwrap();
         let names = config.endpoints.iter().map(|endpoint| endpoint.name.to_string()).chain(["anchor".to_owned()]);
         let fates = names.map(|name| (name, Fate::Well(20))).collect();
         let mut world = Self {
             board,
             snapshot,
             told: Vec::new(),
+            succeeded: BTreeMap::new(),
             notices: Vec::new(),
             now,
             coming: BTreeSet::new(),
@@ -110,6 +117,20 @@ impl World {
         self.board = Board::new();
         self.board.reconfigure(&config, &HostAddresses::new(), self.now);
         self.board.recall(kept, self.now);
+        self.probe_anew();
+    }
+
+    /// Another configuration with the same endpoints.
+    pub(crate) fn edit(&mut self, config: &str) {
+        let parts = parts(config);
+        self.board.reconfigure(&parts.config, &HostAddresses::new(), self.now);
+        let standings = (0..parts.config.endpoints.len()).map(|id| self.standing(EndpointId::at(id))).collect();
+        self.snapshot = Snapshot::compile(parts, standings, &mut Counters::default(), None, self.now).unwrap();
+        self.probe_anew();
+    }
+
+    /// All checks begin with their first round.
+    fn probe_anew(&mut self) {
         (self.coming, self.due) = Default::default();
         let checks: Vec<CheckId> = self.board.checks().map(|(id, _)| id).collect();
         for (index, check) in checks.into_iter().enumerate() {
@@ -206,6 +227,10 @@ impl World {
     }
 
     fn observe(&mut self, check: CheckId, outcome: Outcome) {
+        if outcome.is_success() {
+            let (endpoint, at) = (self.board.check(check).map(|check| check.endpoint.to_string()), self.seconds());
+            self.succeeded.entry(endpoint.unwrap_or_default()).or_default().push(at);
+        }
         let verdict = self.board.observe(check, self.now, outcome);
         let correlated = self.board.correlate(self.now);
         self.hurry();
@@ -224,10 +249,14 @@ impl World {
         }
     }
 
+    fn standing(&self, id: EndpointId) -> Standing {
+        Standing::of_health(self.board.endpoint(id), u32::MAX, !self.board.is_storm())
+    }
+
     fn publish(&mut self) {
         let config = self.snapshot.parts.config.clone();
         let ids = (0..config.endpoints.len()).map(EndpointId::at);
-        let standing = |id| (id, Standing::of_health(self.board.endpoint(id), u32::MAX, !self.board.is_storm()));
+        let standing = |id| (id, self.standing(id));
         let changed: Vec<_> =
             ids.map(standing).filter(|(id, standing)| self.snapshot.standing(*id) != standing).collect();
         if !changed.is_empty() || self.snapshot.due().is_some_and(|due| due <= self.now) {

@@ -9,5 +9,6 @@ mod grpc;
 mod local;
 mod metric;
 mod script;
+mod stalling;
 mod tcp;
 mod web;

@@ -239,7 +239,7 @@ pub(crate) fn agree(world: &World, at: LocationId) -> Result<(), TestCaseError> 
         for family in Family::ALL {
             let order = table.order(family, at);
             let usage =
-                |&id: &EndpointId| snapshot.standing(id).usage(family, &plan.policy, None, jiff::Timestamp::UNIX_EPOCH);
+                |&id: &EndpointId| snapshot.standing(id).usage(family, &plan.policy, jiff::Timestamp::UNIX_EPOCH);
             let (usages, kept) = (plan.members.iter().map(usage).collect::<Vec<_>>(), table.down_kept(family, order));
             let decision = steer::decide(plan, &config.endpoints, family, location, &estimates, &usages, kept);
             let merged = decision.order.merged(plan);

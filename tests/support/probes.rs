@@ -117,6 +117,7 @@ pub(crate) fn http() -> Http {
         method: HttpMethod::Get,
         http2: false,
         reuse: false,
+        redirects: 0,
         path: "/healthz?deep=1".to_owned(),
         host: None,
         expect: vec![(200, 200), (204, 299)],

@@ -97,6 +97,8 @@ pub struct Http {
     pub http2: bool,
     /// On a connection that is kept.
     pub reuse: bool,
+    /// So many redirects are followed, to where the target itself answers.
+    pub redirects: usize,
     /// `GET` or `HEAD`.
     pub method: HttpMethod,
     /// Path and query, from `/`.

@@ -30,6 +30,7 @@ pub(super) fn read(table: &mut Table<'_>, tls: Option<Tls>) -> Http {
         tls,
         http2,
         reuse: table.or("reuse", false, Value::flag),
+        redirects: table.or("redirects", 0, |value| value.integer(0..=10)) as usize,
         method,
         path: table.or("path", "/".to_owned(), url_path),
         host: host.map(|at| at.value),

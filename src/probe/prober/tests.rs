@@ -65,10 +65,15 @@ struct Bench {
 
 impl Bench {
     fn new(probe: &Probe, attempts: impl IntoIterator<Item = impl Attempt>) -> Self {
+        Self::with_room(room(), probe, attempts)
+    }
+
+    fn with_room(room: usize, probe: &Probe, attempts: impl IntoIterator<Item = impl Attempt>) -> Self {
         let (sender, reports) = mpsc::channel(16);
-        let prober = Prober::new(4 * SECOND, sender);
+        let prober = Prober::with_room(4 * SECOND, sender, room);
         let start = Instant::now();
-        let start_one = |(id, attempt)| prober.start(CheckId(id), probe, None, || attempt);
+        let probe = Arc::new(probe.clone());
+        let start_one = |(id, attempt)| prober.start(CheckId(id), &probe, None, || attempt);
         let tasks = (0..).zip(attempts).map(start_one).collect();
         Self { prober, reports, start, tasks }
     }
@@ -113,6 +118,42 @@ async fn a_silent_target_times_out_and_delays_no_other() {
     let gaps = quick_at[1..].windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
     assert!(gaps.into_iter().all(|gap| gap <= 2210), "{quick_at:?}");
     assert_eq!(bench.prober.discarded(), Discarded::default());
+}
+
+/// Of silent checks in doubt, four runs each are under way.
+#[tokio::test(start_paused = true)]
+async fn many_silent_targets_in_doubt_delay_no_other() {
+    let checks = (0..100).map(|id| After((id == 0).then_some(Duration::ZERO), Ok(Found::Good)));
+    let mut bench = Bench::with_room(100, &probe(), checks);
+    bench.tasks[1..].iter().for_each(|task| task.hurry(true));
+    let mut quick_at = Vec::new();
+    while quick_at.len() < 30 {
+        let (at, CheckId(id), _) = bench.next().await;
+        if id == 0 {
+            quick_at.push(at);
+        }
+    }
+    let gaps = quick_at[1..].windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
+    assert!(gaps.into_iter().all(|gap| gap <= 2210), "{quick_at:?}");
+    assert!(bench.prober.discarded().crowded > 1000, "{:?}", bench.prober.discarded());
+}
+
+/// Panics at every other run.
+struct Panics(AtomicU64);
+
+impl Attempt for Panics {
+    async fn attempt(&self) -> Result<Found, Failed> {
+        assert!(self.0.fetch_add(1, Ordering::Relaxed) % 2 == 1, "as it should, in this test");
+        Ok(Found::Good)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_panics_takes_no_other_with_it() {
+    let mut bench = Bench::with_room(1, &probe(), [Panics(AtomicU64::new(0))]);
+    for _ in 0..5 {
+        assert!(bench.next().await.2.is_success());
+    }
 }
 
 /// Runs one check against a target from its death to its return, its doubts heeded as `control` does; when its state
@@ -188,8 +229,8 @@ async fn a_lasting_silence_is_told_before_the_timeout() {
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_permit_is_no_part_of_the_time_measured() {
     let slow = || After(Some(SECOND * 9 / 10), Ok(Found::Good));
-    let mut bench = Bench::new(&probe(), (0..=MAX_IN_FLIGHT).map(|_| slow()));
-    for _ in 0..=MAX_IN_FLIGHT {
+    let mut bench = Bench::with_room(100, &probe(), (0..=100).map(|_| slow()));
+    for _ in 0..=100 {
         let (_, _, outcome) = bench.next().await;
         assert!(outcome.rtt().is_some_and(|rtt| rtt < SECOND), "{outcome:?}");
     }
@@ -203,7 +244,7 @@ async fn what_a_late_timer_or_an_exhausted_machine_saw_is_discarded_and_counted(
     tokio::time::advance(60 * SECOND).await;
     assert_eq!(bench.next().await.2, Outcome::Late);
     assert!(bench.next().await.2.is_success());
-    assert_eq!(bench.prober.discarded(), Discarded { late: 1, exhausted: 0 });
+    assert_eq!(bench.prober.discarded(), Discarded { late: 1, exhausted: 0, crowded: 0 });
 
     // So is the timeout of a run that is under way, beside the run that is due.
     let long = Probe { interval: 20 * SECOND, timeout: 10 * SECOND, ..probe() };
@@ -219,11 +260,11 @@ async fn what_a_late_timer_or_an_exhausted_machine_saw_is_discarded_and_counted(
     };
     assert_eq!(then, Outcome::Failure { cause: Cause::Timeout(10 * SECOND) });
     assert!(late == 2 || late == 3, "{late}: now and then, the second run is under way, too");
-    assert_eq!(bench.prober.discarded(), Discarded { late, exhausted: 0 });
+    assert_eq!(bench.prober.discarded(), Discarded { late, exhausted: 0, crowded: 0 });
 
     let exhausted = Err(Failed::Here("too many open files".to_owned()));
     let mut bench = Bench::new(&probe(), [After(Some(Duration::ZERO), exhausted)]);
-    assert!(timeout(60 * SECOND, bench.next()).await.is_err(), "nothing to report");
+    assert!(tokio::time::timeout(60 * SECOND, bench.next()).await.is_err(), "nothing to report");
     assert!(bench.prober.discarded().exhausted > 20);
 }
 
@@ -246,7 +287,7 @@ async fn who_is_well_and_stays_so_wakes_nobody() {
     let calm = Arc::new(Calm::default());
     let prober = Prober::new(4 * SECOND, sender).with_calm(calm.clone());
     let dies = RefusesBetween(Instant::now() + 10 * SECOND, Instant::now() + 20 * SECOND);
-    let task = prober.start(CheckId(0), &probe(), None, || dies);
+    let task = prober.start(CheckId(0), &Arc::new(probe()), None, || dies);
     let told = async |reports: &mut mpsc::Receiver<Report>| reports.recv().await.unwrap().outcome.kind();
     assert_eq!(told(&mut reports).await, "success", "the first decides");
     assert_eq!(told(&mut reports).await, "refused");
@@ -273,6 +314,7 @@ async fn an_edit_leaves_unchanged_checks_running_and_dropping_stops_all() {
         expect: vec![(200, 200)],
         http2: false,
         reuse: false,
+        redirects: 0,
         body: None,
     };
     let secure = Probe { kind: ProbeKind::Http(http), ..probe() };
