@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -22,20 +22,22 @@ use super::trust::Trust;
 use crate::config::Probe;
 use crate::health::{Cause, Check, CheckId, Outcome};
 
-/// See [`room`].
-const MAX_IN_FLIGHT: usize = 16_384;
+/// Probes in flight at once, over all checks, while their answers may come soon: so much work at one time does not make a busy
+/// machine miss its own timeouts. Beyond it they wait in turn, and the wait is no part of what they measure; those that
+/// overlap another one of their check are left out.
+pub const MAX_PROMPT: usize = 2048;
+/// See [`room_for_silent`].
+const MAX_SILENT: usize = 16_384;
 /// Probes of one check in flight at once; what is due beyond it is left out. The settings keep timeouts below so many
 /// intervals.
 const MAX_OVERLAP: usize = 16;
 
-/// Probes in flight at once, over all checks, that overlap no other of their check: a quarter of the file descriptors that
-/// this process may have, since each takes one. Beyond it they wait in turn, and the wait is no part of what they measure. So
-/// many checks may be silent at once without delaying another. And as many that do overlap another one; beyond it they are
-/// left out. A silent check in doubt has three of these by the defaults.
+/// How many more may be in flight that have been unanswered for `slow_after`, or half of their timeout: a quarter of the file
+/// descriptors that this process may have, since each takes one. So a cloud that falls silent does not delay others' probes.
 #[must_use]
-pub fn room() -> usize {
+pub fn room_for_silent() -> usize {
     let descriptors = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(4096, |(soft, _)| soft);
-    usize::try_from(descriptors / 4).map_or(MAX_IN_FLIGHT, |quarter| quarter.clamp(1, MAX_IN_FLIGHT))
+    usize::try_from(descriptors / 4).map_or(MAX_SILENT, |quarter| quarter.min(MAX_SILENT))
 }
 
 /// What a check found.
@@ -74,8 +76,8 @@ pub struct Prober {
 /// What the tasks share.
 struct Shared {
     reports: mpsc::Sender<Report>,
-    in_flight: Semaphore,
-    overlapping: Semaphore,
+    prompt: Semaphore,
+    silent: Semaphore,
     late: AtomicU64,
     exhausted: AtomicU64,
     crowded: AtomicU64,
@@ -129,14 +131,14 @@ impl Prober {
     /// full, the checks that have something to say wait; when it is closed they end.
     #[must_use]
     pub fn new(first_round: Duration, reports: mpsc::Sender<Report>) -> Self {
-        Self::with_room(first_round, reports, room())
+        Self::with_room(first_round, reports, [MAX_PROMPT, room_for_silent()])
     }
 
-    fn with_room(first_round: Duration, reports: mpsc::Sender<Report>, room: usize) -> Self {
+    fn with_room(first_round: Duration, reports: mpsc::Sender<Report>, [prompt, silent]: [usize; 2]) -> Self {
         let shared = Shared {
             reports,
-            in_flight: Semaphore::new(room),
-            overlapping: Semaphore::new(room),
+            prompt: Semaphore::new(prompt),
+            silent: Semaphore::new(silent),
             late: AtomicU64::new(0),
             exhausted: AtomicU64::new(0),
             crowded: AtomicU64::new(0),
@@ -250,7 +252,8 @@ async fn run<A: Attempt>(reporter: Reporter, probe: Arc<Probe>, mut schedule: Sc
                     begun += 1;
                     let slow_after = slow_after.get().filter(|after| *after < timeout);
                     let run = runner.once(begun, slow_after, !runs.is_empty());
-                    runs.push(AssertUnwindSafe(run).catch_unwind());
+                    // Boxed: the set keeps room for one more, for each of thousands of checks.
+                    runs.push(Box::pin(AssertUnwindSafe(run).catch_unwind()));
                 }
             }
             () = runner.reporter.pace.changed.notified() => if runner.reporter.pace.is_fast() {
@@ -301,20 +304,15 @@ enum Ended {
 }
 
 impl<A: Attempt> Runner<A> {
-    /// Run `number`. One that `overlaps` another of its check takes no turn of those that do not, lest checks in doubt delay
-    /// others.
+    /// Run `number`. One that `overlaps` another of its check waits for no turn, lest checks in doubt take the others'.
     async fn once(&self, number: u64, slow_after: Option<Duration>, overlaps: bool) -> Ended {
         let shared = &self.reporter.shared;
-        let permit =
-            if overlaps { shared.overlapping.try_acquire().ok() } else { shared.in_flight.acquire().await.ok() };
-        let Some(permit) = permit else {
+        let turn = if overlaps { shared.prompt.try_acquire().ok() } else { shared.prompt.acquire().await.ok() };
+        let Some(turn) = turn else {
             shared.count_crowded();
             return Ended::Told;
         };
-        let start = Instant::now();
-        let outcome = self.outcome(number, slow_after, start).await;
-        drop(permit);
-        let Some(outcome) = outcome else { return Ended::Told };
+        let Some(outcome) = self.outcome(number, slow_after, turn).await else { return Ended::Told };
         let rtt = outcome.rtt();
         if !self.reporter.tell(outcome).await {
             return Ended::Closed;
@@ -323,9 +321,9 @@ impl<A: Attempt> Runner<A> {
     }
 
     /// None: nothing is known of the target, nor of our timers.
-    async fn outcome(&self, number: u64, slow_after: Option<Duration>, start: Instant) -> Option<Outcome> {
-        let shared = &self.reporter.shared;
-        let cause = match self.found(slow_after, start).await {
+    async fn outcome(&self, number: u64, slow_after: Option<Duration>, turn: SemaphorePermit<'_>) -> Option<Outcome> {
+        let (shared, start) = (&self.reporter.shared, Instant::now());
+        let cause = match self.found(slow_after, start, turn).await {
             Some(Ok(found)) => {
                 let rtt = start.elapsed();
                 self.succeeded.fetch_max(number, Ordering::Relaxed);
@@ -346,19 +344,32 @@ impl<A: Attempt> Runner<A> {
         Some(if is_overtaken { Outcome::Overtaken { cause } } else { Outcome::Failure { cause } })
     }
 
-    /// Attempts it, and tells of silence on the way; none: it took too long. One timer does for both.
-    async fn found(&self, mut slow_after: Option<Duration>, start: Instant) -> Option<Result<Found, Failed>> {
+    /// Attempts it, and tells of silence on the way, where its turn goes to another; none: it took too long. One timer does
+    /// for both.
+    async fn found(
+        &self,
+        slow_after: Option<Duration>,
+        start: Instant,
+        mut turn: SemaphorePermit<'_>,
+    ) -> Option<Result<Found, Failed>> {
+        let early = slow_after.unwrap_or(self.timeout / 2);
         let mut attempt = pin!(self.attempt.attempt());
-        let mut bell = pin!(sleep_until(start + slow_after.unwrap_or(self.timeout)));
+        let mut bell = pin!(sleep_until(start + early));
+        let mut is_early = true;
         loop {
             tokio::select! {
                 biased;
                 found = &mut attempt => return Some(found),
                 () = &mut bell => {
-                    let after = slow_after.take()?;
+                    if !std::mem::take(&mut is_early) {
+                        return None;
+                    }
                     bell.as_mut().reset(start + self.timeout);
+                    if let Ok(silent) = self.reporter.shared.silent.try_acquire() {
+                        drop(std::mem::replace(&mut turn, silent));
+                    }
                     // A late timer is our fault and not the target's.
-                    if start.elapsed() < after + self.grace {
+                    if slow_after.is_some() && start.elapsed() < early + self.grace {
                         self.reporter.tell(Outcome::Silent).await;
                     }
                 }

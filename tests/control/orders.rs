@@ -250,6 +250,43 @@ async fn what_is_held_has_no_warm_up_and_is_held_over_a_restart() {
     server.stop().await;
 }
 
+/// Of two services that share their plan.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_what_is_held_holds_what_is_served() {
+    let (shop, lab) = Shop::with_lab().await;
+    shop.edit(
+        "[[services]]",
+        "[[services]]\nname = \"api.shop.example\"\nendpoints = [\"*\"]\nttl = \"20s\"\n[[services]]",
+    );
+    let server = shop.start_ready().await;
+    done(&server, "hold", "www.shop.example").await;
+    lab.obey("kill aws").await.unwrap();
+    server.until_verdict("aws-sydney", "down").await;
+    // The other one holds what is served, not what probes say by now.
+    done(&server, "hold", "api.shop.example").await;
+    done(&server, "release", "www.shop.example").await;
+    assert_eq!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    done(&server, "release", "api.shop.example").await;
+    assert_ne!(server.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    server.stop().await;
+}
+
+/// What it would be used for when that ends nobody knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_held_of_who_is_forced_down_and_it_is_not_live() {
+    let (shop, lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    done(&server, "down", "aws-sydney").await;
+    let endpoint = of(&server.status().await, "aws-sydney").clone();
+    assert_eq!((&endpoint["verdict"], &endpoint["live"]), (&"up".into(), &false.into()), "{endpoint:#}");
+    done(&server, "hold", "www.shop.example").await;
+    lab.obey("kill aws").await.unwrap();
+    server.until_verdict("aws-sydney", "down").await;
+    done(&server, "release", "aws-sydney").await;
+    assert_ne!(server.www(SYDNEY).await.0, [ip("192.0.2.1")], "it is down");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_answers_although_all_are_down_is_not_taken_away_unasked() {
     let (shop, lab) = Shop::with_lab().await;

@@ -1,3 +1,4 @@
+mod assumed;
 mod correlated;
 mod soft;
 
