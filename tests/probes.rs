@@ -75,9 +75,21 @@ async fn redirects_are_followed_where_allowed_while_they_stay_with_the_target() 
         why
     };
     assert_eq!(why("/login").await, "it redirects more often than is allowed (2)");
-    for elsewhere in ["http://192.0.2.1/", "http://127.0.0.1/", "https://shop.test/", "http://shop.test/"] {
-        assert_eq!(why(elsewhere).await, format!("it redirects elsewhere, to {elsewhere}"), "another host or port");
+    for elsewhere in ["http://192.0.2.1", "http://127.0.0.1", "https://shop.test", "http://shop.test"] {
+        let location = format!("{elsewhere}/?token=secret");
+        assert_eq!(why(&location).await, format!("it redirects elsewhere, to {elsewhere}"), "another host or port");
     }
+    let text = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2:PORT/\r\nContent-Length: 0\r\n\r\n";
+    let vip = Http { host: Some("127.0.0.2".to_owned()), ..follows(2) };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 1024]).await;
+        stream.write_all(text.replace("PORT", &target.port().to_string()).as_bytes()).await.unwrap();
+    });
+    let Err(Cause::Protocol(why)) = outcome_of(probe(ProbeKind::Http(vip)), target, &[]).await else { panic!() };
+    assert_eq!(why, format!("it redirects elsewhere, to http://127.0.0.2:{}", target.port()), "an address of another");
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap();

@@ -98,7 +98,8 @@ struct Wrong {
 struct Endpoint {
     name: String,
     verdict: String,
-    live: bool,
+    /// None: the server is older.
+    live: Option<bool>,
     reason: String,
     since: Timestamp,
     r#override: Option<String>,
@@ -144,6 +145,10 @@ struct Event {
 }
 
 impl Endpoint {
+    fn is_live(&self) -> bool {
+        self.live.unwrap_or_else(|| matches!(&*self.verdict, "up" | "degraded"))
+    }
+
     /// Is there nothing to say of it?
     fn is_plain(&self) -> bool {
         self.verdict == "up" && self.r#override.is_none() && self.ramp.is_none()
@@ -162,7 +167,7 @@ impl Endpoint {
 fn in_words(seen: &Seen, all: bool, now: Timestamp) -> String {
     let mut text = String::new();
     let ready = if seen.ready { "ready" } else { "NOT READY: steered names are not answered yet" };
-    let live = seen.endpoints.iter().filter(|endpoint| endpoint.live).count();
+    let live = seen.endpoints.iter().filter(|endpoint| endpoint.is_live()).count();
     let (count, Reload { at, result, stale, restart_pending, errors }) = (seen.endpoints.len(), &seen.reload);
     let _ = writeln!(
         text,

@@ -328,7 +328,13 @@ impl Control {
         self.orders.apply(ordered, &of.name, standing)
     }
 
-    pub(super) fn publish(&mut self, mut next: Snapshot) {
+    pub(super) fn publish(&mut self, next: Snapshot) {
+        let before = self.publish_untold(next);
+        self.tell_published(before);
+    }
+
+    /// What services come to by it is told by [`tell_published`](Self::tell_published), with what served before.
+    pub(super) fn publish_untold(&mut self, mut next: Snapshot) -> Arc<Snapshot> {
         next.generation = self.shared.published.load().generation + 1;
         let holds = self.orders.holds(&next.parts.config);
         if !holds.is_empty() || next.is_holding() {
@@ -336,7 +342,10 @@ impl Control {
         }
         let before = self.shared.published.publish(next);
         self.shared.tell();
-        // What is said is said afterwards: whoever reads the log may be slow.
+        before
+    }
+
+    pub(super) fn tell_published(&mut self, before: Arc<Snapshot>) {
         tell_services(&self.shared, &before);
         self.freeing.retire(before);
     }

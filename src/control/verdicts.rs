@@ -115,6 +115,7 @@ impl Control {
 
     /// Publishes what changed. Then it is counted and said: whoever reads the log may be slow.
     pub(super) fn conclude(&mut self, seen: &[Seen]) {
+        let mut before = None;
         let verdicts = seen.iter().filter_map(|seen| seen.verdict.as_ref());
         let changed: BTreeSet<_> = verdicts.map(|(_, verdict)| verdict.endpoint).collect();
         if !changed.is_empty() {
@@ -129,7 +130,7 @@ impl Control {
             };
             drop(board);
             if !standings.is_empty() {
-                self.publish(now.with_standings(standings, Timestamp::now()));
+                before = Some(self.publish_untold(now.with_standings(standings, Timestamp::now())));
                 self.verdicts_at = Some(Instant::now());
             } else {
                 self.shared.tell(); // it shows in `/status` all the same
@@ -140,6 +141,11 @@ impl Control {
         // What covers many is said before each of them.
         notices.iter().for_each(|notice| teller.tell_notice(notice));
         seen.iter().for_each(|seen| teller.tell(seen));
+        drop(snapshot);
+        // What follows for services is said behind what it comes from.
+        if let Some(before) = before {
+            self.tell_published(before);
+        }
         if !notices.is_empty() || any_of(seen, |_| true) {
             self.shared.tell(); // of the events
         }

@@ -177,6 +177,11 @@ impl Board {
     /// Reports come a little late, and what time has freed they must not hold back again. A clock may be set back for good.
     fn forward(&mut self, now: Timestamp) -> Timestamp {
         let is_late = now < self.latest && self.latest.duration_since(now) < LATE;
+        if now < self.latest && !is_late {
+            self.slots.values_mut().for_each(|slot| slot.health.not_after(now));
+            let addresses = self.entries.iter_mut().flat_map(|entry| &mut entry.health.addresses);
+            addresses.for_each(|address| address.not_after(now));
+        }
         self.latest = if is_late { self.latest } else { now };
         self.latest
     }

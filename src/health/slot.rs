@@ -60,6 +60,11 @@ impl Slot {
         self.health.state() == State::Unknown && self.health.last().is_none()
     }
 
+    /// Is its state unknown until its next outcome, whatever that is?
+    pub(super) fn is_awaited(&self) -> bool {
+        self.health.state() == State::Unknown && self.health.is_undecided() && !self.abstains()
+    }
+
     /// Has it no vote beside others? So it is while what should tell of the target does not.
     pub(super) fn abstains(&self) -> bool {
         let missing = self.health.last().is_some_and(|last| matches!(last.outcome, Outcome::Missing { .. }));

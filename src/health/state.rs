@@ -186,7 +186,8 @@ impl HealthState {
         if found != State::Unknown {
             (self.found, self.reason, self.penalty, self.undecided) = (found, reason, penalty, false);
             self.tick(now);
-            self.since = since.min(now);
+            self.since = since;
+            self.not_after(now);
         }
     }
 
@@ -243,10 +244,18 @@ impl HealthState {
         self.tick(now)
     }
 
+    /// A clock was set back: nothing of it has been later than `now`.
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        self.since = self.since.min(now);
+        self.penalty.not_after(now);
+        for (at, before) in &mut self.flips {
+            *at = (*at).min(now);
+            before.not_after(now);
+        }
+    }
+
     /// Lets time pass: says so if the state changed by it, or by what came before.
     pub fn tick(&mut self, now: Timestamp) -> Option<Change> {
-        self.penalty.not_after(now);
-        self.since = self.since.min(now);
         let held = self.held_until(now).is_some();
         let to = match self.found {
             State::Up | State::Degraded if held => State::Damped,

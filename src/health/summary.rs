@@ -89,8 +89,8 @@ pub(super) enum Bare {
 impl EndpointHealth {
     /// That of an endpoint with these addresses, before its checks are summed up: what was said of
     /// the endpoint and of the addresses that it had before stands, so that times stay. An address that was of use is taken
-    /// to be as it was until all of its checks have an outcome, and a hostname's new one to be as the best that it had: an
-    /// edit that adds a probe to all endpoints would else have whoever is probed first get everybody.
+    /// to be as it was until all of its checks have an outcome, and where a hostname has none that it had, to be as the best
+    /// of those was: an edit that adds a probe to all endpoints would else have whoever is probed first get everybody.
     pub(super) fn after(before: Option<Self>, endpoint: &Endpoint, addresses: &[IpAddr], now: Timestamp) -> Self {
         let new = Self {
             name: endpoint.name.clone(),
@@ -109,7 +109,8 @@ impl EndpointHealth {
         let is_hostname = matches!(endpoint.addresses, Addresses::Hostname(_));
         let address = |&address: &IpAddr| {
             let kept = old.iter().find(|old| old.address == address).cloned();
-            let alike = old.iter().filter(|old| is_hostname && old.address.is_ipv4() == address.is_ipv4());
+            let moved = is_hostname && !old.iter().any(|old| addresses.contains(&old.address));
+            let alike = old.iter().filter(|old| moved && old.address.is_ipv4() == address.is_ipv4());
             let new = || AddressHealth::new(address, alike.map(|old| old.state).min(), now);
             kept.map_or_else(new, |kept| AddressHealth { is_assumed: kept.state < State::Unknown, ..kept })
         };
@@ -137,17 +138,23 @@ impl AddressHealth {
         self.state != self.found && !self.is_assumed
     }
 
-    /// Takes in what its checks come to; are some still without an outcome? While the fault is ours, who went down after
+    /// A clock was set back: nothing of it has been later than `now`.
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        self.since = self.since.min(now);
+        self.before = self.before.map(|(state, since)| (state, since.min(now)));
+    }
+
+    /// Takes in what its checks come to; is what some say awaited? While the fault is ours, who went down after
     /// `held_from` is held as it was.
     fn turn(
         &mut self,
         (found, reason): (State, String),
-        is_pending: bool,
+        is_awaited: bool,
         held_from: Option<Timestamp>,
         now: Timestamp,
     ) {
         self.found = found;
-        self.is_assumed &= is_pending && found == State::Unknown;
+        self.is_assumed &= is_awaited && found == State::Unknown;
         if self.is_assumed {
             self.reason = format!("{reason}; taken to be {} until there is one", self.state.as_str());
             return;
@@ -197,8 +204,8 @@ impl Entry {
                 reason += "; soft signals count for nobody, since they speak against too many: ";
                 reason += &worst(votes, slots, true, now).1;
             }
-            let is_pending = votes.iter().flat_map(Vote::checks).any(|id| slots[id].is_pending());
-            address.turn((found, reason), is_pending, held_from, now);
+            let is_awaited = votes.iter().flat_map(Vote::checks).any(|id| slots[id].is_awaited());
+            address.turn((found, reason), is_awaited, held_from, now);
         }
         let (state, reason) = self.best();
         if state != self.health.state {

@@ -19,7 +19,7 @@ pub struct Verdict {
     pub change: StateChange,
     /// The addresses that changed.
     pub addresses: Vec<(IpAddr, StateChange)>,
-    /// Whether it may turn soon has changed.
+    /// Whether it may turn soon has changed, or why.
     pub doubt: bool,
     /// Why, in words for operators: probe, target, cause.
     pub reason: String,

@@ -41,7 +41,7 @@ impl HttpClient {
         let header =
             HeaderValue::from_str(&host).map_err(|_| Unfit::Settings(format!("host {host:?} cannot be sent")))?;
         let tls = trust.client_config(http.tls.as_ref(), &[if http.http2 { "h2" } else { "http/1.1" }])?;
-        let mut client = client(tls).dns_resolver(Fixed(target)).tls_info(true).redirect(redirects(&url, http));
+        let mut client = client(tls).dns_resolver(Fixed(target)).tls_info(true).redirect(redirects(target, &url, http));
         if http.http2 {
             client = client.http2_prior_knowledge();
         }
@@ -153,7 +153,7 @@ fn url_of(target: SocketAddr, http: &Http) -> Result<Url, String> {
 }
 
 /// Follows as many as are allowed, as long as they stay with the target, by its address or its name.
-fn redirects(url: &Url, http: &Http) -> Policy {
+fn redirects(target: SocketAddr, url: &Url, http: &Http) -> Policy {
     let most = http.redirects;
     if most == 0 {
         return Policy::none();
@@ -162,12 +162,13 @@ fn redirects(url: &Url, http: &Http) -> Policy {
     Policy::custom(move |attempt| {
         let next = attempt.url();
         let to = next.host_str().unwrap_or_default();
-        let by_name = host.as_ref().is_some_and(|host| host.eq_ignore_ascii_case(to));
-        let is_there = url.scheme() == next.scheme()
-            && url.port_or_known_default() == next.port_or_known_default()
-            && (by_name || url.host_str() == Some(to));
-        if !is_there {
-            let elsewhere = format!("it redirects elsewhere, to {next}");
+        let is_host = match to.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(address) => address == target.ip(), // it would be connected to
+            Err(_) => url.host_str() == Some(to) || host.as_ref().is_some_and(|host| host.eq_ignore_ascii_case(to)),
+        };
+        let is_port = next.port_or_known_default() == url.port_or_known_default() || next.port() == Some(target.port());
+        if !(is_host && is_port && url.scheme() == next.scheme()) {
+            let elsewhere = format!("it redirects elsewhere, to {}", next.origin().ascii_serialization());
             return attempt.error(elsewhere);
         }
         if attempt.previous().len() > most {

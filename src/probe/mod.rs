@@ -31,7 +31,7 @@ mod trust;
 
 pub use attempt::innermost;
 pub use calm::Calm;
-pub use prober::{Discarded, MAX_PROMPT, Prober, Report, room_for_silent};
+pub use prober::{Discarded, Prober, Report};
 pub use resolver::{Resolved, Resolver, resolver_client};
 pub use scripts::{Scripts, Spawner, serve_scripts};
 pub use trust::Trust;

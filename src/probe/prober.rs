@@ -25,19 +25,19 @@ use crate::health::{Cause, Check, CheckId, Outcome};
 /// Probes in flight at once, over all checks, while their answers may come soon: so much work at one time does not make a busy
 /// machine miss its own timeouts. Beyond it they wait in turn, and the wait is no part of what they measure; those that
 /// overlap another one of their check are left out.
-pub const MAX_PROMPT: usize = 2048;
-/// See [`room_for_silent`].
+const MAX_PROMPT: usize = 2048;
+/// Probes in flight beside these that have been unanswered for `slow_after`, or half of their timeout. So a cloud that falls
+/// silent does not delay others' probes.
 const MAX_SILENT: usize = 16_384;
 /// Probes of one check in flight at once; what is due beyond it is left out. The settings keep timeouts below so many
 /// intervals.
 const MAX_OVERLAP: usize = 16;
 
-/// How many more may be in flight that have been unanswered for `slow_after`, or half of their timeout: a quarter of the file
-/// descriptors that this process may have, since each takes one. So a cloud that falls silent does not delay others' probes.
-#[must_use]
-pub fn room_for_silent() -> usize {
+/// Turns of each of both kinds: a quarter of the file descriptors that this process may have at most, since each takes one.
+fn room() -> [usize; 2] {
     let descriptors = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(4096, |(soft, _)| soft);
-    usize::try_from(descriptors / 4).map_or(MAX_SILENT, |quarter| quarter.min(MAX_SILENT))
+    let quarter = usize::try_from(descriptors / 4).unwrap_or(usize::MAX);
+    [MAX_PROMPT, MAX_SILENT].map(|most| most.min(quarter))
 }
 
 /// What a check found.
@@ -131,7 +131,7 @@ impl Prober {
     /// full, the checks that have something to say wait; when it is closed they end.
     #[must_use]
     pub fn new(first_round: Duration, reports: mpsc::Sender<Report>) -> Self {
-        Self::with_room(first_round, reports, [MAX_PROMPT, room_for_silent()])
+        Self::with_room(first_round, reports, room())
     }
 
     fn with_room(first_round: Duration, reports: mpsc::Sender<Report>, [prompt, silent]: [usize; 2]) -> Self {

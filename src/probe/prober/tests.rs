@@ -65,7 +65,7 @@ struct Bench {
 
 impl Bench {
     fn new(probe: &Probe, attempts: impl IntoIterator<Item = impl Attempt>) -> Self {
-        Self::with_room([MAX_PROMPT, room_for_silent()], probe, attempts)
+        Self::with_room(room(), probe, attempts)
     }
 
     fn with_room(room: [usize; 2], probe: &Probe, attempts: impl IntoIterator<Item = impl Attempt>) -> Self {

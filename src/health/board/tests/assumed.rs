@@ -30,6 +30,31 @@ fn an_address_of_use_stays_so_until_its_new_probe_knows() {
     assert_eq!(state(&board, 0), State::Up);
 }
 
+/// Who limits our probes is not known to be down, nor unknown (BEHAVIOUR rule 15).
+#[test]
+fn a_new_probe_that_is_limited_takes_nobody_down() {
+    let (probes, end) = ([probe("p"), probe("q")], |probes: &[&str]| [endpoint("a", fixed(&[V4]), probes)]);
+    let mut board = board(&probes, &end(&["p"]));
+    board.observe(id(&board, "p", "203.0.113.20:443"), at(1), success());
+    board.reconfigure(&config(&probes, &end(&["p", "q"])), &HostAddresses::new(), at(5));
+    let q = id(&board, "q", "203.0.113.20:443");
+    let verdict = board.observe(q, at(6), Outcome::Limited { status: 403 }).unwrap();
+    assert!(verdict.is_doubt() && state(&board, 0) == State::Up, "{verdict:?}");
+    board.observe(q, at(7), refused());
+    assert_eq!(state(&board, 0), State::Down, "the first outcome that says something decides");
+}
+
+#[test]
+fn no_time_is_in_the_future_where_a_clock_is_set_back() {
+    let mut board = board(&[probe("p")], &[endpoint("a", fixed(&[V4]), &["p"])]);
+    let check = id(&board, "p", "203.0.113.20:443");
+    board.observe(check, at(7200), success());
+    (0..3).for_each(|_| drop(board.observe(check, at(7210), refused())));
+    board.observe(check, at(3600), refused());
+    let address = &board.endpoint(EndpointId(0)).addresses[0];
+    assert_eq!((address.state, address.since, board.slots[&check].health.since()), (State::Down, at(3600), at(3600)));
+}
+
 #[test]
 fn a_probe_that_takes_anothers_place_and_tells_nothing_leaves_it_unknown() {
     let (probes, end) = ([probe("p"), probe("q")], |probe: &str| [endpoint("a", fixed(&[V4]), &[probe])]);
