@@ -165,31 +165,26 @@ pub(super) fn tell_services(shared: &Shared, before: &Snapshot) {
         let labels = || changes.iter().filter(|change| change.holds == begins).map(|change| &change.service.label);
         labels().next().map(|first| (first.clone(), listed(labels().map(|label| &**label).collect(), config)))
     };
-    if let Some((first, services)) = turned(&exhausted, true) {
-        let reason =
-            "some clients have no endpoint up: they get what `when_none` says, or SERVFAIL where all are forced down";
-        error!(services, generation, "{reason}");
-        shared.events.record_services(first, ("served", "exhausted"), format!("{services}: {reason}"), generation);
-    }
-    if let Some((first, services)) = turned(&exhausted, false) {
-        let reason = "all clients have an endpoint up again";
-        info!(services, generation, "{reason}");
-        shared.events.record_services(first, ("exhausted", "served"), format!("{services}: {reason}"), generation);
-    }
-    if let Some((first, services)) = turned(&panicking, true) {
-        let mut tables: Vec<&PlanTable> =
-            panicking.iter().filter(|change| change.holds).filter_map(|change| change.table).collect();
-        tables.dedup_by(|one, other| ptr::eq(*one, *other));
-        let left = tables.into_iter().map(|table| table.living_in_panic(&config.endpoints)).fold(1.0, f64::min) * 100.0;
-        let reason = format!("panic: {left:.0} % of a fence's capacity is up, so endpoints that are down keep a part");
-        error!(services, generation, "{reason}");
-        shared.events.record_services(first, ("calm", "panic"), format!("{services}: {reason}"), generation);
-    }
-    if let Some((first, services)) = turned(&panicking, false) {
-        let reason = "the panic is over";
-        info!(services, generation, "{reason}");
-        shared.events.record_services(first, ("panic", "calm"), format!("{services}: {reason}"), generation);
-    }
+    let say = |changes: &[Changed<'_>], begins: bool, turn: (&'static str, &'static str), reason: &str| {
+        let Some((first, services)) = turned(changes, begins) else { return };
+        if begins {
+            error!(services, generation, "{reason}");
+        } else {
+            info!(services, generation, "{reason}");
+        }
+        shared.events.record_services(first, turn, format!("{services}: {reason}"), generation);
+    };
+    let none =
+        "some clients have no endpoint up: they get what `when_none` says, or SERVFAIL where all are forced down";
+    say(&exhausted, true, ("served", "exhausted"), none);
+    say(&exhausted, false, ("exhausted", "served"), "all clients have an endpoint up again");
+    let begun = panicking.iter().filter(|change| change.holds);
+    let mut tables: Vec<&PlanTable> = begun.filter_map(|change| change.table).collect();
+    tables.dedup_by(|one, other| ptr::eq(*one, *other));
+    let left = tables.into_iter().map(|table| table.living_in_panic(&config.endpoints)).fold(1.0, f64::min) * 100.0;
+    let panic = format!("panic: {left:.0} % of a fence's capacity is up, so endpoints that are down keep a part");
+    say(&panicking, true, ("calm", "panic"), &panic);
+    say(&panicking, false, ("panic", "calm"), "the panic is over");
 }
 
 /// The services that have an endpoint at such a site, in words.

@@ -297,6 +297,15 @@ async fn who_answers_although_all_are_down_is_not_taken_away_unasked() {
     for name in ["aws-sydney", "gcp-singapore", "azure-westeurope"] {
         server.until_verdict(name, "down").await;
     }
+    let events = async || {
+        let events = server.status().await["events"].as_array().unwrap().clone();
+        events.iter().any(|event| event["of"] == "service").then_some(events)
+    };
+    let events = server.until("an event of the service", events).await;
+    let at = |of: &str| events.iter().rposition(|event| event["of"] == of).unwrap();
+    let told = &events[at("service")];
+    assert_eq!((&told["to"], &told["service"]), (&"exhausted".into(), &"www.shop.example".into()), "{told:#}");
+    assert!(at("endpoint") < at("service"), "behind what it comes from: {events:#?}");
     for target in ["aws", "gcp"] {
         let body = json!({"action": "down", "target": target, "author": "anna", "accept_impact": true});
         assert_eq!(order(&server, body).await.0, 200);
