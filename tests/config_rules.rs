@@ -326,8 +326,6 @@ fn services() {
     let config = read_text(&text.replacen(SERVICE_AT, "spread = \"multivalue\"", 1)).unwrap().config;
     assert_eq!(config.services[0].ttl, Duration::from_secs(30));
     assert_eq!(config.plans[0].policy.spread, Spread::Multivalue(3));
-    let panics = edited(SERVICE_AT, "spread = \"multivalue\"\nmultivalue = 2\npanic_below = 0.5");
-    assert_eq!(said(&panics), [("unused-panic", "0.5".to_owned())]);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 #![allow(missing_docs)]
 
+mod far;
 mod figures;
 mod generate;
 mod inside;
@@ -27,7 +28,8 @@ cargo bench --bench scale -- [steered] [static] [config] [probing] [--tenth] [--
   steered   100,000 names over 1,000 plans of 10 endpoints out of 10,000
   static    1,000,000 records in 100,000 zones
   config    reading the steered configuration alone, in this process
-  probing   10,000 fresh tcp probes a second, 1,000 fresh https, 10,000 http on kept connections
+  probing   10,000 fresh tcp probes a second, over a network (root, two cores) and over loopback; 1,000 fresh
+            https; 10,000 http on kept connections
   --tenth   only a tenth of the size        --full   only the full size
   --help    this text
 

@@ -1,4 +1,5 @@
-//! What probing costs: the program on one core, its targets in this process on the others.
+//! What probing costs: the program on one core, its targets in this process on the others. Fresh `tcp` both over loopback,
+//! where who connects also does the work of who accepts, and over a network whose far end is elsewhere.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
+use crate::far::{self, Network};
 use crate::figures::{Figure, Size};
 use crate::server::{Folder, probing};
 
@@ -31,6 +33,8 @@ struct Kind {
     rate: usize,
     rows: [&'static str; 4],
     goals: [&'static str; 2],
+    /// The first octets of its targets' addresses.
+    prefix: [u8; 2],
 }
 
 const KINDS: [Kind; 3] = [
@@ -38,8 +42,9 @@ const KINDS: [Kind; 3] = [
         name: "tcp",
         lines: "type = \"tcp\"",
         rate: 10_000,
-        rows: ["tcp, fresh: a second", "  % of one core", "  resident, MB", "  failed or left out"],
-        goals: ["30", "100"],
+        rows: ["tcp, fresh, over loopback: a second", "  % of one core", "  resident, MB", "  failed or left out"],
+        goals: ["", "100"],
+        prefix: [127, 10],
     },
     Kind {
         name: "https",
@@ -47,6 +52,7 @@ const KINDS: [Kind; 3] = [
         rate: 1_000,
         rows: ["https, fresh: a second", "  % of one core", "  resident, MB", "  failed or left out"],
         goals: ["", ""],
+        prefix: [127, 10],
     },
     Kind {
         name: "http",
@@ -54,8 +60,17 @@ const KINDS: [Kind; 3] = [
         rate: 10_000,
         rows: ["http, reused: a second", "  % of one core", "  resident, MB", "  failed or left out"],
         goals: ["", ""],
+        prefix: [127, 10],
     },
 ];
+
+/// The first of them over a network.
+const FAR: Kind = Kind {
+    rows: ["tcp, fresh, over a network: a second", "  % of one core", "  resident, MB", "  failed or left out"],
+    goals: ["30", "100"],
+    prefix: far::PREFIX,
+    ..KINDS[0]
+};
 
 /// How long the bare connections are measured.
 const BARE: Duration = Duration::from_secs(5);
@@ -67,22 +82,43 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
     let _ = Command::new("taskset").args(["-a", "-c", "-p", "1", &here]).output(); // on one core there is no other
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime starts");
-    KINDS.iter().flat_map(|kind| one(kind, size, &runtime)).collect()
+    // Only the thread is in that network.
+    let over_network = std::thread::spawn(move || over_network(size)).join().expect("it does not panic");
+    over_network.into_iter().chain(KINDS.iter().flat_map(|kind| nearby(kind, size, &runtime))).collect()
 }
 
-fn one(kind: &Kind, size: Size, runtime: &Runtime) -> Vec<Figure> {
+fn over_network(size: Size) -> Vec<Figure> {
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
+        eprintln!("scale: no network with its far end on another core: there is none");
+        return Vec::new();
+    }
+    match Network::enter() {
+        Ok(_network) => one(&FAR, size, 443, &Folder::new("probing")),
+        Err(error) => {
+            eprintln!("scale: no network with its far end on another core: {error}; it takes root and /dev/net/tun");
+            Vec::new()
+        }
+    }
+}
+
+fn nearby(kind: &Kind, size: Size, runtime: &Runtime) -> Vec<Figure> {
     let folder = Folder::new("probing");
     let tls = (kind.name == "https").then(|| certificate(folder.path()));
     let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))).expect("loopback has ports");
     let port = listener.local_addr().expect("it is bound").port();
     let serving = runtime.spawn(serve(listener, tls, kind.name != "tcp"));
+    let figures = one(kind, size, port, &folder);
+    serving.abort();
+    figures
+}
+
+fn one(kind: &Kind, size: Size, port: u16, folder: &Folder) -> Vec<Figure> {
     let text = config(kind, size.of(kind.rate), port);
     fs::write(folder.path().join("config.toml"), text).expect("the temporary folder takes files");
     fs::write(folder.path().join("zone"), "@ 60 SOA ns1 a 1 1 1 1 1\n@ 60 NS ns1\nns1 60 A 192.0.2.53\n")
         .expect("the temporary folder takes files");
-    let probing = probing(&folder, "ns1.shop.test", BEFORE, MEASURED);
-    let bare = (kind.name == "tcp").then(|| bare(size.of(kind.rate), port));
-    serving.abort();
+    let probing = probing(folder, "ns1.shop.test", BEFORE, MEASURED);
+    let bare = (kind.name == "tcp").then(|| bare(kind, size, port));
     let [rate, core, memory, failed] = kind.rows;
     let [core_goal, memory_goal] = kind.goals;
     let bare = bare.map(|share| Figure::new("  the kernel alone, % of one core", "", share * 100.0));
@@ -93,9 +129,11 @@ fn one(kind: &Kind, size: Size, runtime: &Runtime) -> Vec<Figure> {
     figures
 }
 
-/// What as many connections cost the kernel on the program's core, opened and reset one after the other by a loop that does
-/// nothing besides; in cores. Loopback's other end is partly in it, as it is in what the program takes.
-fn bare(rate: usize, port: u16) -> f64 {
+/// What as many connections cost the kernel on the program's core, opened and reset ten at a time by a loop that does nothing
+/// besides; in cores. Over loopback its other end is partly in it, as it is in what the program takes.
+fn bare(kind: &Kind, size: Size, port: u16) -> f64 {
+    let Kind { prefix: [first, second], rate, .. } = *kind;
+    let rate = size.of(rate);
     let connections = std::thread::spawn(move || {
         let thread = fs::read_link("/proc/thread-self").expect("Linux says so");
         let id = thread.file_name().expect("its last part is the number").to_string_lossy().into_owned();
@@ -105,19 +143,27 @@ fn bare(rate: usize, port: u16) -> f64 {
             text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).expect("a number")
         };
         let (start, before, count) = (Instant::now(), used(), (rate as f64 * BARE.as_secs_f64()) as usize);
+        let mut open = Vec::new();
         for index in 0..count {
-            let (high, low) = ((index % rate) / 250, (index % rate) % 250 + 1);
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors suffice");
+            let target = target([first, second], index % rate);
+            let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).expect("descriptors suffice");
             socket.set_linger(Some(Duration::ZERO)).expect("Linux can");
-            socket.connect(&SocketAddr::from(([127, 10, high as u8, low as u8], port)).into()).expect("it listens");
-            if index % 10 == 9 {
+            let _ = socket.connect(&SocketAddr::from((target, port)).into()); // it goes on
+            open.push(socket);
+            if open.len() == 10 {
                 let due = start + Duration::from_secs_f64(index as f64 / rate as f64);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                open.clear();
             }
         }
         (used() - before) as f64 / start.elapsed().as_nanos() as f64
     });
     connections.join().expect("it does not panic")
+}
+
+/// Each has an address of its own.
+fn target([first, second]: [u8; 2], index: usize) -> Ipv4Addr {
+    Ipv4Addr::new(first, second, (index / 250) as u8 + 1, (index % 250) as u8 + 1)
 }
 
 fn config(kind: &Kind, endpoints: usize, port: u16) -> String {
@@ -126,9 +172,8 @@ fn config(kind: &Kind, endpoints: usize, port: u16) -> String {
         .to_owned();
     let _ = writeln!(text, "[probes.p]\n{}\nport = {port}\ninterval = \"1s\"\nallow_private = true", kind.lines);
     for index in 0..endpoints {
-        let (high, low) = (index / 250, index % 250 + 1);
         let _ = writeln!(text, "[[endpoints]]\nname = \"e{index}\"\ncloud = \"aws\"\nregion = \"eu-west-1\"");
-        let _ = writeln!(text, "addresses = [\"127.10.{high}.{low}\"]\nprobe = \"p\"");
+        let _ = writeln!(text, "addresses = [\"{}\"]\nprobe = \"p\"", target(kind.prefix, index));
     }
     text
 }

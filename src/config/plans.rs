@@ -202,14 +202,7 @@ impl Resolver<'_, '_> {
                 self.report.error_help("bad-value", &word.span, message, help);
                 None
             }
-            (SpreadWord::Multivalue, ..) => {
-                if let Some(below) = policy.panic_below.as_ref().filter(|at| at.value > 0.0) {
-                    let message =
-                        "`panic_below` does nothing with `spread = \"multivalue\"`: an answer of several has no parts";
-                    self.report.warning("unused-panic", &below.span, message, "leave it out, or use another `spread`");
-                }
-                Some(Spread::Multivalue(number))
-            }
+            (SpreadWord::Multivalue, ..) => Some(Spread::Multivalue(number)),
             (_, _, Some(typed)) => {
                 let help = Some("add `spread = \"multivalue\"`, or leave it out".to_owned());
                 let message = "`multivalue` acts only with `spread = \"multivalue\"`";

@@ -38,13 +38,13 @@ pub struct PlanImpact {
     pub without: Vec<String>,
     /// The least share of a fence's capacity that is left; none: enough.
     pub scarce: Option<f64>,
-    /// By country, the clients that move furthest first.
+    /// By country, those that come to be farthest first.
     pub moves: Vec<Move>,
     /// Countries that are not told.
     pub more: usize,
 }
 
-/// Where the clients of a country go.
+/// Where most clients of a country go that go elsewhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Move {
     /// ISO 3166-1; `??`: not located.
@@ -53,7 +53,7 @@ pub struct Move {
     pub from: String,
     /// Who will.
     pub to: String,
-    /// Expected round trip now, in ms.
+    /// Their expected round trip now, in ms, in the mean.
     pub from_ms: f32,
     /// And then.
     pub to_ms: f32,
@@ -151,7 +151,7 @@ impl PlanImpact {
         let endpoints = &snapshot.parts.config.endpoints;
         let members = Members::of(&before.plan, endpoints, &snapshot.parts.measured);
         let mut impact = Self::none(services);
-        let (mut without, mut moves) = (BTreeMap::new(), BTreeMap::<String, (Move, f32)>::new());
+        let (mut without, mut moves) = (BTreeMap::new(), BTreeMap::<String, Moves>::new());
         for family in Family::ALL {
             let (then, now) = (Answers::of(after, endpoints, family), Answers::of(before, endpoints, family));
             for (index, location) in snapshot.parts.geo.locations().iter().enumerate() {
@@ -164,12 +164,8 @@ impl PlanImpact {
                 } else if let Some(from) = now.leaving(order, &then)
                     && let Some(&to) = then.members(order).first()
                 {
-                    let moved = members.moved(&origins[index], location, country, (from, to));
-                    let far = (moved.to_ms - moved.from_ms).abs();
-                    let known = moves.entry(moved.country.clone()).or_insert((moved.clone(), far));
-                    if far > known.1 {
-                        *known = (moved, far);
-                    }
+                    let ms = [from, to].map(|member| members.ms(&origins[index], location, member));
+                    moves.entry(country).or_default().add((from, to), ms);
                 }
             }
         }
@@ -182,10 +178,13 @@ impl PlanImpact {
         let scarcer = left.filter(|(before, after)| after < before && *after < least).map(|(_, after)| after);
         impact.scarce = scarcer.min_by(f64::total_cmp);
         impact.without = without.into_keys().collect();
-        let mut moves: Vec<_> = moves.into_values().collect();
-        moves.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let name = |member: Member| members.list[member.index()].0.name.to_string();
+        let mut moves: Vec<_> = moves.into_iter().filter_map(|(country, moves)| moves.most(country, name)).collect();
+        let far = |moved: &Move| moved.to_ms - moved.from_ms;
+        moves.sort_by(|a, b| far(b).total_cmp(&far(a)));
         impact.more = moves.len().saturating_sub(COUNTRIES);
-        impact.moves = moves.into_iter().take(COUNTRIES).map(|(moved, _)| moved).collect();
+        moves.truncate(COUNTRIES);
+        impact.moves = moves;
         impact
     }
 }
@@ -203,13 +202,28 @@ impl<'a> Members<'a> {
         Self { list, measured }
     }
 
-    fn moved(&self, origin: &Origin, at: &Location, country: String, (from, to): (Member, Member)) -> Move {
-        let name = |member: Member| self.list[member.index()].0.name.to_string();
-        let ms = |member: Member| {
-            let (endpoint, destination) = &self.list[member.index()];
-            origin.expected_ms(destination) * self.measured.factor(at, &endpoint.site)
-        };
-        Move { country, from: name(from), to: name(to), from_ms: ms(from), to_ms: ms(to) }
+    fn ms(&self, origin: &Origin, at: &Location, member: Member) -> f32 {
+        let (endpoint, destination) = &self.list[member.index()];
+        origin.expected_ms(destination) * self.measured.factor(at, &endpoint.site)
+    }
+}
+
+/// How many of a country's locations move from whom to whom, and their sums of ms now and then.
+#[derive(Default)]
+struct Moves(BTreeMap<(Member, Member), (u32, [f32; 2])>);
+
+impl Moves {
+    fn add(&mut self, between: (Member, Member), ms: [f32; 2]) {
+        let (count, sums) = self.0.entry(between).or_default();
+        *count += 1;
+        sums.iter_mut().zip(ms).for_each(|(sum, ms)| *sum += ms);
+    }
+
+    /// What most do, in the mean. (A few networks stand in odd places of the database.)
+    fn most(self, country: String, name: impl Fn(Member) -> String) -> Option<Move> {
+        let ((from, to), (count, sums)) = self.0.into_iter().max_by_key(|(_, (count, _))| *count)?;
+        let [from_ms, to_ms] = sums.map(|sum| sum / count as f32);
+        Some(Move { country, from: name(from), to: name(to), from_ms, to_ms })
     }
 }
 

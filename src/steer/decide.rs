@@ -300,6 +300,25 @@ mod tests {
     }
 
     #[test]
+    fn a_set_in_panic_has_places_for_those_that_are_down() {
+        let two = plan(5, Policy { tie_ms: 3.0, spread: Spread::Multivalue(2), ..Policy::nearest() });
+        let set = |down: &[u8], down_kept| {
+            let state = |n| if down.contains(&n) { State::Down } else { State::Up };
+            let usages = plainly(&two.0, (0..5).map(state));
+            let ms = [10.0, 11.0, 12.0, 12.5, 90.0];
+            let decision = decide(&two.0, &two.1, Family::V4, &singapore(), &ms, &usages, down_kept);
+            answering(&decision.settled).into_iter().map(|member| member.0).collect::<Vec<u8>>()
+        };
+        assert_eq!(set(&[0, 2, 3], 0), [1], "without panic: one is left within `tie`");
+        assert_eq!([127, 128, 255].map(|kept| set(&[0, 2, 3], kept)), [vec![1], vec![1, 0], vec![1, 0]]);
+        assert_eq!(set(&[0, 1, 3], 63), [2], "less than half a place");
+        assert_eq!(set(&[0, 1, 3], 64), [2, 0]);
+        assert_eq!(set(&[0, 1, 3], 255), [2, 0], "one of those that live is in it");
+        assert_eq!(set(&[0, 1, 2, 3], 64), [4, 0], "further away than `tie`");
+        assert_eq!(set(&[2, 3, 4], 255), [0, 1], "who would not answer if it were up does not now");
+    }
+
+    #[test]
     fn a_step_moves_only_the_clients_that_it_must() {
         let policy = Policy { warmup: Duration::from_secs(180), tie_ms: 5.0, ..Policy::nearest() };
         let plan = plan(4, policy);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::usage::Step;
-use crate::model::{ALL_PARTS as ALL, Policy, Spread};
+use crate::model::{ALL_PARTS as ALL, Policy};
 
 /// A time so far ahead shows that a clock was set back; less may come from two clocks.
 const SET_BACK: SignedDuration = SignedDuration::from_secs(-1);
@@ -34,10 +34,7 @@ impl Panic {
     /// What becomes of it where `living` of the capacity (0..=1) is not down.
     #[must_use]
     pub fn after(self, living: f32, policy: &Policy, now: Timestamp) -> Self {
-        let below = match policy.spread {
-            Spread::Multivalue(_) => 0.0, // a set in one answer has no parts
-            Spread::Sticky | Spread::Random => policy.panic_below,
-        };
+        let below = policy.panic_below;
         // None lives: `when_none` acts. All do: nobody is left to keep anything, and the next to die dies alone.
         if living <= 0.0 || living >= 1.0 || below <= 0.0 {
             return Self::default();

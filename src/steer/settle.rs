@@ -56,7 +56,22 @@ impl Few {
 
     /// Them.
     pub fn members(self) -> impl ExactSizeIterator<Item = Member> {
-        self.octets.to_le_bytes().into_iter().take(self.count.into()).map(Member)
+        self.octets().map(Member)
+    }
+
+    fn octets(self) -> impl ExactSizeIterator<Item = u8> {
+        self.octets.to_le_bytes().into_iter().take(self.count.into())
+    }
+}
+
+impl FromIterator<u8> for Few {
+    /// # Panics
+    /// With none, in a debug build.
+    fn from_iter<I: IntoIterator<Item = u8>>(members: I) -> Self {
+        let mut few = Self { octets: 0, count: 0 };
+        members.into_iter().for_each(|member| few.push(member));
+        debug_assert!(few.count > 0, "somebody answers");
+        few
     }
 }
 
@@ -174,11 +189,15 @@ impl<'a> Settler<'a> {
     pub fn settle(&self, order: Order<'_>, down_kept: u16) -> Outcome {
         let (best, fastest) = self.best_of(order);
         if best < Level::Down {
-            // A set in one answer has no parts.
-            let whole = !self.parted && down_kept == 0 || matches!(self.plan.policy.spread, Spread::Multivalue(_));
             // Up, or degraded where none is up, and so on: only members in the best state there is.
             let is_best = |member: u8| self.levels[usize::from(member)] == best;
-            return if whole { self.choose(order, fastest, is_best) } else { self.part(order, best, down_kept) };
+            let is_set = matches!(self.plan.policy.spread, Spread::Multivalue(_));
+            let is_whole = down_kept == 0 && (is_set || !self.parted);
+            return match () {
+                () if is_whole => self.choose(order, fastest, is_best),
+                () if is_set => self.panic_set(order, best, fastest, down_kept),
+                () => self.part(order, best, down_kept),
+            };
         }
         let without = |choice| Outcome { choice, exhausted: !order.is_empty(), preference: None };
         match self.plan.policy.when_none {
@@ -237,14 +256,35 @@ impl<'a> Settler<'a> {
         Outcome { choice: tally.finish(), exhausted: false, preference: widest.1 }
     }
 
+    /// A set in one answer has no parts: of the places that those that are down would have in it, were they in the `best`
+    /// state, they keep `down_kept` in 1/256, rounded, behind the others, of whom there is always one.
+    fn panic_set(&self, order: Order<'_>, best: Level, fastest: usize, down_kept: u16) -> Outcome {
+        let level = |member: u8| self.levels[usize::from(member)];
+        let (others, preference) = self.few(order, fastest, |member| level(member) == best);
+        let counts = |member: u8| level(member) == best || level(member) == Level::Down;
+        let first = order.ranks().iter().position(|&member| counts(member)).unwrap_or(fastest);
+        let (all, _) = self.few(order, first, counts);
+        let down = || all.octets().filter(|&member| level(member) == Level::Down);
+        let parts = down().count() * usize::from(down_kept) + usize::from(ALL / 2);
+        let places = (parts / usize::from(ALL)).min(self.room - 1);
+        let few: Few = others.octets().take(self.room - places).chain(down().take(places)).collect();
+        Outcome { choice: few.into(), exhausted: false, preference }
+    }
+
     /// Chooses among the members that are `usable`, the first rank of which is `fastest`.
     #[inline]
     fn choose(&self, order: Order<'_>, fastest: usize, usable: impl Fn(u8) -> bool) -> Outcome {
+        let (few, preference) = self.few(order, fastest, usable);
+        Outcome { choice: few.into(), exhausted: false, preference }
+    }
+
+    /// Those that answer, and the preference that decided.
+    #[inline]
+    fn few(&self, order: Order<'_>, fastest: usize, usable: impl Fn(u8) -> bool) -> (Few, Option<u8>) {
         let (ranks, tie) = (order.ranks(), order.tie());
         let usable = |rank: usize| usable(ranks[rank]);
         if order.is_plain() {
-            let few = self.tied(ranks, fastest, tie[fastest].into(), usable);
-            return Outcome { choice: few.into(), exhausted: false, preference: None };
+            return (self.tied(ranks, fastest, tie[fastest].into(), usable), None);
         }
         let named = |preference: usize, rank: usize| {
             let member = usize::from(ranks[rank]);
@@ -271,7 +311,7 @@ impl<'a> Settler<'a> {
             }
             None => self.tied(ranks, first, last.min(tie[first].into()), in_tier),
         };
-        Outcome { choice: few.into(), exhausted: false, preference: preference.map(|preference| preference as u8) }
+        (few, preference.map(|preference| preference as u8))
     }
 
     /// The member at rank `chosen` with those behind it, up to `last`, that may share with it.

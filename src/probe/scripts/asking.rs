@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tracing::error;
 
-use super::{AT_ONCE, Answer, Ended, READY, Request, line};
+use super::{AT_ONCE, Answer, Ended, READY, Request, SHORT, WAITING, line};
 use crate::config::Process;
 
 /// `meridian scripts` is ready by then, or never.
@@ -75,6 +75,15 @@ pub struct Scripts {
     turns: Arc<Semaphore>,
 }
 
+/// A program that runs, until it has ended, whoever has stopped waiting.
+struct Run {
+    answer: oneshot::Sender<Ended>,
+    since: Instant,
+    /// One of [`AT_ONCE`], later one of [`WAITING`].
+    turn: OwnedSemaphorePermit,
+    is_short: bool,
+}
+
 /// A program that is waited for.
 #[derive(Debug)]
 struct Asked {
@@ -82,7 +91,6 @@ struct Asked {
     environment: BTreeMap<String, String>,
     limit: Duration,
     answer: oneshot::Sender<Ended>,
-    /// Given back when it has ended, whoever has stopped waiting.
     turn: OwnedSemaphorePermit,
 }
 
@@ -105,15 +113,17 @@ impl From<Spawner> for Scripts {
 }
 
 impl Scripts {
-    /// Runs a program, once it is its turn; `limit` counts from now, and half of it may go by until then.
+    /// Runs a program, once it is its turn; `limit` counts from now, and half of it may go by until then. One that `overlaps`
+    /// another of its check does not wait.
     pub(super) async fn run(
         &self,
         command: &[String],
         environment: &BTreeMap<String, String>,
         limit: Duration,
+        overlaps: bool,
     ) -> Result<Ended, NotRun> {
-        let start = Instant::now();
-        let turn = timeout(limit / 2, Arc::clone(&self.turns).acquire_owned()).await;
+        let (start, patience) = (Instant::now(), if overlaps { Duration::ZERO } else { limit / 2 });
+        let turn = timeout(patience, Arc::clone(&self.turns).acquire_owned()).await;
         let turn = turn.map_err(|_| NotRun::NoTurn)?.map_err(|_| NotRun::Gone)?;
         let limit = limit.saturating_sub(start.elapsed());
         let (command, environment) = (command.to_vec(), environment.clone());
@@ -142,7 +152,9 @@ async fn attend(spawner: Spawner, queue: mpsc::Receiver<Asked>) {
 /// Why the process can be asked no more.
 async fn pass_on(socket: UnixStream, mut queue: mpsc::Receiver<Asked>) -> io::Result<()> {
     let (read, mut write) = socket.into_split();
-    let (mut lines, mut waiting, mut id) = (BufReader::new(read).lines(), HashMap::new(), 0);
+    let (mut lines, mut runs, mut id) = (BufReader::new(read).lines(), HashMap::<u64, Run>::new(), 0);
+    let waiting = Arc::new(Semaphore::new(WAITING));
+    let mut look = interval(SHORT / 5);
     loop {
         tokio::select! {
             asked = queue.recv() => {
@@ -150,13 +162,19 @@ async fn pass_on(socket: UnixStream, mut queue: mpsc::Receiver<Asked>) -> io::Re
                 id += 1;
                 let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
                 write.write_all(&line(&Request { id, command, environment, limit_ms })?).await?;
-                waiting.insert(id, (answer, turn));
+                runs.insert(id, Run { answer, since: Instant::now(), turn, is_short: true });
+            }
+            _ = look.tick(), if !runs.is_empty() => {
+                for run in runs.values_mut().filter(|run| run.is_short && run.since.elapsed() >= SHORT) {
+                    let Ok(turn) = Arc::clone(&waiting).try_acquire_owned() else { break };
+                    (run.turn, run.is_short) = (turn, false);
+                }
             }
             line = lines.next_line() => {
                 let line = line?.ok_or(io::ErrorKind::UnexpectedEof)?;
                 let Answer { id, ended } = serde_json::from_str(&line)?;
-                if let Some((answer, _turn)) = waiting.remove(&id) {
-                    let _ = answer.send(ended); // its probe may have run out of time
+                if let Some(run) = runs.remove(&id) {
+                    let _ = run.answer.send(ended); // its probe may have run out of time
                 }
             }
         }
@@ -165,39 +183,59 @@ async fn pass_on(socket: UnixStream, mut queue: mpsc::Receiver<Asked>) -> io::Re
 
 #[cfg(test)]
 mod tests {
-    use tokio::task::JoinSet;
+    use tokio::io::Lines;
+    use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+    use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
     use super::*;
 
-    #[tokio::test]
-    async fn sixteen_run_at_once_and_who_stops_waiting_gives_no_turn_back() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let (sender, queue) = mpsc::channel(AT_ONCE);
-        let passing = tokio::spawn(pass_on(ours, queue));
-        let scripts = Scripts { queue: sender, turns: Arc::new(Semaphore::new(AT_ONCE)) };
-        let mut runs = JoinSet::new();
-        let mut ask = || {
-            let scripts = scripts.clone();
-            let limit = Duration::from_secs(1);
-            runs.spawn(async move { scripts.run(&["/x".to_owned()], &BTreeMap::new(), limit).await })
-        };
-        let first: Vec<_> = (0..AT_ONCE).map(|_| ask()).collect();
-        let (read, mut write) = theirs.into_split();
-        let mut asked = BufReader::new(read).lines();
-        for id in 1..=AT_ONCE as u64 {
-            let request: Request = serde_json::from_str(&asked.next_line().await.unwrap().unwrap()).unwrap();
-            assert_eq!((request.id, &*request.command), (id, &["/x".to_owned()][..]));
-            assert!((1..=1000).contains(&request.limit_ms), "what was waited for a turn is no more there");
+    /// Answers of this end; the other end of what it asks, and of what it is answered.
+    struct Bench {
+        scripts: Scripts,
+        passing: JoinHandle<io::Result<()>>,
+        asked: Lines<BufReader<OwnedReadHalf>>,
+        write: OwnedWriteHalf,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let (sender, queue) = mpsc::channel(AT_ONCE);
+            let passing = tokio::spawn(pass_on(ours, queue));
+            let scripts = Scripts { queue: sender, turns: Arc::new(Semaphore::new(AT_ONCE)) };
+            let (read, write) = theirs.into_split();
+            Self { scripts, passing, asked: BufReader::new(read).lines(), write }
         }
-        first.iter().for_each(|run| run.abort());
-        let last = ask();
+
+        fn ask(&self, runs: &mut JoinSet<Result<Ended, NotRun>>, overlaps: bool) -> AbortHandle {
+            let (scripts, limit) = (self.scripts.clone(), Duration::from_secs(4));
+            let command = ["/x".to_owned()];
+            runs.spawn(async move { scripts.run(&command, &BTreeMap::new(), limit, overlaps).await })
+        }
+
+        async fn next(&mut self) -> Request {
+            serde_json::from_str(&self.asked.next_line().await.unwrap().unwrap()).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn who_stops_waiting_gives_no_turn_back() {
+        let (mut bench, mut runs) = (Bench::new(), JoinSet::new());
+        let first: Vec<_> = (0..AT_ONCE).map(|_| bench.ask(&mut runs, false)).collect();
+        for id in 1..=AT_ONCE as u64 {
+            let request = bench.next().await;
+            assert_eq!((request.id, &*request.command), (id, &["/x".to_owned()][..]));
+            assert!((1..=4000).contains(&request.limit_ms), "what was waited for a turn is no more there");
+        }
+        first.iter().for_each(AbortHandle::abort);
+        let last = bench.ask(&mut runs, false);
         for _ in 0..AT_ONCE {
             assert!(runs.join_next().await.unwrap().unwrap_err().is_cancelled());
         }
-        assert_eq!((scripts.turns.available_permits(), last.is_finished()), (0, false));
-        write.write_all(&line(&Answer { id: 7, ended: Ended::Late }).unwrap()).await.unwrap();
-        let request: Request = serde_json::from_str(&asked.next_line().await.unwrap().unwrap()).unwrap();
-        assert_eq!(request.id, AT_ONCE as u64 + 1, "it is its turn");
+        assert_eq!((bench.scripts.turns.available_permits(), last.is_finished()), (0, false));
+        bench.write.write_all(&line(&Answer { id: 7, ended: Ended::Late }).unwrap()).await.unwrap();
+        assert_eq!(bench.next().await.id, AT_ONCE as u64 + 1, "it is its turn");
+        let Bench { asked, write, passing, .. } = bench;
         drop((asked, write));
         assert!(passing.await.unwrap().is_err());
         let mut ended = Vec::new();
@@ -205,5 +243,22 @@ mod tests {
             ended.extend(run.ok());
         }
         assert_eq!(ended, [Err(NotRun::Gone)], "the process is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_hang_make_room_and_those_that_overlap_do_not_wait() {
+        let (mut bench, mut runs) = (Bench::new(), JoinSet::new());
+        let start = Instant::now();
+        for _ in 0..=AT_ONCE {
+            bench.ask(&mut runs, false);
+        }
+        for _ in 0..AT_ONCE {
+            bench.next().await;
+        }
+        bench.ask(&mut runs, true);
+        assert_eq!(runs.join_next().await.unwrap().unwrap(), Err(NotRun::NoTurn));
+        assert!(start.elapsed() < SHORT);
+        assert_eq!(bench.next().await.id, AT_ONCE as u64 + 1);
+        assert!((SHORT..2 * SHORT).contains(&start.elapsed()), "{:?}", start.elapsed());
     }
 }

@@ -15,6 +15,7 @@ mod starting;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +23,12 @@ pub use asking::{Scripts, Spawner};
 pub(super) use runner::ScriptRunner;
 pub use starting::serve as serve_scripts;
 
-/// Programs at once.
+/// Programs at once that have just been started.
 const AT_ONCE: usize = 16;
+/// Programs besides that have run for [`SHORT`]: they wait for something. So targets that are silent do not keep the others'
+/// scripts from running.
+const WAITING: usize = 112;
+const SHORT: Duration = Duration::from_millis(500);
 /// What `meridian scripts` says once it can be asked.
 const READY: u8 = b'\n';
 

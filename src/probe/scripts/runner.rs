@@ -1,10 +1,11 @@
 //! One check by a script.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::asking::NotRun;
-use super::{AT_ONCE, Ended, Scripts};
+use super::{Ended, Scripts};
 use crate::config::Script;
 use crate::health::{Cause, Check};
 use crate::probe::attempt::{Attempt, Failed, Found, Unfit};
@@ -15,6 +16,8 @@ pub(in crate::probe) struct ScriptRunner {
     environment: BTreeMap<String, String>,
     timeout: Duration,
     scripts: Scripts,
+    /// So many of its runs are not over.
+    under_way: AtomicUsize,
 }
 
 impl ScriptRunner {
@@ -30,20 +33,37 @@ impl ScriptRunner {
             ("MERIDIAN_REGION", check.region.to_string()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
-        Ok(Self { command: script.command.clone(), environment, timeout: check.probe.timeout, scripts })
+        Ok(Self {
+            command: script.command.clone(),
+            environment,
+            timeout: check.probe.timeout,
+            scripts,
+            under_way: AtomicUsize::new(0),
+        })
     }
 }
 
 impl Attempt for ScriptRunner {
     async fn attempt(&self) -> Result<Found, Failed> {
-        match self.scripts.run(&self.command, &self.environment, self.timeout).await {
+        let overlaps = self.under_way.fetch_add(1, Ordering::Relaxed) > 0;
+        let _under_way = UnderWay(&self.under_way);
+        match self.scripts.run(&self.command, &self.environment, self.timeout, overlaps).await {
             Ok(ended) => judge(ended, &self.command[0], self.timeout),
             Err(NotRun::Gone) => {
                 Ok(Found::Missing("the process that starts scripts is gone: restart needed".to_owned()))
             }
             // Says nothing of the target.
-            Err(NotRun::NoTurn) => Err(Failed::Here(format!("{AT_ONCE} scripts run already"))),
+            Err(NotRun::NoTurn) => Err(Failed::Here("too many scripts run already".to_owned())),
         }
+    }
+}
+
+/// A run, until it is dropped.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
