@@ -83,7 +83,8 @@ impl fmt::Display for Table {
         for (row, figure) in first.iter().enumerate() {
             write!(f, "{:<40} {:>12}", figure.what, figure.goal)?;
             for (_, figures) in &self.columns {
-                write!(f, " {:>12}", significant(figures[row].value))?;
+                let value = figures.get(row).map_or("-".to_owned(), |figure| significant(figure.value));
+                write!(f, " {value:>12}")?;
             }
             writeln!(f)?;
         }

@@ -3,10 +3,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
@@ -72,26 +73,28 @@ const FAR: Kind = Kind {
     ..KINDS[0]
 };
 
+/// What this process had before it was kept off the program's.
+static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
+
 /// How long the bare connections are measured.
 const BARE: Duration = Duration::from_secs(5);
 
 /// All kinds, one after the other.
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
-    let is_alone = std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2);
+    let is_alone = *CORES < 2;
     // The program has core 0.
     let here = std::process::id().to_string();
     let _ = Command::new("taskset").args(["-a", "-c", "-p", "1", &here]).output(); // on one core there is no other
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime starts");
     // Only the thread is in that network.
-    let over_network = std::thread::spawn(move || if is_alone { Vec::new() } else { over_network(size) })
-        .join()
-        .expect("it does not panic");
+    let over_network = std::thread::spawn(move || over_network(size, is_alone)).join().expect("it does not panic");
     over_network.into_iter().chain(KINDS.iter().flat_map(|kind| nearby(kind, size, &runtime))).collect()
 }
 
-fn over_network(size: Size) -> Vec<Figure> {
-    match Network::enter() {
+fn over_network(size: Size, is_alone: bool) -> Vec<Figure> {
+    let network = if is_alone { Err(io::Error::other("there is none")) } else { Network::enter() };
+    match network {
         Ok(_network) => one(&FAR, size, 443, &Folder::new("probing")),
         Err(error) => {
             eprintln!("scale: no network with its far end on another core: {error}; it takes root and /dev/net/tun");
@@ -154,7 +157,10 @@ fn bare(kind: &Kind, size: Size, port: u16) -> f64 {
             let target = target([first, second], index % rate);
             let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).expect("descriptors suffice");
             socket.set_linger(Some(Duration::ZERO)).expect("Linux can");
-            let _ = socket.connect(&SocketAddr::from((target, port)).into()); // it goes on
+            match socket.connect(&SocketAddr::from((target, port)).into()) {
+                Ok(()) => {}
+                Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EINPROGRESS), "{target}: {error}"),
+            }
             open.push(socket);
             if open.len() == 10 {
                 let due = start + Duration::from_secs_f64(index as f64 / rate as f64);
@@ -162,7 +168,9 @@ fn bare(kind: &Kind, size: Size, port: u16) -> f64 {
                 open.clear();
             }
         }
-        (used() - before) as f64 / start.elapsed().as_nanos() as f64
+        let (used, elapsed) = ((used() - before) as f64, start.elapsed());
+        assert!(elapsed < BARE * 11 / 10, "the machine is too busy: {count} connections took {elapsed:?}");
+        used / elapsed.as_nanos() as f64
     });
     connections.join().expect("it does not panic")
 }

@@ -50,8 +50,8 @@
     if (samples.length === 0) return;
     const body = JSON.stringify({ id: session.id, samples: samples });
     const target = new URL("beacons", source);
-    if ("keepalive" in Request.prototype) await fetch(target, { ...quiet, method: "POST", body: body, keepalive: true });
-    else navigator.sendBeacon(target, body);
+    // Where `keepalive` is not known the report may be lost with the page; sendBeacon would bring the visitor's cookies.
+    await fetch(target, { ...quiet, method: "POST", body: body, keepalive: true });
   }
 
   try {

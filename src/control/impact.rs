@@ -44,16 +44,16 @@ pub struct PlanImpact {
     pub more: usize,
 }
 
-/// Where most clients of a country go that go elsewhere.
+/// Where the clients of a country go, by its places: those that the GeoIP database tells apart, whoever lives there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Move {
     /// ISO 3166-1; `??`: not located.
     pub country: String,
-    /// Who answers most of them now.
+    /// Who answers most of those that move now.
     pub from: String,
     /// Who will.
     pub to: String,
-    /// Their expected round trip now, in ms, in the mean.
+    /// Expected round trip now, in ms, in the mean of all that move.
     pub from_ms: f32,
     /// And then.
     pub to_ms: f32,
@@ -162,7 +162,7 @@ impl PlanImpact {
                 if is_lost || is_silent {
                     without.insert(country, ());
                 } else if let Some(from) = now.leaving(order, &then)
-                    && let Some(&to) = then.members(order).first()
+                    && let Some(to) = now.coming(order, &then)
                 {
                     let ms = [from, to].map(|member| members.ms(&origins[index], location, member));
                     moves.entry(country).or_default().add((from, to), ms);
@@ -179,7 +179,7 @@ impl PlanImpact {
         impact.scarce = scarcer.min_by(f64::total_cmp);
         impact.without = without.into_keys().collect();
         let name = |member: Member| members.list[member.index()].0.name.to_string();
-        let mut moves: Vec<_> = moves.into_iter().filter_map(|(country, moves)| moves.most(country, name)).collect();
+        let mut moves: Vec<_> = moves.into_iter().filter_map(|(country, moves)| moves.told(country, name)).collect();
         let far = |moved: &Move| moved.to_ms - moved.from_ms;
         moves.sort_by(|a, b| far(b).total_cmp(&far(a)));
         impact.more = moves.len().saturating_sub(COUNTRIES);
@@ -208,21 +208,26 @@ impl<'a> Members<'a> {
     }
 }
 
-/// How many of a country's locations move from whom to whom, and their sums of ms now and then.
+/// Where a country's places go.
 #[derive(Default)]
-struct Moves(BTreeMap<(Member, Member), (u32, [f32; 2])>);
+struct Moves {
+    /// How many, from whom to whom.
+    counts: BTreeMap<(Member, Member), u32>,
+    /// Of all, now and then.
+    sum_ms: [f32; 2],
+}
 
 impl Moves {
     fn add(&mut self, between: (Member, Member), ms: [f32; 2]) {
-        let (count, sums) = self.0.entry(between).or_default();
-        *count += 1;
-        sums.iter_mut().zip(ms).for_each(|(sum, ms)| *sum += ms);
+        *self.counts.entry(between).or_default() += 1;
+        self.sum_ms.iter_mut().zip(ms).for_each(|(sum, ms)| *sum += ms);
     }
 
-    /// What most do, in the mean. (A few networks stand in odd places of the database.)
-    fn most(self, country: String, name: impl Fn(Member) -> String) -> Option<Move> {
-        let ((from, to), (count, sums)) = self.0.into_iter().max_by_key(|(_, (count, _))| *count)?;
-        let [from_ms, to_ms] = sums.map(|sum| sum / count as f32);
+    /// (A few networks stand in odd places of the database: who goes farthest tells little.)
+    fn told(self, country: String, name: impl Fn(Member) -> String) -> Option<Move> {
+        let count: u32 = self.counts.values().sum();
+        let ((from, to), _) = self.counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let [from_ms, to_ms] = self.sum_ms.map(|sum| sum / count as f32);
         Some(Move { country, from: name(from), to: name(to), from_ms, to_ms })
     }
 }
@@ -266,5 +271,11 @@ impl Answers {
     /// The first member that answers, and `then` does no more.
     fn leaving(&self, order: OrderId, then: &Self) -> Option<Member> {
         self.members(order).iter().find(|member| !then.members(order).contains(member)).copied()
+    }
+
+    /// The first member that answers `then`, and does not now; where there is none, the first.
+    fn coming(&self, order: OrderId, then: &Self) -> Option<Member> {
+        let new = then.members(order).iter().find(|member| !self.members(order).contains(member));
+        new.or(then.members(order).first()).copied()
     }
 }

@@ -46,6 +46,8 @@ pub(super) enum Failed {
     There(Cause),
     /// This machine ran out of something, so that nothing is known of the target.
     Here(String),
+    /// Others of the same check are under way, and there is no room for more.
+    Crowded,
 }
 
 /// Why a check cannot be run.
@@ -146,6 +148,7 @@ pub fn innermost(error: &(dyn Error + 'static)) -> String {
     match classify(error) {
         Failed::There(cause) => cause.to_string(),
         Failed::Here(why) => why,
+        Failed::Crowded => "there is no room for more".to_owned(),
     }
 }
 

@@ -336,6 +336,10 @@ impl<A: Attempt> Runner<A> {
             }
             Some(Err(Failed::There(cause))) => cause,
             Some(Err(Failed::Here(why))) => return shared.count_exhausted(&why),
+            Some(Err(Failed::Crowded)) => {
+                shared.count_crowded();
+                return None;
+            }
             // The answer may well have come while we slept.
             None if start.elapsed() > self.timeout + self.grace => return Some(shared.count_late()),
             None => Cause::Timeout(self.timeout),

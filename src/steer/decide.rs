@@ -301,21 +301,32 @@ mod tests {
 
     #[test]
     fn a_set_in_panic_has_places_for_those_that_are_down() {
-        let two = plan(5, Policy { tie_ms: 3.0, spread: Spread::Multivalue(2), ..Policy::nearest() });
-        let set = |down: &[u8], down_kept| {
-            let state = |n| if down.contains(&n) { State::Down } else { State::Up };
-            let usages = plainly(&two.0, (0..5).map(state));
-            let ms = [10.0, 11.0, 12.0, 12.5, 90.0];
-            let decision = decide(&two.0, &two.1, Family::V4, &singapore(), &ms, &usages, down_kept);
+        let set = |room: u8, ms: &[f32], states: &[State], down_kept| {
+            let policy = Policy { tie_ms: 3.0, spread: Spread::Multivalue(room), ..Policy::nearest() };
+            let (plan, endpoints) = plan(ms.len(), policy);
+            let usages = plainly(&plan, states.iter().copied());
+            let decision = decide(&plan, &endpoints, Family::V4, &singapore(), ms, &usages, down_kept);
             answering(&decision.settled).into_iter().map(|member| member.0).collect::<Vec<u8>>()
         };
-        assert_eq!(set(&[0, 2, 3], 0), [1], "without panic: one is left within `tie`");
-        assert_eq!([127, 128, 255].map(|kept| set(&[0, 2, 3], kept)), [vec![1], vec![1, 0], vec![1, 0]]);
-        assert_eq!(set(&[0, 1, 3], 63), [2], "less than half a place");
-        assert_eq!(set(&[0, 1, 3], 64), [2, 0]);
-        assert_eq!(set(&[0, 1, 3], 255), [2, 0], "one of those that live is in it");
-        assert_eq!(set(&[0, 1, 2, 3], 64), [4, 0], "further away than `tie`");
-        assert_eq!(set(&[2, 3, 4], 255), [0, 1], "who would not answer if it were up does not now");
+        let two = |down: &[u8], down_kept| {
+            let states = [0, 1, 2, 3, 4].map(|n| if down.contains(&n) { State::Down } else { State::Up });
+            set(2, &[10.0, 11.0, 12.0, 12.5, 90.0], &states, down_kept)
+        };
+        assert_eq!(two(&[0, 2, 3], 0), [1], "without panic: one is left within `tie`");
+        assert_eq!([127, 128, 255].map(|kept| two(&[0, 2, 3], kept)), [vec![1], vec![1, 0], vec![1, 0]]);
+        assert_eq!(two(&[0, 1, 3], 63), [2], "nearer to none than to half of the answer");
+        assert_eq!(two(&[0, 1, 3], 64), [2, 0]);
+        assert_eq!(two(&[0, 1, 3], 255), [2, 0], "one of those that live is in it");
+        assert_eq!(two(&[0, 1, 2, 3], 64), [4, 0], "further away than `tie`");
+        assert_eq!(two(&[2, 3, 4], 255), [0, 1], "who would not answer if it were up does not now");
+        // However much room there is, those that are down get no more of the clients than that.
+        let states = [State::Down, State::Down, State::Up, State::Down];
+        let roomy = |down_kept| set(16, &[10.0; 4], &states, down_kept);
+        assert_eq!([64, 128, 192, 255].map(roomy), [vec![2], vec![2, 0], vec![2, 0], vec![2, 0, 1, 3]]);
+        // Who lives comes first.
+        let states = [State::Down, State::Unknown, State::Up, State::Degraded, State::Damped];
+        let mixed = |down_kept| set(5, &[10.0; 5], &states, down_kept);
+        assert_eq!([32, 128, 255].map(mixed), [vec![2], vec![2, 3], vec![2, 3, 4, 1, 0]]);
     }
 
     #[test]
@@ -464,6 +475,10 @@ mod tests {
                 let keeps = |member: Member| usages[member.index()].is_some_and(|usage| usage.kept > 0);
                 let may = |member: Member| level(member) == best || keeps(member) || down_kept > 0 && (level(member) < Level::Drained || level(member) == Level::Down);
                 prop_assert!(answering.iter().all(|&member| may(member)));
+                if matches!(plan.policy.spread, Spread::Multivalue(_)) {
+                    let levels: Vec<_> = answering.iter().map(|&member| level(member)).collect();
+                    prop_assert!(levels[0] == best && levels.is_sorted(), "who is worse stands behind: {:?}", levels);
+                }
             }
         }
     }

@@ -256,18 +256,23 @@ impl<'a> Settler<'a> {
         Outcome { choice: tally.finish(), exhausted: false, preference: widest.1 }
     }
 
-    /// A set in one answer has no parts: of the places that those that are down would have in it, were they in the `best`
-    /// state, they keep `down_kept` in 1/256, rounded, behind the others, of whom there is always one.
+    /// A set in one answer has no parts, but places. Those that are not in the `best` state keep `down_kept` in 1/256 of what
+    /// they would have if they were, as nearly as whole places can be; they stand behind the others, of whom there is always
+    /// one, those that live before those that are down.
     fn panic_set(&self, order: Order<'_>, best: Level, fastest: usize, down_kept: u16) -> Outcome {
         let level = |member: u8| self.levels[usize::from(member)];
         let (others, preference) = self.few(order, fastest, |member| level(member) == best);
-        let counts = |member: u8| level(member) == best || level(member) == Level::Down;
+        let counts = |member: u8| level(member) < Level::Drained || level(member) == Level::Down;
         let first = order.ranks().iter().position(|&member| counts(member)).unwrap_or(fastest);
         let (all, _) = self.few(order, first, counts);
-        let down = || all.octets().filter(|&member| level(member) == Level::Down);
-        let parts = down().count() * usize::from(down_kept) + usize::from(ALL / 2);
-        let places = (parts / usize::from(ALL)).min(self.room - 1);
-        let few: Few = others.octets().take(self.room - places).chain(down().take(places)).collect();
+        let worse =
+            [Level::Degraded, Level::Held, Level::Unknown, Level::Down].into_iter().filter(|&worse| worse > best);
+        let worse = || worse.clone().flat_map(|worse| all.octets().filter(move |&member| level(member) == worse));
+        let (count, better) = (worse().count(), others.octets().len());
+        let part = f32::from(down_kept) / f32::from(ALL) * count as f32 / f32::from(all.count);
+        let off = |places: usize| (places as f32 / (places + better.min(self.room - places)) as f32 - part).abs();
+        let places = (0..=count.min(self.room - 1)).rev().min_by(|&a, &b| off(a).total_cmp(&off(b))).unwrap_or(0);
+        let few: Few = others.octets().take(self.room - places).chain(worse().take(places)).collect();
         Outcome { choice: few.into(), exhausted: false, preference }
     }
 

@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::error;
 
-use super::{AT_ONCE, Answer, Ended, READY, Request, SHORT, WAITING, line};
+use super::{AT_ONCE, Answer, Ended, READY, Request, WAITING, line};
 use crate::config::Process;
 
 /// `meridian scripts` is ready by then, or never.
@@ -78,10 +78,8 @@ pub struct Scripts {
 /// A program that runs, until it has ended, whoever has stopped waiting.
 struct Run {
     answer: oneshot::Sender<Ended>,
-    since: Instant,
-    /// One of [`AT_ONCE`], later one of [`WAITING`].
+    /// One of [`AT_ONCE`]; one of [`WAITING`] once it waits.
     turn: OwnedSemaphorePermit,
-    is_short: bool,
 }
 
 /// A program that is waited for.
@@ -154,7 +152,6 @@ async fn pass_on(socket: UnixStream, mut queue: mpsc::Receiver<Asked>) -> io::Re
     let (read, mut write) = socket.into_split();
     let (mut lines, mut runs, mut id) = (BufReader::new(read).lines(), HashMap::<u64, Run>::new(), 0);
     let waiting = Arc::new(Semaphore::new(WAITING));
-    let mut look = interval(SHORT / 5);
     loop {
         tokio::select! {
             asked = queue.recv() => {
@@ -162,19 +159,20 @@ async fn pass_on(socket: UnixStream, mut queue: mpsc::Receiver<Asked>) -> io::Re
                 id += 1;
                 let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
                 write.write_all(&line(&Request { id, command, environment, limit_ms })?).await?;
-                runs.insert(id, Run { answer, since: Instant::now(), turn, is_short: true });
-            }
-            _ = look.tick(), if !runs.is_empty() => {
-                for run in runs.values_mut().filter(|run| run.is_short && run.since.elapsed() >= SHORT) {
-                    let Ok(turn) = Arc::clone(&waiting).try_acquire_owned() else { break };
-                    (run.turn, run.is_short) = (turn, false);
-                }
+                runs.insert(id, Run { answer, turn });
             }
             line = lines.next_line() => {
                 let line = line?.ok_or(io::ErrorKind::UnexpectedEof)?;
                 let Answer { id, ended } = serde_json::from_str(&line)?;
-                if let Some(run) = runs.remove(&id) {
-                    let _ = run.answer.send(ended); // its probe may have run out of time
+                match ended {
+                    Some(ended) => if let Some(run) = runs.remove(&id) {
+                        let _ = run.answer.send(ended); // its probe may have run out of time
+                    },
+                    None => if let Some(run) = runs.get_mut(&id)
+                        && let Ok(turn) = Arc::clone(&waiting).try_acquire_owned()
+                    {
+                        run.turn = turn;
+                    },
                 }
             }
         }
@@ -213,6 +211,10 @@ mod tests {
             runs.spawn(async move { scripts.run(&command, &BTreeMap::new(), limit, overlaps).await })
         }
 
+        async fn answer(&mut self, id: u64, ended: Option<Ended>) {
+            self.write.write_all(&line(&Answer { id, ended }).unwrap()).await.unwrap();
+        }
+
         async fn next(&mut self) -> Request {
             serde_json::from_str(&self.asked.next_line().await.unwrap().unwrap()).unwrap()
         }
@@ -233,7 +235,7 @@ mod tests {
             assert!(runs.join_next().await.unwrap().unwrap_err().is_cancelled());
         }
         assert_eq!((bench.scripts.turns.available_permits(), last.is_finished()), (0, false));
-        bench.write.write_all(&line(&Answer { id: 7, ended: Ended::Late }).unwrap()).await.unwrap();
+        bench.answer(7, Some(Ended::Late)).await;
         assert_eq!(bench.next().await.id, AT_ONCE as u64 + 1, "it is its turn");
         let Bench { asked, write, passing, .. } = bench;
         drop((asked, write));
@@ -245,20 +247,27 @@ mod tests {
         assert_eq!(ended, [Err(NotRun::Gone)], "the process is gone");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn those_that_hang_make_room_and_those_that_overlap_do_not_wait() {
+    #[tokio::test]
+    async fn those_that_wait_make_room_and_those_that_overlap_do_not_wait_for_it() {
         let (mut bench, mut runs) = (Bench::new(), JoinSet::new());
-        let start = Instant::now();
-        for _ in 0..=AT_ONCE {
+        for _ in 0..AT_ONCE + WAITING + 1 {
             bench.ask(&mut runs, false);
+        }
+        for id in 1..=WAITING as u64 {
+            bench.next().await;
+            bench.answer(id, None).await;
         }
         for _ in 0..AT_ONCE {
             bench.next().await;
         }
         bench.ask(&mut runs, true);
         assert_eq!(runs.join_next().await.unwrap().unwrap(), Err(NotRun::NoTurn));
-        assert!(start.elapsed() < SHORT);
-        assert_eq!(bench.next().await.id, AT_ONCE as u64 + 1);
-        assert!((SHORT..2 * SHORT).contains(&start.elapsed()), "{:?}", start.elapsed());
+        let beyond = WAITING as u64 + 1;
+        bench.answer(beyond, None).await; // there is no room for it
+        bench.answer(1, Some(Ended::Late)).await;
+        assert_eq!(runs.join_next().await.unwrap().unwrap(), Ok(Ended::Late));
+        assert_eq!(bench.scripts.turns.available_permits(), 0, "that was the turn of one that waits");
+        bench.answer(beyond, None).await;
+        assert_eq!(bench.next().await.id, beyond + AT_ONCE as u64);
     }
 }

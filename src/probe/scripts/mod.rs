@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! ScriptRunner ─▶ Scripts ─ a line of JSON ─▶ meridian scripts ─▶ the program, in a process group of its own
-//!                         ◀─ a line of JSON ─                   ◀─ its end, its first line, or the end of its time
+//!                         ◀─ lines of JSON ──                   ◀─ that it waits; its end, its first line, or the end of
+//!                                                                  its time
 //! ```
 //! The server itself can start no program: seccomp and landlock hold it, and what it starts would be held too. So where
 //! the configuration wants scripts, [`Spawner`] starts `meridian scripts` before the sandbox is entered, at the other end of
@@ -23,12 +24,13 @@ pub use asking::{Scripts, Spawner};
 pub(super) use runner::ScriptRunner;
 pub use starting::serve as serve_scripts;
 
-/// Programs at once that have just been started.
+/// Programs at once that work, or may do so.
 const AT_ONCE: usize = 16;
-/// Programs besides that have run for [`SHORT`]: they wait for something. So targets that are silent do not keep the others'
-/// scripts from running.
+/// Programs besides that wait for something: so targets that are silent do not keep the others' scripts from running.
 const WAITING: usize = 112;
-const SHORT: Duration = Duration::from_millis(500);
+/// A program waits when of so long it has had the processor for [`IDLE_SHARE`] at most, with all that it has started.
+const SPAN: Duration = Duration::from_millis(500);
+const IDLE_SHARE: f64 = 0.1;
 /// What `meridian scripts` says once it can be asked.
 const READY: u8 = b'\n';
 
@@ -43,11 +45,12 @@ struct Request {
     limit_ms: u64,
 }
 
-/// What came of it.
+/// What comes of it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
     id: u64,
-    ended: Ended,
+    /// None: it waits, and goes on.
+    ended: Option<Ended>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -18,6 +18,8 @@ pub(in crate::probe) struct ScriptRunner {
     scripts: Scripts,
     /// So many of its runs are not over.
     under_way: AtomicUsize,
+    /// So many tell all that is asked.
+    enough: usize,
 }
 
 impl ScriptRunner {
@@ -33,26 +35,26 @@ impl ScriptRunner {
             ("MERIDIAN_REGION", check.region.to_string()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
-        Ok(Self {
-            command: script.command.clone(),
-            environment,
-            timeout: check.probe.timeout,
-            scripts,
-            under_way: AtomicUsize::new(0),
-        })
+        let (command, timeout) = (script.command.clone(), check.probe.timeout);
+        let enough = check.probe.down_after as usize;
+        Ok(Self { command, environment, timeout, scripts, under_way: AtomicUsize::new(0), enough })
     }
 }
 
 impl Attempt for ScriptRunner {
     async fn attempt(&self) -> Result<Found, Failed> {
-        let overlaps = self.under_way.fetch_add(1, Ordering::Relaxed) > 0;
+        let others = self.under_way.fetch_add(1, Ordering::Relaxed);
         let _under_way = UnderWay(&self.under_way);
-        match self.scripts.run(&self.command, &self.environment, self.timeout, overlaps).await {
+        if others >= self.enough {
+            return Err(Failed::Crowded);
+        }
+        match self.scripts.run(&self.command, &self.environment, self.timeout, others > 0).await {
             Ok(ended) => judge(ended, &self.command[0], self.timeout),
             Err(NotRun::Gone) => {
                 Ok(Found::Missing("the process that starts scripts is gone: restart needed".to_owned()))
             }
             // Says nothing of the target.
+            Err(NotRun::NoTurn) if others > 0 => Err(Failed::Crowded),
             Err(NotRun::NoTurn) => Err(Failed::Here("too many scripts run already".to_owned())),
         }
     }
