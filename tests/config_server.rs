@@ -106,6 +106,8 @@ fn beacons() {
         (&*format!("origins = {many}"), "bad-value", &*many),
         ("trusted_proxies = [\"192.0.2.1\"]", "bad-cidr", "\"192.0.2.1\""),
         ("agents = [\"192.0.2.1/24\"]", "bad-cidr", "\"192.0.2.1/24\""),
+        ("origins = [\"https://a.example\"]\nagents = [\"127.0.0.0/8\"]", "proxy-as-agent", "[\"127.0.0.0/8\"]"),
+        ("origins = [\"https://a.example\"]\nagents = [\"::/0\"]", "proxy-as-agent", "[\"::/0\"]"),
         ("explore = 1001", "bad-value", "1001"),
         ("explore = 0.2", "wrong-type", "0.2"),
         ("max_source_share = 0", "bad-value", "0"),

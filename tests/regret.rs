@@ -1,5 +1,6 @@
 //! The prior against tables that are not shipped: the built-in residual is what the fit makes of its sources, and
-//! choosing by it costs clients as little as was promised, by round trips that no constant was fitted on.
+//! choosing by it costs clients as little as was promised, by round trips that no constant was fitted on (a few
+//! were chosen with them in sight: `src/latency/data/README.md` says which).
 //!
 //! The tables are looked for in `$MERIDIAN_SHARED`, else `../shared`. `cargo bench --bench regret` says more.
 #![allow(clippy::unwrap_used, missing_docs)]

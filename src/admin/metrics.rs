@@ -11,6 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use super::status::MeasuredStatus;
 use crate::control::{Action, Shared};
 use crate::health::{Board, Subject};
 use crate::model::{Severity, State};
@@ -155,6 +156,21 @@ fn record_steering(shared: &Shared) {
     gauge!("meridian_services_panicking").set(services(PlanTable::is_panicking));
 }
 
+/// Whether measuring goes on, and what answers make of it.
+fn record_measured(shared: &Shared) {
+    describe_gauge!("meridian_measured_prefixes", "Prefixes that have samples.");
+    describe_gauge!("meridian_measured_looked_at_seconds", "When samples were looked at last, in Unix time.");
+    describe_gauge!("meridian_measured_groups", "Countries and networks that answers know better than the map.");
+    describe_gauge!("meridian_measured_locations", "Prefixes that have an order of their own by samples.");
+    let MeasuredStatus { samples, groups, derived_locations } = MeasuredStatus::of(shared, &shared.published.load());
+    gauge!("meridian_measured_prefixes").set(samples.prefixes as f64);
+    if let Some(at) = samples.at {
+        gauge!("meridian_measured_looked_at_seconds").set(at.as_second() as f64);
+    }
+    gauge!("meridian_measured_groups").set(groups as f64);
+    gauge!("meridian_measured_locations").set(derived_locations as f64);
+}
+
 /// What is so now.
 fn record_state(shared: &Shared) {
     describe_gauge!("meridian_build_info", "Always 1; the version is a label.");
@@ -162,6 +178,7 @@ fn record_state(shared: &Shared) {
     describe_gauge!("meridian_generation", "Generation of the snapshot that serves.");
     gauge!("meridian_generation").set(shared.published.load().generation as f64);
     record_steering(shared);
+    record_measured(shared);
     describe_gauge!("meridian_ready", "1 once steered names are answered.");
     describe_gauge!("meridian_config_stale", "1 while the files on disk do not pass and the last good set serves.");
     describe_gauge!("meridian_config_errors", "Errors of the last reading of files.");

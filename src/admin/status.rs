@@ -343,7 +343,7 @@ fn first_where(snapshot: &Snapshot, holds: fn(&PlanTable) -> bool) -> Vec<String
 }
 
 impl MeasuredStatus {
-    fn of(shared: &Shared, snapshot: &Snapshot) -> Self {
+    pub(super) fn of(shared: &Shared, snapshot: &Snapshot) -> Self {
         let measured = &snapshot.parts.measured;
         let (groups, derived_locations) = (measured.published.groups(), measured.derived().len());
         Self { samples: shared.measuring.told(), groups, derived_locations }

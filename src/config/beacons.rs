@@ -1,6 +1,6 @@
 //! `[beacons]`: round trips that browsers and agents report, at a listener of its own (BEHAVIOUR rule 28).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::endpoints::EndpointSpec;
@@ -66,6 +66,7 @@ impl Beacons {
 pub(super) struct BeaconsSpec {
     pub(super) beacons: Beacons,
     listen: Option<At<()>>,
+    agents: Option<At<()>>,
 }
 
 pub(super) fn read(table: &mut Table<'_>, listeners: &mut Listeners) -> BeaconsSpec {
@@ -77,8 +78,10 @@ pub(super) fn read(table: &mut Table<'_>, listeners: &mut Listeners) -> BeaconsS
         beacons.listen = listen.value.into_iter().map(|at| at.value).collect();
     }
     beacons.origins = table.or("origins", Vec::new(), origins);
-    beacons.trusted_proxies = prefixes(table, "trusted_proxies");
-    beacons.agents = prefixes(table, "agents");
+    beacons.trusted_proxies = prefixes(table, "trusted_proxies").map(|at| at.value).unwrap_or_default();
+    if let Some(agents) = prefixes(table, "agents") {
+        (beacons.agents, spec.agents) = (agents.value, Some(At { value: (), span: agents.span }));
+    }
     beacons.explore = table.or("explore", beacons.explore, |value| value.integer(0..=1000));
     let share = |value: &Value<'_>| value.number(0.001..=1.0);
     beacons.max_source_share = table.or("max_source_share", beacons.max_source_share, share);
@@ -88,9 +91,9 @@ pub(super) fn read(table: &mut Table<'_>, listeners: &mut Listeners) -> BeaconsS
     spec
 }
 
-fn prefixes(table: &mut Table<'_>, key: &'static str) -> Prefixes {
-    let typed = table.optional(key, |value| value.list(cidr));
-    typed.map_or(Prefixes::default(), |at| at.value.into_iter().map(|at| at.value).collect())
+fn prefixes(table: &mut Table<'_>, key: &'static str) -> Option<At<Prefixes>> {
+    let typed = table.optional(key, |value| value.list(cidr))?;
+    Some(At { value: typed.value.into_iter().map(|at| at.value).collect(), span: typed.span })
 }
 
 fn origins(value: &Value<'_>) -> Option<Vec<Box<str>>> {
@@ -131,7 +134,7 @@ fn is_authority(text: &str) -> bool {
     };
     let good_port = |port: &str| port.bytes().all(|octet| octet.is_ascii_digit()) && port.parse::<u16>().is_ok();
     let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => host.split('.').all(|label| {
             !label.is_empty()
                 && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
@@ -151,9 +154,19 @@ pub(super) fn endpoint_url(value: &Value<'_>) -> Option<Box<str>> {
     Some(url.into())
 }
 
-/// Warns of what does nothing without its counterpart.
+/// Warns of what does nothing without its counterpart, or too much.
 pub(super) fn check(spec: &BeaconsSpec, endpoints: &[EndpointSpec<'_>], report: &Report<'_>) {
     let beacons = &spec.beacons;
+    let is_agent = |address: IpAddr| beacons.agents.contains(address);
+    if let Some(agents) = &spec.agents
+        && beacons.trusted_proxies.is_empty()
+        && !beacons.origins.is_empty()
+        && (is_agent(Ipv4Addr::LOCALHOST.into()) || is_agent(Ipv6Addr::LOCALHOST.into()))
+    {
+        let message = "whoever a proxy on this machine lets through would be an agent, without an id or a limit";
+        let help = "name the proxy in `trusted_proxies`, or agents by other addresses";
+        report.warning("proxy-as-agent", &agents.span, message, help);
+    }
     let first = endpoints.iter().find_map(|endpoint| endpoint.beacon.as_ref());
     match (&spec.listen, first) {
         (_, Some(beacon)) if beacons.listen.is_empty() => {

@@ -10,7 +10,7 @@ use super::groups::{Vote, gather};
 use super::published::{Place, Published};
 use super::record::{minute, sessions, time_of};
 use super::solve::{Case, Clock, Expected, Told};
-use super::store::{Key, Samples};
+use super::store::{AHEAD, Key, Samples};
 use super::{TargetId, World};
 use crate::latency::sphere::{exp, ln};
 use crate::model::Country;
@@ -72,8 +72,9 @@ pub(super) struct Heard {
     pub(super) networks: BTreeSet<(Country, u32)>,
     /// Ascending.
     pub(super) prefixes: Vec<Key>,
-    /// Samples from before are forgotten.
+    /// Samples from before, and from after, are forgotten.
     pub(super) oldest: Timestamp,
+    pub(super) newest: Timestamp,
 }
 
 /// Prefixes in [`Estimates`].
@@ -207,7 +208,8 @@ impl Samples {
         let by_site = |(index, bias): (usize, Option<f64>)| Some((TargetId(index as u16), bias? as f32));
         let biases_ms = biases.into_iter().enumerate().filter_map(by_site).collect();
         let (prefixes, oldest) = (self.slots.keys().copied().collect(), time_of(self.oldest(now)));
-        let heard = Heard { prefixes, oldest, ..Heard::default() };
+        let newest = time_of(minute(now) + AHEAD);
+        let heard = Heard { prefixes, oldest, newest, ..Heard::default() };
         let mut estimates = Estimates { targets: self.targets.clone(), biases_ms, heard, ..Estimates::default() };
         self.estimate_groups(&mut estimates, &subjects, clock);
         estimates.held = published.next_groups(&estimates, min_gain_ms);

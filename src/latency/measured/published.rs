@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::biases::PRIOR_SPREAD;
-use super::estimate::{Estimates, Shift};
+use super::estimate::{Estimates, Heard, Shift};
 use super::record::MAX_TARGETS;
 use super::solve::Expected;
 use super::store::Key;
@@ -283,7 +283,8 @@ impl Step<'_> {
     /// Would the samples behind it not be forgotten yet? What is published outlasts its samples by that: they may be on another
     /// node, or lost.
     fn lasts(&self, old: &Factors) -> bool {
-        old.iter().any(|factor| factor.newest >= self.estimates.heard.oldest)
+        let Heard { oldest, newest, .. } = self.estimates.heard;
+        old.iter().any(|factor| (oldest..=newest).contains(&factor.newest))
     }
 
     /// What is published of a place next; none: nothing.

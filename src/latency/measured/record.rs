@@ -7,10 +7,14 @@
 //! ```
 //!
 //! Sessions are sorted by time, those of one minute by their content, so that it does not matter in which order they came; and by
-//! a hash of it, so that what stays of a busy minute is drawn by lot: by the figures themselves it would be the slowest. A record
-//! has at most [`MAX_WORDS`], which is eight sessions of three sites; what goes then, [`insert`] says.
+//! a hash of it, so that what stays of a busy minute is drawn by lot: by the figures themselves it would be the slowest.
+//!
+//! Of a site the newest [`AMPLE`] sessions are enough, so a prefix whose clients measure the same three sites has eight. Where
+//! services have other sites each, or exploring goes round, they are more, up to [`MAX_WORDS`] (32 sessions of three sites); or
+//! [`FAIR_WORDS`], eight of these, once the store is full. What goes then, [`trimmed`] says.
 
 use std::cmp::Ordering;
+use std::ops::RangeInclusive;
 
 use arrayvec::ArrayVec;
 use jiff::Timestamp;
@@ -18,8 +22,10 @@ use jiff::Timestamp;
 use super::store::spread;
 use super::{Kind, TargetId};
 
-/// Of a prefix.
-pub(super) const MAX_WORDS: usize = 32;
+/// Of a prefix, while the store has room.
+pub(super) const MAX_WORDS: usize = 128;
+/// What each prefix may have where all have as much.
+pub(super) const FAIR_WORDS: usize = 32;
 /// Of a session.
 const MAX_SAMPLES: usize = 8;
 /// Sessions of a full record have two words or more; and one that comes.
@@ -35,9 +41,12 @@ const ABSOLUTE: u32 = 1 << COUNT_BITS;
 const MINUTE_SHIFT: u32 = COUNT_BITS + 1;
 /// As many sites as have numbers in a sample.
 pub(super) const MAX_TARGETS: usize = 1 << (32 - MS_BITS);
-/// A session all of whose sites so many newer ones hold, too, says least.
+/// A session all of whose sites so many newer ones hold, too, says nothing more …
+const AMPLE: usize = 8;
+/// … and with so many, where there is no room, says least.
 const ENOUGH: usize = 3;
 
+type Sessions<'a> = ArrayVec<Seen<'a>, MAX_SESSIONS>;
 /// The words of one session.
 pub(super) type Packed = ArrayVec<u32, { MAX_SAMPLES + 1 }>;
 
@@ -154,15 +163,26 @@ pub(super) fn in_order(words: &[u32]) -> Box<[u32]> {
     all.iter().flat_map(|session| session.0).copied().collect()
 }
 
-/// The record with one session more. Where that is too much, the oldest go of which each site has [`ENOUGH`] newer samples; else
-/// the oldest.
+/// The record with one session more, without what that makes needless.
 pub(super) fn insert(words: &[u32], session: &Packed) -> Box<[u32]> {
-    let mut all: ArrayVec<Seen<'_>, MAX_SESSIONS> = sessions(words).collect();
+    let mut all: Sessions<'_> = sessions(words).collect();
     let at = all.partition_point(|other| *other <= Seen(session));
     all.insert(at, Seen(session));
-    let mut length = words.len() + session.len();
-    while length > MAX_WORDS {
-        let gone = all.remove(says_least(&all));
+    while let Some(needless) = covered(&all, AMPLE) {
+        all.remove(needless);
+    }
+    trim(all, MAX_WORDS)
+}
+
+/// The record cut to [`FAIR_WORDS`]: the oldest sessions go of which each site has [`ENOUGH`] newer samples; else the oldest.
+pub(super) fn trimmed(words: &[u32]) -> Box<[u32]> {
+    trim(sessions(words).collect(), FAIR_WORDS)
+}
+
+fn trim(mut all: Sessions<'_>, most: usize) -> Box<[u32]> {
+    let mut length: usize = all.iter().map(|session| session.0.len()).sum();
+    while length > most {
+        let gone = all.remove(covered(&all, ENOUGH).unwrap_or(0));
         length -= gone.0.len();
     }
     let mut words = Vec::with_capacity(length);
@@ -170,19 +190,23 @@ pub(super) fn insert(words: &[u32], session: &Packed) -> Box<[u32]> {
     words.into()
 }
 
-fn says_least(sessions: &[Seen<'_>]) -> usize {
-    let is_said = |at: usize| {
+/// The oldest session of whose sites each has so many newer samples.
+fn covered(sessions: &[Seen<'_>], enough: usize) -> Option<usize> {
+    let is_covered = |at: usize| {
         let newer = |target| sessions[at + 1..].iter().filter(|session| session.holds(target)).count();
-        sessions[at].samples().all(|(target, _)| newer(target) >= ENOUGH)
+        sessions[at].samples().all(|(target, _)| newer(target) >= enough)
     };
-    (0..sessions.len()).find(|&at| is_said(at)).unwrap_or(0)
+    (0..sessions.len().saturating_sub(enough)).find(|&at| is_covered(at))
 }
 
-/// What of a record is not older than this minute.
-pub(super) fn since(words: &[u32], oldest: u32) -> &[u32] {
-    let older = sessions(words).take_while(|session| session.minute() < oldest);
-    let from: usize = older.map(|session| session.0.len()).sum();
-    &words[from..]
+/// What of a record is of these minutes.
+pub(super) fn within(words: &[u32], minutes: RangeInclusive<u32>) -> &[u32] {
+    let length = |is_out: &dyn Fn(u32) -> bool| -> usize {
+        let before = sessions(words).take_while(|session| is_out(session.minute()));
+        before.map(|session| session.0.len()).sum()
+    };
+    let (from, to) = (length(&|minute| minute < *minutes.start()), length(&|minute| minute <= *minutes.end()));
+    words.get(from..to).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -231,10 +255,20 @@ mod tests {
             assert!(is_whole(&words, 100) && in_order(&words) == words);
         }
         let minutes: Vec<u32> = sessions(&words).map(|session| session.minute() - minute(NOW)).collect();
-        assert_eq!(minutes, [0, 13, 14, 15, 16, 17, 18, 19]);
-        assert_eq!(since(&words, minute(NOW) + 19).len(), 4);
-        assert_eq!(since(&words, minute(NOW)).len(), words.len());
-        assert_eq!(since(&words, u32::MAX).len(), 0);
+        assert_eq!(minutes, [0, 12, 13, 14, 15, 16, 17, 18, 19], "eight, and what tells of site 9");
+        let now = minute(NOW);
+        let lengths = [now + 19..=u32::MAX, now..=now + 19, 0..=now, u32::MAX..=u32::MAX, 0..=now - 1];
+        assert_eq!(lengths.map(|minutes| within(&words, minutes).len()), [4, words.len(), 4, 0, 0]);
+        let minutes = |words: &[u32]| -> Vec<u32> { sessions(words).map(|session| session.minute() - now).collect() };
+        assert_eq!(minutes(&trimmed(&words)), [0, 13, 14, 15, 16, 17, 18, 19]);
+        // Services that have other sites each.
+        let mut words = Box::default();
+        for minutes in 0..400 {
+            let first = (minutes % 20 * 3) as u16;
+            words = insert(&words, &at(minutes, &[0, 1, 2].map(|site| (first + site, 10.0))));
+        }
+        assert_eq!(minutes(&words), (368..400).collect::<Vec<_>>(), "as many as there is room for");
+        assert_eq!(minutes(&trimmed(&words)), (392..400).collect::<Vec<_>>());
     }
 
     #[test]

@@ -24,7 +24,7 @@ const DIGEST: usize = 32;
 const MAX_GROUPS: u32 = 1 << 20;
 
 impl Samples {
-    /// All samples, to be kept; some 140 octets a prefix at most. Equal stores give equal octets.
+    /// All samples, to be kept; some 140 octets a prefix at most where there are many. Equal stores give equal octets.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let words: usize = self.records.iter().map(|record| record.words.len()).sum();
@@ -70,6 +70,7 @@ impl Samples {
                 return Err(format!("the sessions of {} are none", key.prefix()));
             }
             samples.add(Record { key, words: in_order(&words) });
+            samples.share_out(key);
             last = Some(key);
         }
         reader.end()?;

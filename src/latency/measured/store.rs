@@ -7,14 +7,19 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
-use super::record::{self, MAX_TARGETS, insert, minute, pack, sessions, since};
+use super::record::{self, FAIR_WORDS, MAX_TARGETS, insert, minute, pack, sessions, trimmed, within};
 use super::{Session, Settings, TargetId};
 
 /// Prefixes that are kept.
 pub(super) const MAX_PREFIXES: usize = 1_000_000;
 /// Octets of a site's name.
 pub(super) const MAX_NAME: usize = 255;
-/// At the bound, of so many prefixes the one that says least makes room.
+/// Of all together: what each may have if all have as much, and a little more.
+const MAX_WORDS: usize = MAX_PREFIXES / 32 * 33 * FAIR_WORDS;
+/// Of a minute that has yet to come by so many, a clock was wrong. So a clock that was ahead leaves nothing that stays new for
+/// ever.
+pub(super) const AHEAD: u32 = 60;
+/// At the bound, of so many prefixes the one that says least, or has most, makes room.
 const LOOKED_AT: u64 = 16;
 
 /// A /24 or /48 as a number; those of IPv6 have the highest bit.
@@ -68,7 +73,8 @@ pub(super) struct Record {
 
 /// Round trips that clients measured, by prefix.
 ///
-/// At most 1,000,000 prefixes, of which each has 128 octets of sessions. A prefix more than that takes the place of one of
+/// At most 1,000,000 prefixes, of which each has 512 octets of sessions, as long as all together have room (132 MB): then those go
+/// back to 128 that have most of sixteen. A prefix more than that takes the place of one of
 /// sixteen: of one with the fewest sessions, and of these the longest silent. So a flood of prefixes that come once replaces itself and
 /// not those who come often.
 pub struct Samples {
@@ -78,7 +84,10 @@ pub struct Samples {
     pub(super) records: Vec<Record>,
     /// Where each stands.
     pub(super) slots: BTreeMap<Key, u32>,
+    /// Of all records.
+    words: usize,
     most: usize,
+    most_words: usize,
 }
 
 impl Samples {
@@ -91,7 +100,9 @@ impl Samples {
             by_name: BTreeMap::new(),
             records: Vec::new(),
             slots: BTreeMap::new(),
+            words: 0,
             most: MAX_PREFIXES,
+            most_words: MAX_WORDS,
         }
     }
 
@@ -103,7 +114,7 @@ impl Samples {
     /// The same with room for so many prefixes only.
     #[cfg(test)]
     pub(super) fn bounded(settings: Settings, most: usize) -> Self {
-        Self { most, ..Self::new(settings) }
+        Self { most, most_words: most * (FAIR_WORDS + 1), ..Self::new(settings) }
     }
 
     /// The site of this name, 'cloud/region', which is kept from now on. At most 4,096, of up to 255 octets; none at the bound.
@@ -132,8 +143,9 @@ impl Samples {
         let key = Key::of(session.client);
         match self.slots.get(&key) {
             Some(&slot) => {
-                let words = &mut self.records[slot as usize].words;
-                *words = insert(words, &packed);
+                let words = insert(&self.records[slot as usize].words, &packed);
+                self.put(slot as usize, words);
+                self.share_out(key);
             }
             None => {
                 self.make_room(key);
@@ -143,22 +155,44 @@ impl Samples {
         true
     }
 
+    /// Another record of a prefix.
+    fn put(&mut self, slot: usize, words: Box<[u32]>) {
+        self.words += words.len();
+        self.words -= std::mem::replace(&mut self.records[slot].words, words).len();
+    }
+
+    /// Where all together have too much, one of those that have most gives some back: more than a session brings.
+    pub(super) fn share_out(&mut self, key: Key) {
+        if self.words > self.most_words {
+            let lot = Key(key.0 ^ self.words as u64); // another one each time
+            let longest = self.drawn(lot).max_by_key(|&slot| (self.records[slot].words.len(), self.records[slot].key));
+            if let Some(slot) = longest {
+                self.put(slot, trimmed(&self.records[slot].words));
+            }
+        }
+    }
+
+    /// Some records by lot.
+    fn drawn(&self, key: Key) -> impl Iterator<Item = usize> + use<> {
+        let count = self.records.len() as u64;
+        (0..LOOKED_AT).map(move |draw| (spread(key.0 ^ spread(draw)) % count) as usize)
+    }
+
     /// Puts a record of a new prefix in.
     pub(super) fn add(&mut self, record: Record) {
+        self.words += record.words.len();
         self.slots.insert(record.key, self.records.len() as u32);
         self.records.push(record);
     }
 
     fn make_room(&mut self, key: Key) {
         while self.records.len() >= self.most {
-            let count = self.records.len() as u64;
-            let drawn = (0..LOOKED_AT).map(|draw| (spread(key.0 ^ spread(draw)) % count) as usize);
             let says = |slot: &usize| {
                 let record = &self.records[*slot];
                 let newest = sessions(&record.words).last().map(record::Seen::minute);
                 (sessions(&record.words).count(), newest, record.key)
             };
-            match drawn.min_by_key(says) {
+            match self.drawn(key).min_by_key(says) {
                 Some(slot) => self.remove(slot),
                 None => return,
             }
@@ -167,6 +201,7 @@ impl Samples {
 
     fn remove(&mut self, slot: usize) {
         let gone = self.records.swap_remove(slot);
+        self.words -= gone.words.len();
         self.slots.remove(&gone.key);
         if let Some(moved) = self.records.get(slot) {
             self.slots.insert(moved.key, slot as u32);
@@ -175,16 +210,16 @@ impl Samples {
 
     /// Deletes what is older than `keep_for`, by the clock as it is: a clock that has jumped ahead by more than that deletes all, as
     /// does a month without power, which looks alike from here; and what was promised to be deleted must not be kept by a
-    /// guess. Measuring begins anew then, and what is published goes with the samples.
+    /// guess. Measuring begins anew then, and what is published goes with the samples. What came over an hour from now on goes, too.
     pub fn forget(&mut self, now: Timestamp) {
-        let oldest = self.oldest(now);
+        let minutes = self.oldest(now)..=minute(now) + AHEAD;
         for slot in (0..self.records.len()).rev() {
-            let words = &mut self.records[slot].words;
-            let kept = since(words, oldest);
+            let words = &self.records[slot].words;
+            let kept = within(words, minutes.clone());
             if kept.is_empty() {
                 self.remove(slot);
             } else if kept.len() < words.len() {
-                *words = kept.into();
+                self.put(slot, kept.into());
             }
         }
     }
@@ -206,7 +241,7 @@ impl Samples {
     pub fn octets(&self) -> usize {
         /// Of an ordered map's entry: its nodes are filled to two thirds or so.
         const ENTRY: usize = 3 * size_of::<(Key, u32)>() / 2;
-        let words: usize = self.records.iter().map(|record| size_of_val(&*record.words)).sum();
+        let words = self.words * size_of::<u32>();
         let names: usize = self.targets.iter().map(|name| name.len() + 4 * size_of::<Arc<str>>()).sum();
         words + names + self.records.capacity() * size_of::<Record>() + self.slots.len() * ENTRY
     }

@@ -31,8 +31,13 @@ fn estimates(prefix: Option<[f32; 2]>, country: Option<[f32; 2]>) -> Estimates {
     let prefixes = prefix.map(|ms| (store::Key::of(client(0)).prefix(), shifts(ms))).into_iter().collect();
     let countries = country.map(|ms| ("FR".parse().unwrap(), shifts(ms))).into_iter().collect();
     let (fr, own) = ("FR".parse().unwrap(), store::Key::of(client(0)));
-    let heard =
-        estimate::Heard { countries: [fr].into(), networks: [(fr, 64_496)].into(), prefixes: vec![own], oldest: NOW };
+    let heard = estimate::Heard {
+        countries: [fr].into(),
+        networks: [(fr, 64_496)].into(),
+        prefixes: vec![own],
+        oldest: NOW,
+        newest: NOW,
+    };
     Estimates { targets, countries, prefixes, heard, ..Estimates::default() }
 }
 
@@ -163,11 +168,14 @@ fn what_nobody_samples_stays_for_a_while() {
     let made = world();
     let said = estimates(Some([80.0, 60.0]), Some([70.0, 60.0]));
     let published = Published::default().next(&said, &made, GAIN_MS).unwrap();
-    let unheard =
-        |oldest| Estimates { heard: estimate::Heard { oldest, ..Default::default() }, ..Estimates::default() };
-    assert_eq!(published.next(&unheard(NOW), &made, GAIN_MS), None);
-    let after = unheard(super::made::later(1));
-    assert!(published.next(&after, &made, GAIN_MS).unwrap().is_empty());
+    let (before, after) = (super::made::later(-1), super::made::later(1));
+    let unheard = |oldest, newest| {
+        let heard = estimate::Heard { oldest, newest, ..Default::default() };
+        published.next(&Estimates { heard, ..Estimates::default() }, &made, GAIN_MS)
+    };
+    assert_eq!(unheard(NOW, NOW), None);
+    assert!(unheard(after, after).unwrap().is_empty());
+    assert!(unheard(before, before).unwrap().is_empty(), "a clock was ahead when they came");
 }
 
 /// What a network has in common is believed of its prefixes that measured, although the others go by the country.
