@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::orders::{not_admitted, refuse};
@@ -48,6 +50,10 @@ pub(super) async fn take(
         Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("the body is no list of sessions: {error}")),
     };
     let snapshot = context.shared.published.load_full();
+    let keep_for = snapshot.parts.config.beacons.keep_for;
+    if let Some(wrong) = sessions.iter().filter_map(|session| session.at).find_map(|at| wrong_time(at, keep_for)) {
+        return refuse(StatusCode::BAD_REQUEST, wrong);
+    }
     let known: std::collections::BTreeSet<String> =
         snapshot.parts.config.endpoints.iter().map(|endpoint| endpoint.site.name()).collect();
     let sites = sessions.iter().flat_map(|session| &session.samples).map(|(site, _)| site);
@@ -61,4 +67,27 @@ pub(super) async fn take(
     }
     let reply = Taken { taken, unknown_sites };
     if taken < all { json_as(StatusCode::SERVICE_UNAVAILABLE, &reply) } else { json(&reply) }
+}
+
+/// Why nothing measured then would be kept; none: it would.
+fn wrong_time(at: Timestamp, keep_for: Duration) -> Option<String> {
+    let age = Timestamp::now().duration_since(at);
+    if age < SignedDuration::from_secs(-60) {
+        return Some(format!("{at} lies ahead: nothing was taken in"));
+    }
+    (age.unsigned_abs() > keep_for && age.is_positive())
+        .then(|| format!("{at} is longer ago than `keep_for` of [beacons], {keep_for:?}: nothing was taken in"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_neither_ahead_nor_too_long_ago() {
+        let hours = |hours| Timestamp::now() + SignedDuration::from_hours(hours);
+        let wrong = |at| wrong_time(hours(at), Duration::from_secs(24 * 3600));
+        assert_eq!((wrong(0), wrong(-23)), (None, None));
+        assert!(wrong(1).unwrap().contains("ahead") && wrong(-25).unwrap().contains("keep_for"));
+    }
 }

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::Offset;
 
 use crate::config::Sandboxing;
 use crate::model::{Family, Name};
@@ -203,8 +206,9 @@ pub enum Latency {
         after_help = "Example: meridian latency import round-trips.csv, where that file has lines such as\n           \
                             203.0.113.0/24,aws/eu-central-1,23.5\n\n\
                             A round trip counts for the /24 (IPv4) or /48 (IPv6) around its prefix, as one sample\n\
-                            that is as old as the import; lines that begin with # are passed over. The more samples a\n\
-                            prefix has, and the more alike they are, the less is left of what is expected without them."
+                            as old as --measured-on says, or new; lines that begin with #, and a first one of names, are\n\
+                            passed over. The more samples a prefix has, and the more alike they are, the less is left of\n\
+                            what is expected without them."
     )]
     Import(Import),
 }
@@ -217,6 +221,9 @@ pub struct Import {
     pub config: ConfigFile,
     /// The table; - for standard input
     pub file: PathBuf,
+    /// When it was measured, as 2026-11-24 or 2026-11-24T10:00:00Z, if not just now: old samples weigh less
+    #[arg(long, value_name = "DATE", value_parser = past)]
+    pub measured_on: Option<Timestamp>,
     /// The running server, if not at the configuration's admin address
     #[arg(long, value_name = "URL", value_parser = url)]
     pub server: Option<String>,
@@ -290,6 +297,21 @@ fn url(text: &str) -> Result<String, String> {
     }
 }
 
+/// A day, at its noon, or a time.
+fn past(text: &str) -> Result<Timestamp, String> {
+    let now = Timestamp::now();
+    let noon = |day: Date| -> Option<Timestamp> {
+        let noon = Offset::UTC.to_timestamp(day.at(12, 0, 0, 0)).ok()?;
+        Some(if Offset::UTC.to_datetime(now).date() == day { now.min(noon) } else { noon })
+    };
+    let at = text.parse().ok().or_else(|| noon(text.parse().ok()?));
+    match at {
+        Some(at) if at <= now => Ok(at),
+        Some(_) => Err("that lies ahead".to_owned()),
+        None => Err("write a day or a time, such as 2026-11-24 or 2026-11-24T10:00:00Z".to_owned()),
+    }
+}
+
 /// A DNS server; port 53 where none is said.
 fn server(text: &str) -> Result<SocketAddr, String> {
     let alone = || text.parse().ok().map(|address| SocketAddr::new(address, 53));
@@ -348,6 +370,16 @@ mod tests {
         let (user, sandbox) = (Some("nobody".to_owned()), Sandboxing::Require);
         let scripts = Command::Scripts(Scripts { user, group: None, sandbox });
         assert_eq!(parse("scripts --user=nobody --sandbox require").unwrap(), scripts);
+    }
+
+    #[test]
+    fn times_are_past() {
+        assert_eq!(past("2026-11-24").unwrap().to_string(), "2026-11-24T12:00:00Z");
+        assert_eq!(past("2026-11-24T10:00:00+01:00").unwrap().to_string(), "2026-11-24T09:00:00Z");
+        let today = Offset::UTC.to_datetime(Timestamp::now()).date().to_string();
+        assert!(past(&today).unwrap() <= Timestamp::now());
+        assert!(past("9000-01-01").unwrap_err().contains("ahead"));
+        assert!(["24.11.2026", "yesterday", ""].iter().all(|text| past(text).unwrap_err().contains("such as")));
     }
 
     #[test]

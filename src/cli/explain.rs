@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::arguments;
 use super::report::{self, StartError};
 use super::server;
-use crate::control::{self, Contender, DiskFiles, Explanation, MeasuredBy, trial};
+use crate::control::{self, Contender, Counted, DiskFiles, Explanation, MeasuredBy, trial};
 use crate::geo::Database;
 use crate::model::{Family, Files as _};
 
@@ -35,7 +35,12 @@ fn offline(arguments: &arguments::Explain) -> Result<Explanation, StartError> {
     let (loaded, snapshot) = trial(&mut files, &arguments.config.path).map_err(StartError::Problems)?;
     let read = |path: &std::path::PathBuf| Some(Database { path: path.clone(), bytes: files.read(path).ok()? });
     let databases: Vec<Database> = loaded.parts.config.databases.iter().filter_map(read).collect();
-    Ok(control::explain(&snapshot, &databases, arguments.client, &arguments.name, arguments.family, false))
+    let mut explanation =
+        control::explain(&snapshot, &databases, arguments.client, &arguments.name, arguments.family, false);
+    if let Some(samples) = control::kept_samples(&loaded.parts.config) {
+        explanation.add_counts(&samples.count(arguments.client));
+    }
+    Ok(explanation)
 }
 
 /// From the running server.
@@ -122,6 +127,11 @@ fn choice(text: &mut String, explanation: &Explanation) {
                 text,
                 "{heading:10} {name} by {of}: {estimate_ms:.1} ± {spread_ms:.1} ms of weight {samples:.1}, the newest of {newest:.0}"
             );
+        }
+    }
+    for Contender { name, counted, .. } in &choice.endpoints {
+        if let Some(Counted { samples, oldest, newest }) = counted {
+            let _ = writeln!(text, "counted    {name}: {samples} samples of its prefix, of {oldest:.0} to {newest:.0}");
         }
     }
 }

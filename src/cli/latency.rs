@@ -43,7 +43,7 @@ fn import(arguments: &Import) -> Result<String, StartError> {
     let base = server::base(&arguments.config, arguments.server.as_deref())?;
     let name = arguments.file.display().to_string();
     let unread = |error: io::Error| io::Error::other(format!("{name}: {error}"));
-    let sessions = if arguments.file == Path::new("-") {
+    let mut sessions = if arguments.file == Path::new("-") {
         read(&mut io::stdin().lock(), "standard input")?
     } else {
         read(&mut BufReader::new(File::open(&arguments.file).map_err(unread)?), &name)?
@@ -51,6 +51,7 @@ fn import(arguments: &Import) -> Result<String, StartError> {
     if sessions.is_empty() {
         return Err(io::Error::other(format!("{name} has no round trips")).into());
     }
+    sessions.iter_mut().for_each(|session| session.at = arguments.measured_on);
     let prefixes: BTreeSet<IpAddr> = sessions.iter().map(|session| session.client).collect();
     let round_trips: usize = sessions.iter().map(|session| session.samples.len()).sum();
     let unknown = report::block_on(send(&base, &sessions))?;
@@ -98,8 +99,9 @@ fn read(table: &mut impl BufRead, name: &str) -> Result<Vec<Reported>, StartErro
         if line.len() as u64 > LONGEST {
             return Err(io::Error::other(format!("{name}:{number}: the line is longer than {LONGEST} octets")).into());
         }
-        let row = line.trim();
-        if row.is_empty() || row.starts_with('#') {
+        let row = line.trim_start_matches('\u{feff}').trim();
+        let is_head = number == 1 && !row.contains(|letter: char| letter.is_ascii_digit());
+        if row.is_empty() || row.starts_with('#') || is_head {
             continue;
         }
         match parse(row) {
@@ -111,7 +113,7 @@ fn read(table: &mut impl BufRead, name: &str) -> Result<Vec<Reported>, StartErro
                 {
                     last.samples.push((site, ms));
                 }
-                _ => sessions.push(Reported { client, samples: vec![(site, ms)], absolute: true }),
+                _ => sessions.push(Reported { client, samples: vec![(site, ms)], absolute: true, at: None }),
             },
             Err(why) => wrong.push(format!("{name}:{number}: {why}")),
         }
@@ -209,7 +211,7 @@ mod tests {
 
     #[test]
     fn rows_of_one_prefix_are_one_session() {
-        let table = "# client,site,ms\n203.0.113.7,aws/eu-central-1,23.5\n203.0.113.0/24, azure/westeurope ,31\n\n\
+        let table = "\u{feff}client,site,ms\n# a remark\n203.0.113.7,aws/eu-central-1,23.5\n203.0.113.0/24, azure/westeurope ,31\n\n\
                      ::ffff:203.0.113.9,aws/eu-central-1,24\n2001:db8::1,aws/eu-central-1,9.5\n";
         let sessions = read(&mut table.as_bytes(), "t").unwrap();
         let counts: Vec<_> =

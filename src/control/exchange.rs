@@ -92,7 +92,7 @@ impl Exchange for Shared {
         errors.take(client, &samples, Timestamp::now()).into_iter().for_each(|complaint| self.complain(complaint));
         drop(errors);
         let samples = samples.into_iter().filter_map(|(site, ms)| Some((site, ms?))).collect();
-        self.measuring.offer(vec![Reported { client, samples, absolute }]) == 1
+        self.measuring.offer(vec![Reported { client, samples, absolute, at: None }]) == 1
     }
 }
 

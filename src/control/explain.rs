@@ -107,6 +107,7 @@ fn choose(snapshot: &Snapshot, service: &ServiceEntry, place: LocationId, family
             measured: found(candidate.member)
                 .map(|(place, factor)| MeasuredBy::new(&place, factor, candidate.estimate_ms)),
             sampled: None,
+            counted: None,
             bias_ms: candidate.bias_ms,
             cost: candidate.cost,
             in_fence: candidate.in_fence,

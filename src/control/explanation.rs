@@ -1,6 +1,8 @@
 //! An explained answer, as JSON has it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -96,6 +98,8 @@ pub struct Contender {
     pub measured: Option<MeasuredBy>,
     /// What samples say now, which may not have passed its threshold yet; none: nothing new, or not known here.
     pub sampled: Option<MeasuredBy>,
+    /// The samples of the client's own prefix; none: it has none, or they are being looked at just now.
+    pub counted: Option<Counted>,
     /// Added to it.
     pub bias_ms: f32,
     /// Cost at this client's place.
@@ -129,7 +133,30 @@ impl Explanation {
             let found = estimates.find(prefix, location.country, asn, &site);
             contender.sampled = found.map(|(place, shift)| MeasuredBy::now(&place, shift, contender.prior_ms));
         }
+        if let Some(counts) = shared.measuring.with_samples(|samples| samples.count(client)) {
+            self.add_counts(&counts);
+        }
     }
+
+    /// Adds how many samples the client's prefix has, by site.
+    pub fn add_counts(&mut self, counts: &BTreeMap<Arc<str>, latency::Counted>) {
+        for contender in self.choice.iter_mut().flat_map(|choice| &mut choice.endpoints) {
+            let counted = counts.get(&*format!("{}/{}", contender.cloud, contender.region));
+            contender.counted =
+                counted.map(|&latency::Counted { samples, oldest, newest }| Counted { samples, oldest, newest });
+        }
+    }
+}
+
+/// Samples of a prefix.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Counted {
+    /// How many.
+    pub samples: u32,
+    /// When the first of them came.
+    pub oldest: Timestamp,
+    /// And the last.
+    pub newest: Timestamp,
 }
 
 /// The measurements behind an estimate, as of when it was published.

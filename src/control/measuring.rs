@@ -61,6 +61,9 @@ pub struct Reported {
     pub samples: Vec<(Arc<str>, f32)>,
     /// The round trips hold neither the client's last mile nor the servers' time.
     pub absolute: bool,
+    /// When; none: now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// Samples, and what waits to be taken in. Shared.
@@ -98,7 +101,7 @@ impl Measuring {
         let mut waiting = lock(&self.waiting);
         let room = MAX_WAITING.saturating_sub(waiting.len());
         let taken = sessions.len().min(room);
-        waiting.extend(sessions.into_iter().take(room).map(|session| (now, session)));
+        waiting.extend(sessions.into_iter().take(room).map(|session| (session.at.unwrap_or(now), session)));
         self.some_wait.store(true, Ordering::Release);
         taken
     }
@@ -156,7 +159,7 @@ impl Measuring {
         };
         // Sites at which nothing stands take no place among those that are known.
         let stand: HashSet<String> = config.endpoints.iter().map(|endpoint| endpoint.site.name()).collect();
-        for (at, Reported { client, samples, absolute }) in waiting {
+        for (at, Reported { client, samples, absolute, .. }) in waiting {
             let target = |(site, ms): &(Arc<str>, f32)| {
                 stand.contains(&**site).then(|| known.target(site)).flatten().map(|target| (target, *ms))
             };
@@ -473,6 +476,13 @@ fn read_samples(path: &Path, settings: &latency::Settings) -> Option<Samples> {
         }
     }
     Some(Samples::new(settings.clone()))
+}
+
+/// Those on disk, to be looked at; none: there are none, or none that can be read.
+#[must_use]
+pub fn kept_samples(config: &Config) -> Option<Samples> {
+    let octets = read(&samples_below(&config.server.state)).ok()??;
+    Samples::decode(&octets, settings(&config.beacons)).ok()
 }
 
 /// None: there is none.

@@ -26,7 +26,9 @@ mod residual;
 mod sphere;
 
 pub use graph::way_km;
-pub use measured::{Estimates, Factor, Kind, Place, Published, Samples, Session, Settings, Shift, TargetId, World};
+pub use measured::{
+    Counted, Estimates, Factor, Kind, Place, Published, Samples, Session, Settings, Shift, TargetId, World,
+};
 pub use residual::{ALONE, UNIT_MS, nearness, rise};
 
 use crate::model::{Country, Location, Site};

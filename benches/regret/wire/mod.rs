@@ -198,7 +198,7 @@ impl<'a> Life<'a> {
                 let measured = session(&ways, self.world.noise, &mut self.random);
                 let sites = hosts.iter().map(|&host| served::site(&self.world.measured.hosts[host]));
                 let samples = sites.zip(measured).collect();
-                sessions.push(Reported { client: found.prefix.addr(), samples, absolute: false });
+                sessions.push(Reported { client: found.prefix.addr(), samples, absolute: false, at: None });
             }
             offered.extend_from_slice(&sessions);
             self.sessions.push(sessions);

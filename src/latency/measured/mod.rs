@@ -43,7 +43,7 @@ mod store;
 
 pub use estimate::{Estimates, Shift};
 pub use published::{Factor, Place, Published};
-pub use store::Samples;
+pub use store::{Counted, Samples};
 
 use std::net::IpAddr;
 use std::time::Duration;

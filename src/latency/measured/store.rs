@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
-use super::record::{self, FAIR_WORDS, MAX_TARGETS, insert, minute, pack, sessions, trimmed, within};
+use super::record::{self, FAIR_WORDS, MAX_TARGETS, insert, minute, pack, sessions, time_of, trimmed, within};
 use super::{Session, Settings, TargetId};
 
 /// Prefixes that are kept.
@@ -69,6 +69,17 @@ impl Key {
 pub(super) struct Record {
     pub(super) key: Key,
     pub(super) words: Box<[u32]>,
+}
+
+/// Samples of one site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// How many, whatever they weigh.
+    pub samples: u32,
+    /// When the first of them came, to the minute.
+    pub oldest: Timestamp,
+    /// And the last.
+    pub newest: Timestamp,
 }
 
 /// Round trips that clients measured, by prefix.
@@ -234,6 +245,21 @@ impl Samples {
     #[must_use]
     pub fn prefixes(&self) -> usize {
         self.records.len()
+    }
+
+    /// By site, how many samples the client's own prefix has.
+    #[must_use]
+    pub fn count(&self, client: IpAddr) -> BTreeMap<Arc<str>, Counted> {
+        let mut counts = BTreeMap::<Arc<str>, Counted>::new();
+        for session in sessions(self.words(Key::of(client))) {
+            let at = time_of(session.minute());
+            for (target, _) in session.samples() {
+                let new = || Counted { samples: 0, oldest: at, newest: at };
+                let counted = counts.entry(self.targets[target.index()].clone()).or_insert_with(new);
+                *counted = Counted { samples: counted.samples + 1, newest: at, ..*counted };
+            }
+        }
+        counts
     }
 
     /// The memory of the samples in octets, without what the allocator adds.

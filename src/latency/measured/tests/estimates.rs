@@ -152,6 +152,11 @@ fn what_is_old_says_less_and_then_nothing() {
     let made = Made::new(80, 5, &mut random);
     let mut samples = made.store();
     made.measure_all(&mut samples, 1, NOW, &mut random);
+    take(&mut samples, 0, &made.measure(0, &mut random), later(2));
+    let counts = samples.count(client(0));
+    let nearest: Vec<_> = made.nearest(0).iter().map(|site| samples.targets()[site.index()].clone()).collect();
+    assert_eq!((counts.len(), samples.count(client(80)).len()), (3, 0));
+    assert!(nearest.iter().all(|site| counts[site] == Counted { samples: 2, oldest: NOW, newest: later(2) }));
     let moved = |hours| {
         let estimates = made.estimates(&samples, later(hours));
         estimates.prefixes.iter().flat_map(|place| &place.1).map(|shift| shift.ln.abs()).sum::<f32>()
