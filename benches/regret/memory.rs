@@ -1,4 +1,5 @@
-//! What a full store takes: a million prefixes, three sites and eight sessions each.
+//! What a full store takes: a million prefixes, three sites and eight sessions each; then a quarter of that with thirty sites
+//! and thirty-two sessions each, as where services have other sites each.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,9 +11,10 @@ use meridian::model::Country;
 
 use crate::judge::Random;
 
-const SITES: u16 = 12;
-const MEASURED: usize = 3;
-const SESSIONS: i64 = 8;
+const SITES: u16 = 48;
+const MEASURED: u16 = 3;
+/// Sessions, and the sites that these are of.
+const SHAPES: [(i64, u16); 2] = [(8, 3), (32, 30)];
 const BEGIN: Timestamp = Timestamp::constant(1_796_000_040, 0);
 
 /// Places and priors by the prefix's number, so that they take no memory.
@@ -59,6 +61,12 @@ fn report(what: &str, begun: Instant, before: Option<u64>) {
 
 /// Prints octets and times.
 pub(crate) fn run(prefixes: u32) -> Result<(), String> {
+    full(prefixes, SHAPES[0])?;
+    println!();
+    full(prefixes / 4, SHAPES[1])
+}
+
+fn full(prefixes: u32, (sessions, sites): (i64, u16)) -> Result<(), String> {
     let start = resident();
     let mut random = Random(7);
     let mut samples = Samples::new(Settings::default());
@@ -66,23 +74,24 @@ pub(crate) fn run(prefixes: u32) -> Result<(), String> {
         samples.target(&format!("cloud/region-{site}")).ok_or("too many sites")?;
     }
     let (begun, before) = (Instant::now(), resident());
-    for hour in 0..SESSIONS {
+    for hour in 0..sessions {
         for number in 0..prefixes {
             let client = IpAddr::from(Ipv4Addr::from((1 << 24) + (number << 8) + 9));
             let last_mile = 30.0 * random.unit() as f32;
+            let first = hour as u16 * MEASURED % sites;
             let sample = |site: u16| {
-                let target = TargetId((number as u16).wrapping_mul(5).wrapping_add(site * 4) % SITES);
+                let target = TargetId((number as u16).wrapping_mul(5).wrapping_add(first + site) % SITES);
                 let prior_ms = Numbers.prior_ms(client, target).unwrap_or(1.0);
                 (target, prior_ms * (1.0 + 0.3 * random.unit() as f32) + last_mile)
             };
-            let measured: Vec<(TargetId, f32)> = (0..MEASURED as u16).map(sample).collect();
+            let measured: Vec<(TargetId, f32)> = (0..MEASURED).map(sample).collect();
             let session = Session { client, kind: Kind::Relative, samples: &measured };
             samples.take(&session, BEGIN + SignedDuration::from_hours(hour));
         }
     }
-    let sessions = f64::from(prefixes) * SESSIONS as f64;
-    report(&format!("take, {sessions} sessions of {MEASURED} samples"), begun, before);
-    let now = BEGIN + SignedDuration::from_hours(SESSIONS);
+    let all = f64::from(prefixes) * sessions as f64;
+    report(&format!("take, {all} sessions of {MEASURED} of {sites} sites"), begun, before);
+    let now = BEGIN + SignedDuration::from_hours(sessions);
     println!(
         "{} prefixes: {:.1} octets each by their count, {:.1} by the kernel's",
         samples.prefixes(),

@@ -304,7 +304,9 @@ fn past(text: &str) -> Result<Timestamp, String> {
         let noon = Offset::UTC.to_timestamp(day.at(12, 0, 0, 0)).ok()?;
         Some(if Offset::UTC.to_datetime(now).date() == day { now.min(noon) } else { noon })
     };
-    let at = text.parse().ok().or_else(|| noon(text.parse().ok()?));
+    // A longer one would be a time, of which the zone is not known.
+    let day = || Some(text).filter(|text| text.len() == "2026-11-24".len())?.parse().ok();
+    let at = text.parse().ok().or_else(|| noon(day()?));
     match at {
         Some(at) if at <= now => Ok(at),
         Some(_) => Err("that lies ahead".to_owned()),
@@ -379,7 +381,11 @@ mod tests {
         let today = Offset::UTC.to_datetime(Timestamp::now()).date().to_string();
         assert!(past(&today).unwrap() <= Timestamp::now());
         assert!(past("9000-01-01").unwrap_err().contains("ahead"));
-        assert!(["24.11.2026", "yesterday", ""].iter().all(|text| past(text).unwrap_err().contains("such as")));
+        assert!(
+            ["24.11.2026", "2026-11-24T10:00:00", "yesterday", ""]
+                .iter()
+                .all(|text| past(text).unwrap_err().contains("such as"))
+        );
     }
 
     #[test]

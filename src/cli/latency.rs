@@ -100,7 +100,8 @@ fn read(table: &mut impl BufRead, name: &str) -> Result<Vec<Reported>, StartErro
             return Err(io::Error::other(format!("{name}:{number}: the line is longer than {LONGEST} octets")).into());
         }
         let row = line.trim_start_matches('\u{feff}').trim();
-        let is_head = number == 1 && !row.contains(|letter: char| letter.is_ascii_digit());
+        let is_head =
+            number == 1 && row.rsplit(',').next().is_some_and(|last| last.trim().starts_with(char::is_alphabetic));
         if row.is_empty() || row.starts_with('#') || is_head {
             continue;
         }
@@ -211,7 +212,7 @@ mod tests {
 
     #[test]
     fn rows_of_one_prefix_are_one_session() {
-        let table = "\u{feff}client,site,ms\n# a remark\n203.0.113.7,aws/eu-central-1,23.5\n203.0.113.0/24, azure/westeurope ,31\n\n\
+        let table = "\u{feff}ip4,site,rtt_p50\n# a remark\n203.0.113.7,aws/eu-central-1,23.5\n203.0.113.0/24, azure/westeurope ,31\n\n\
                      ::ffff:203.0.113.9,aws/eu-central-1,24\n2001:db8::1,aws/eu-central-1,9.5\n";
         let sessions = read(&mut table.as_bytes(), "t").unwrap();
         let counts: Vec<_> =

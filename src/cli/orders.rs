@@ -123,7 +123,12 @@ fn plan_in_words(text: &mut String, plan: &PlanImpact) {
     for moved in plan.moves.iter().take(NAMED) {
         let (from, to) =
             (format!("{} {:.0} ms", moved.from, moved.from_ms), format!("{} {:.0} ms", moved.to, moved.to_ms));
-        let _ = writeln!(text, "  {}  {from} -> {to}", moved.country);
+        let others = if moved.share < 0.995 {
+            format!(", {:.0} % of those that move", moved.share * 100.0)
+        } else {
+            String::new()
+        };
+        let _ = writeln!(text, "  {}  {from} -> {to}{others}", moved.country);
     }
     let more = plan.more + plan.moves.len().saturating_sub(NAMED);
     if more > 0 {
@@ -166,11 +171,19 @@ mod tests {
 
     #[test]
     fn the_impact_is_told_by_place() {
+        let of = |(country, share): (&str, f32)| Move {
+            country: country.into(),
+            from: "a".into(),
+            to: "b".into(),
+            from_ms: 2.0,
+            to_ms: 170.4,
+            share,
+        };
         let plan = PlanImpact {
             services: vec!["www.shop.example".into(), "api.shop.example".into()],
             without: vec!["DE".into(), "FR".into()],
             scarce: Some(0.25),
-            moves: vec![Move { country: "SG".into(), from: "a".into(), to: "b".into(), from_ms: 2.0, to_ms: 170.4 }],
+            moves: [("SG", 1.0), ("US", 0.62)].map(of).into(),
             more: 3,
         };
         let impact = Impact { plans: vec![plan], blind: vec!["c".into()] };
@@ -182,6 +195,7 @@ mod tests {
              NO ENDPOINT that lives is left for clients in DE, FR\n  \
              TOO LITTLE: 25 % of a fence's capacity is left, less than panic_below\n  \
              SG  a 2 ms -> b 170 ms\n  \
+             US  a 2 ms -> b 170 ms, 62 % of those that move\n  \
              and 3 more countries, which move less far\n\
              DOWN BY THEIR PROBES, and answered all the same: c\n"
         );

@@ -157,9 +157,8 @@ pub(super) fn endpoint_url(value: &Value<'_>) -> Option<Box<str>> {
 /// Warns of what does nothing without its counterpart, or too much.
 pub(super) fn check(spec: &BeaconsSpec, endpoints: &[EndpointSpec<'_>], report: &Report<'_>) {
     let beacons = &spec.beacons;
-    let is_agent = |address: IpAddr| beacons.agents.contains(address);
+    let is_agent = |address: IpAddr| beacons.agents.contains(address) && !beacons.trusted_proxies.contains(address);
     if let Some(agents) = &spec.agents
-        && beacons.trusted_proxies.is_empty()
         && !beacons.origins.is_empty()
         && (is_agent(Ipv4Addr::LOCALHOST.into()) || is_agent(Ipv6Addr::LOCALHOST.into()))
     {

@@ -53,10 +53,13 @@ pub struct Move {
     pub from: String,
     /// Who will.
     pub to: String,
-    /// Expected round trip now, in ms, in the mean of all that move.
+    /// Their expected round trip now, in ms, in the mean.
     pub from_ms: f32,
     /// And then.
     pub to_ms: f32,
+    /// Their part of the country's places that move.
+    #[serde(default)]
+    pub share: f32,
 }
 
 impl Impact {
@@ -180,11 +183,9 @@ impl PlanImpact {
         impact.without = without.into_keys().collect();
         let name = |member: Member| members.list[member.index()].0.name.to_string();
         let mut moves: Vec<_> = moves.into_iter().filter_map(|(country, moves)| moves.told(country, name)).collect();
-        let far = |moved: &Move| moved.to_ms - moved.from_ms;
-        moves.sort_by(|a, b| far(b).total_cmp(&far(a)));
+        moves.sort_by(|a, b| b.1.total_cmp(&a.1));
         impact.more = moves.len().saturating_sub(COUNTRIES);
-        moves.truncate(COUNTRIES);
-        impact.moves = moves;
+        impact.moves = moves.into_iter().take(COUNTRIES).map(|(moved, _)| moved).collect();
         impact
     }
 }
@@ -211,24 +212,28 @@ impl<'a> Members<'a> {
 /// Where a country's places go.
 #[derive(Default)]
 struct Moves {
-    /// How many, from whom to whom.
-    counts: BTreeMap<(Member, Member), u32>,
-    /// Of all, now and then.
-    sum_ms: [f32; 2],
+    /// How many, from whom to whom; and their sums of ms now and then.
+    of: BTreeMap<(Member, Member), (u32, [f32; 2])>,
 }
 
 impl Moves {
     fn add(&mut self, between: (Member, Member), ms: [f32; 2]) {
-        *self.counts.entry(between).or_default() += 1;
-        self.sum_ms.iter_mut().zip(ms).for_each(|(sum, ms)| *sum += ms);
+        let (count, sums) = self.of.entry(between).or_default();
+        *count += 1;
+        sums.iter_mut().zip(ms).for_each(|(sum, ms)| *sum += ms);
     }
 
-    /// (A few networks stand in odd places of the database: who goes farthest tells little.)
-    fn told(self, country: String, name: impl Fn(Member) -> String) -> Option<Move> {
-        let count: u32 = self.counts.values().sum();
-        let ((from, to), _) = self.counts.into_iter().max_by_key(|(_, count)| *count)?;
-        let [from_ms, to_ms] = self.sum_ms.map(|sum| sum / count as f32);
-        Some(Move { country, from: name(from), to: name(to), from_ms, to_ms })
+    /// What most do, and how much farther all that move have it in the mean. (A few networks stand in odd places of the
+    /// database: who goes farthest tells little.)
+    fn told(self, country: String, name: impl Fn(Member) -> String) -> Option<(Move, f32)> {
+        let (mut all, mut farther) = (0, 0.0);
+        for (count, [now, then]) in self.of.values() {
+            (all, farther) = (all + count, farther + then - now);
+        }
+        let ((from, to), (count, sums)) = self.of.into_iter().max_by_key(|(_, (count, _))| *count)?;
+        let [from_ms, to_ms] = sums.map(|sum| sum / count as f32);
+        let share = count as f32 / all as f32;
+        Some((Move { country, from: name(from), to: name(to), from_ms, to_ms, share }, farther / all as f32))
     }
 }
 

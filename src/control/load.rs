@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::digests::Digests;
-use super::measuring::read_estimates;
+use super::measured_files::read_estimates;
 use super::secrets;
 use crate::config::{self, Config, Cookies, Identity, Spots, Zone};
 use crate::geo::{self, Database, Geo};

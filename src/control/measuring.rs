@@ -13,14 +13,13 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::future::Future;
-use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
-use std::{fmt, fs};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -30,8 +29,8 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use super::idle;
-use super::last_good::write_whole;
 use super::load::Loaded;
+use super::measured_files::{estimates_below, read_samples, samples_below, write};
 use super::run::{Control, LAST_WAIT};
 use super::shared::Shared;
 use crate::answer::with_hot;
@@ -183,7 +182,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn settings(beacons: &Beacons) -> latency::Settings {
+pub(super) fn settings(beacons: &Beacons) -> latency::Settings {
     let Beacons { half_life, keep_for, max_source_share, .. } = beacons;
     latency::Settings { half_life: *half_life, keep_for: *keep_for, max_source_share: *max_source_share as f32 }
 }
@@ -427,75 +426,4 @@ impl Control {
             let _ = timeout(LAST_WAIT, keeping).await; // its errors are logged
         }
     }
-}
-
-fn samples_below(state: &Path) -> PathBuf {
-    state.join("samples")
-}
-
-fn estimates_below(state: &Path) -> PathBuf {
-    state.join("estimates")
-}
-
-/// What answers went by when the last process ended; nothing where that cannot be read, which is said.
-pub(super) fn read_estimates(state: &Path) -> latency::Published {
-    let path = estimates_below(state);
-    let read = read(&path).map(|octets| octets.map(|octets| latency::Published::decode(&octets)));
-    match read {
-        Ok(None) => return latency::Published::default(),
-        Ok(Some(Ok(published))) => return published,
-        Ok(Some(Err(why))) => error!(file = %path.display(), error = why, "estimates of an earlier run are damaged"),
-        Err(error) => error!(file = %path.display(), %error, "estimates of an earlier run cannot be read"),
-    }
-    error!("answers go by what is expected without them, until there are new ones");
-    latency::Published::default()
-}
-
-/// Those of an earlier run, or none where there was none or they are damaged. None: they are there and cannot be read now.
-fn read_samples(path: &Path, settings: &latency::Settings) -> Option<Samples> {
-    let aside = path.with_extension("damaged");
-    let age = fs::metadata(&aside).and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
-    if age.is_some_and(|age| age > settings.keep_for) {
-        let _ = fs::remove_file(&aside); // it holds prefixes, too
-    }
-    match read(path) {
-        Ok(None) => {}
-        Ok(Some(octets)) => match Samples::decode(&octets, settings.clone()) {
-            Ok(samples) => {
-                info!(prefixes = samples.prefixes(), "begins with the samples of an earlier run");
-                return Some(samples);
-            }
-            Err(why) => {
-                let moved = fs::rename(path, &aside).is_ok();
-                error!(file = %path.display(), error = why, moved_to = %aside.display(), moved, "samples of an earlier run are damaged: measuring begins anew");
-            }
-        },
-        Err(error) => {
-            error!(file = %path.display(), %error, "samples of an earlier run cannot be read: nothing is taken in until they can");
-            return None;
-        }
-    }
-    Some(Samples::new(settings.clone()))
-}
-
-/// Those on disk, to be looked at; none: there are none, or none that can be read.
-#[must_use]
-pub fn kept_samples(config: &Config) -> Option<Samples> {
-    let octets = read(&samples_below(&config.server.state)).ok()??;
-    Samples::decode(&octets, settings(&config.beacons)).ok()
-}
-
-/// None: there is none.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(octets) => Ok(Some(octets)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn write(path: &Path, octets: &[u8]) -> Result<(), String> {
-    let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
-    let written = folder.and_then(|()| write_whole(path, |file| file.write_all(octets)));
-    written.map_err(|error| format!("{}: {error}", path.display()))
 }

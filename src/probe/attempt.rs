@@ -159,6 +159,10 @@ pub(super) fn classify(error: &(dyn Error + 'static)) -> Failed {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return Failed::There(Cause::Tls(bounded(&tls.to_string())));
         }
+        // It ended before the request was on its way.
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+            return Failed::There(Cause::Reset);
+        }
         let io = error.downcast_ref::<io::Error>();
         if let Some(failed) = io.and_then(classify_io) {
             return failed;

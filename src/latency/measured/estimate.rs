@@ -10,7 +10,7 @@ use super::groups::{Vote, gather};
 use super::published::{Place, Published};
 use super::record::{minute, sessions, time_of};
 use super::solve::{Case, Clock, Expected, Told};
-use super::store::{AHEAD, Key, Samples};
+use super::store::{Key, Samples};
 use super::{TargetId, World};
 use crate::latency::sphere::{exp, ln};
 use crate::model::Country;
@@ -208,7 +208,7 @@ impl Samples {
         let by_site = |(index, bias): (usize, Option<f64>)| Some((TargetId(index as u16), bias? as f32));
         let biases_ms = biases.into_iter().enumerate().filter_map(by_site).collect();
         let (prefixes, oldest) = (self.slots.keys().copied().collect(), time_of(self.oldest(now)));
-        let newest = time_of(minute(now) + AHEAD);
+        let newest = time_of(self.newest(now));
         let heard = Heard { prefixes, oldest, newest, ..Heard::default() };
         let mut estimates = Estimates { targets: self.targets.clone(), biases_ms, heard, ..Estimates::default() };
         self.estimate_groups(&mut estimates, &subjects, clock);

@@ -57,7 +57,7 @@ impl fmt::Display for Place {
 /// What is published of one prefix.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Prefix {
-    /// Decayed count of its samples when this was taken up.
+    /// Decayed count of the samples of the site that has most, when this was taken up.
     pub(super) weight: f32,
     pub(super) factors: Factors,
 }
@@ -125,9 +125,9 @@ impl Published {
                 Some(of_network) => beside(factors, of_network),
                 None => factors,
             };
-            let weight = shifts.iter().map(|shift| shift.samples).sum();
-            let moves = shifts.iter().map(|shift| shift.moves_ms(parent(step.name(shift))).min(MOST_MS));
-            let rank = moves.fold(0.0, f32::max) * weight * if old.is_some() { KEPT } else { 1.0 };
+            let weight = shifts.iter().map(|shift| shift.samples).fold(0.0, f32::max);
+            let moves = |shift: &Shift| shift.moves_ms(parent(step.name(shift))).min(MOST_MS) * shift.samples;
+            let rank = shifts.iter().map(moves).fold(0.0, f32::max) * if old.is_some() { KEPT } else { 1.0 };
             let stays = old.filter(|old| old.factors == factors).cloned();
             ranked.push((rank, prefix, stays.unwrap_or(Prefix { weight, factors })));
         }
@@ -202,7 +202,7 @@ impl Published {
     }
 
     /// The prefixes that have factors of their own, ascending; their sites that are not among these go by [`Self::factor`].
-    /// The last is how much is known of it: samples, decayed to when it was taken up.
+    /// The last is how much is known of it: samples of the site that has most, decayed to when it was taken up.
     pub fn prefixes(&self) -> impl Iterator<Item = (IpNet, &[Factor], f32)> {
         self.prefixes.iter().map(|(prefix, place)| (*prefix, &*place.factors, place.weight))
     }

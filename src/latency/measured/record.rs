@@ -10,8 +10,8 @@
 //! a hash of it, so that what stays of a busy minute is drawn by lot: by the figures themselves it would be the slowest.
 //!
 //! Of a site the newest [`AMPLE`] sessions are enough, so a prefix whose clients measure the same three sites has eight. Where
-//! services have other sites each, or exploring goes round, they are more, up to [`MAX_WORDS`] (32 sessions of three sites); or
-//! [`FAIR_WORDS`], eight of these, once the store is full. What goes then, [`trimmed`] says.
+//! services have other sites each, or exploring goes round, they are more, up to [`MAX_WORDS`] (32 sessions of three sites) and
+//! [`MAX_SITES`]; or [`FAIR_WORDS`], eight of these, once the store is full. What goes then, [`trimmed`] says.
 
 use std::cmp::Ordering;
 use std::ops::RangeInclusive;
@@ -41,6 +41,8 @@ const ABSOLUTE: u32 = 1 << COUNT_BITS;
 const MINUTE_SHIFT: u32 = COUNT_BITS + 1;
 /// As many sites as have numbers in a sample.
 pub(super) const MAX_TARGETS: usize = 1 << (32 - MS_BITS);
+/// Sites of a prefix: what is worked out of them takes time by their third power.
+const MAX_SITES: usize = 32;
 /// A session all of whose sites so many newer ones hold, too, says nothing more …
 const AMPLE: usize = 8;
 /// … and with so many, where there is no room, says least.
@@ -50,9 +52,12 @@ type Sessions<'a> = ArrayVec<Seen<'a>, MAX_SESSIONS>;
 /// The words of one session.
 pub(super) type Packed = ArrayVec<u32, { MAX_SAMPLES + 1 }>;
 
-/// A time as the record keeps it: minutes since 1970, up to 2097.
+/// The last minute that a record can keep, in 2097.
+pub(super) const LAST_MINUTE: u32 = u32::MAX >> MINUTE_SHIFT;
+
+/// A time as the record keeps it: minutes since 1970.
 pub(super) fn minute(at: Timestamp) -> u32 {
-    (at.as_second() / 60).clamp(0, i64::from(u32::MAX >> MINUTE_SHIFT)) as u32
+    (at.as_second() / 60).clamp(0, i64::from(LAST_MINUTE)) as u32
 }
 
 /// The time of such a minute.
@@ -181,7 +186,7 @@ pub(super) fn trimmed(words: &[u32]) -> Box<[u32]> {
 
 fn trim(mut all: Sessions<'_>, most: usize) -> Box<[u32]> {
     let mut length: usize = all.iter().map(|session| session.0.len()).sum();
-    while length > most {
+    while length > most || sites(&all) > MAX_SITES {
         let gone = all.remove(covered(&all, ENOUGH).unwrap_or(0));
         length -= gone.0.len();
     }
@@ -190,10 +195,19 @@ fn trim(mut all: Sessions<'_>, most: usize) -> Box<[u32]> {
     words.into()
 }
 
-/// The oldest session of whose sites each has so many newer samples.
+fn sites(sessions: &[Seen<'_>]) -> usize {
+    let mut sites: ArrayVec<TargetId, { MAX_WORDS + MAX_SAMPLES }> =
+        sessions.iter().flat_map(|session| session.samples()).map(|(target, _)| target).collect();
+    sites.sort_unstable();
+    sites.chunk_by(|a, b| a == b).count()
+}
+
+/// The oldest session of whose sites each has so many newer samples. Of differences there may be as many as you like: they are no
+/// round trips.
 fn covered(sessions: &[Seen<'_>], enough: usize) -> Option<usize> {
     let is_covered = |at: usize| {
-        let newer = |target| sessions[at + 1..].iter().filter(|session| session.holds(target)).count();
+        let tells = |session: &&Seen<'_>| session.is_absolute() || !sessions[at].is_absolute();
+        let newer = |target| sessions[at + 1..].iter().filter(tells).filter(|session| session.holds(target)).count();
         sessions[at].samples().all(|(target, _)| newer(target) >= enough)
     };
     (0..sessions.len().saturating_sub(enough)).find(|&at| is_covered(at))
@@ -264,11 +278,22 @@ mod tests {
         // Services that have other sites each.
         let mut words = Box::default();
         for minutes in 0..400 {
-            let first = (minutes % 20 * 3) as u16;
+            let first = (minutes % 10 * 3) as u16;
             words = insert(&words, &at(minutes, &[0, 1, 2].map(|site| (first + site, 10.0))));
         }
         assert_eq!(minutes(&words), (368..400).collect::<Vec<_>>(), "as many as there is room for");
         assert_eq!(minutes(&trimmed(&words)), (392..400).collect::<Vec<_>>());
+        for minutes in 400..500 {
+            let first = (minutes % 50) as u16;
+            words = insert(&words, &at(minutes, &[0, 50].map(|site| (first + site, 10.0))));
+        }
+        assert_eq!(minutes(&words), (484..500).collect::<Vec<_>>(), "thirty-two sites");
+        let absolute = pack(Kind::Absolute, &[(TargetId(0), 9.0)], 100, NOW).unwrap();
+        let mut words = insert(&[], &absolute);
+        for minutes in 1..20 {
+            words = insert(&words, &at(minutes, &[(0, 10.0), (1, 10.0)]));
+        }
+        assert_eq!(sessions(&words).filter(|session| session.is_absolute()).count(), 1, "it tells more");
     }
 
     #[test]

@@ -11,11 +11,13 @@ use jiff::Timestamp;
 use super::Settings;
 use super::biases::MOST_MS;
 use super::published::{self, Factor, Factors, Prefix, Published};
-use super::record::{MAX_TARGETS, MAX_WORDS, in_order, is_whole};
+use super::record::{MAX_TARGETS, MAX_WORDS, in_order, is_whole, trimmed};
 use super::store::{Key, MAX_NAME, MAX_PREFIXES, Record, Samples};
 use crate::model::{Country, Digest};
 
-const SAMPLES: &[u8] = b"meridian samples 1\n";
+const SAMPLES: &[u8] = b"meridian samples 2\n";
+/// The same with shorter records.
+const SAMPLES_1: &[u8] = b"meridian samples 1\n";
 const PUBLISHED: &[u8] = b"meridian estimates 2\n";
 /// The same without biases.
 const PUBLISHED_1: &[u8] = b"meridian estimates 1\n";
@@ -48,7 +50,8 @@ impl Samples {
     /// # Errors
     /// What is wrong with the octets: another kind or version, damage, or content that nobody wrote.
     pub fn decode(octets: &[u8], settings: Settings) -> Result<Self, String> {
-        let mut reader = Reader::open(octets, SAMPLES)?;
+        let is_first = octets.starts_with(SAMPLES_1);
+        let mut reader = Reader::open(octets, if is_first { SAMPLES_1 } else { SAMPLES })?;
         let mut samples = Self::new(settings);
         for _ in 0..reader.count(MAX_TARGETS as u32, "sites")? {
             let name = reader.text()?;
@@ -69,8 +72,9 @@ impl Samples {
             if !is_whole(&words, samples.targets.len()) {
                 return Err(format!("the sessions of {} are none", key.prefix()));
             }
-            samples.add(Record { key, words: in_order(&words) });
-            samples.share_out(key);
+            let words = in_order(&words);
+            let words = if samples.is_full() { trimmed(&words) } else { words };
+            samples.add(Record { key, words });
             last = Some(key);
         }
         reader.end()?;

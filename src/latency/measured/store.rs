@@ -7,7 +7,9 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
-use super::record::{self, FAIR_WORDS, MAX_TARGETS, insert, minute, pack, sessions, time_of, trimmed, within};
+use super::record::{
+    self, FAIR_WORDS, LAST_MINUTE, MAX_TARGETS, insert, minute, pack, sessions, time_of, trimmed, within,
+};
 use super::{Session, Settings, TargetId};
 
 /// Prefixes that are kept.
@@ -18,7 +20,7 @@ pub(super) const MAX_NAME: usize = 255;
 const MAX_WORDS: usize = MAX_PREFIXES / 32 * 33 * FAIR_WORDS;
 /// Of a minute that has yet to come by so many, a clock was wrong. So a clock that was ahead leaves nothing that stays new for
 /// ever.
-pub(super) const AHEAD: u32 = 60;
+const AHEAD: u32 = 60;
 /// At the bound, of so many prefixes the one that says least, or has most, makes room.
 const LOOKED_AT: u64 = 16;
 
@@ -156,13 +158,13 @@ impl Samples {
             Some(&slot) => {
                 let words = insert(&self.records[slot as usize].words, &packed);
                 self.put(slot as usize, words);
-                self.share_out(key);
             }
             None => {
                 self.make_room(key);
                 self.add(Record { key, words: packed.as_slice().into() });
             }
         }
+        self.share_out(key);
         true
     }
 
@@ -172,9 +174,14 @@ impl Samples {
         self.words -= std::mem::replace(&mut self.records[slot].words, words).len();
     }
 
-    /// Where all together have too much, one of those that have most gives some back: more than a session brings.
-    pub(super) fn share_out(&mut self, key: Key) {
-        if self.words > self.most_words {
+    /// Have all together too much?
+    pub(super) fn is_full(&self) -> bool {
+        self.words > self.most_words
+    }
+
+    /// Then one of those that have most gives some back: more than a session brings.
+    fn share_out(&mut self, key: Key) {
+        if self.is_full() {
             let lot = Key(key.0 ^ self.words as u64); // another one each time
             let longest = self.drawn(lot).max_by_key(|&slot| (self.records[slot].words.len(), self.records[slot].key));
             if let Some(slot) = longest {
@@ -223,7 +230,7 @@ impl Samples {
     /// does a month without power, which looks alike from here; and what was promised to be deleted must not be kept by a
     /// guess. Measuring begins anew then, and what is published goes with the samples. What came over an hour from now on goes, too.
     pub fn forget(&mut self, now: Timestamp) {
-        let minutes = self.oldest(now)..=minute(now) + AHEAD;
+        let minutes = self.oldest(now)..=self.newest(now);
         for slot in (0..self.records.len()).rev() {
             let words = &self.records[slot].words;
             let kept = within(words, minutes.clone());
@@ -239,6 +246,15 @@ impl Samples {
     pub(super) fn oldest(&self, now: Timestamp) -> u32 {
         let minutes = u32::try_from(self.settings.keep_for.as_secs() / 60).unwrap_or(u32::MAX);
         minute(now).saturating_sub(minutes)
+    }
+
+    /// The newest minute that is believed. Where most prefixes, or all that is known, have newer samples, it is our own clock that is
+    /// behind, and nothing is lost for that.
+    pub(super) fn newest(&self, now: Timestamp) -> u32 {
+        let newest = minute(now) + AHEAD;
+        let last = |record: &Record| sessions(&record.words).last().map_or(0, record::Seen::minute);
+        let ahead = self.records.iter().filter(|record| last(record) > newest).count();
+        if ahead * 2 >= self.records.len() { LAST_MINUTE } else { newest }
     }
 
     /// How many prefixes have samples.

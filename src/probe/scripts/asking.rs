@@ -78,8 +78,17 @@ pub struct Scripts {
 /// A program that runs, until it has ended, whoever has stopped waiting.
 struct Run {
     answer: oneshot::Sender<Ended>,
-    /// One of [`AT_ONCE`]; one of [`WAITING`] once it waits.
+    /// One of [`AT_ONCE`]; one of [`WAITING`] once it waits and there is room.
     turn: OwnedSemaphorePermit,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Works,
+    /// It waits, and still has a turn of those that work.
+    WantsRoom,
+    HasRoom,
 }
 
 /// A program that is waited for.
@@ -159,7 +168,7 @@ async fn pass_on(socket: UnixStream, mut queue: mpsc::Receiver<Asked>) -> io::Re
                 id += 1;
                 let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
                 write.write_all(&line(&Request { id, command, environment, limit_ms })?).await?;
-                runs.insert(id, Run { answer, turn });
+                runs.insert(id, Run { answer, turn, stage: Stage::Works });
             }
             line = lines.next_line() => {
                 let line = line?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -168,11 +177,13 @@ async fn pass_on(socket: UnixStream, mut queue: mpsc::Receiver<Asked>) -> io::Re
                     Some(ended) => if let Some(run) = runs.remove(&id) {
                         let _ = run.answer.send(ended); // its probe may have run out of time
                     },
-                    None => if let Some(run) = runs.get_mut(&id)
-                        && let Ok(turn) = Arc::clone(&waiting).try_acquire_owned()
-                    {
-                        run.turn = turn;
+                    None => if let Some(run) = runs.get_mut(&id) {
+                        run.stage = Stage::WantsRoom;
                     },
+                }
+                for run in runs.values_mut().filter(|run| run.stage == Stage::WantsRoom) {
+                    let Ok(turn) = Arc::clone(&waiting).try_acquire_owned() else { break };
+                    (run.turn, run.stage) = (turn, Stage::HasRoom);
                 }
             }
         }
@@ -263,11 +274,11 @@ mod tests {
         bench.ask(&mut runs, true);
         assert_eq!(runs.join_next().await.unwrap().unwrap(), Err(NotRun::NoTurn));
         let beyond = WAITING as u64 + 1;
-        bench.answer(beyond, None).await; // there is no room for it
+        bench.answer(beyond, None).await; // there is no room for it, until one of those that wait ends
+        bench.answer(beyond + 1, None).await;
         bench.answer(1, Some(Ended::Late)).await;
         assert_eq!(runs.join_next().await.unwrap().unwrap(), Ok(Ended::Late));
-        assert_eq!(bench.scripts.turns.available_permits(), 0, "that was the turn of one that waits");
-        bench.answer(beyond, None).await;
         assert_eq!(bench.next().await.id, beyond + AT_ONCE as u64);
+        assert_eq!(bench.scripts.turns.available_permits(), 0);
     }
 }

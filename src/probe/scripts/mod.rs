@@ -28,7 +28,8 @@ pub use starting::serve as serve_scripts;
 const AT_ONCE: usize = 16;
 /// Programs besides that wait for something: so targets that are silent do not keep the others' scripts from running.
 const WAITING: usize = 112;
-/// A program waits when of so long it has had the processor for [`IDLE_SHARE`] at most, with all that it has started.
+/// A program waits when of so long it has wanted the processor for [`IDLE_SHARE`] at most, with all that it has started. Once it
+/// has, it is taken to wait to its end.
 const SPAN: Duration = Duration::from_millis(500);
 const IDLE_SHARE: f64 = 0.1;
 /// What `meridian scripts` says once it can be asked.

@@ -227,13 +227,13 @@ fn floods_are_bounded() {
 #[test]
 fn who_has_most_gives_back() {
     let mut random = Random(5);
-    let made = Made::new(100, 60, &mut random);
+    let made = Made::new(100, 30, &mut random);
     let mut samples = Samples::bounded(Settings::default(), 100);
     made.store().targets().iter().for_each(|name| _ = samples.target(name));
     let length = |samples: &Samples, number| samples.words(store::Key::of(client(number))).len();
     let mut measure = |samples: &mut Samples, number: usize, sessions: usize| {
         for at in 0..sessions {
-            let sites = [0, 1, 2].map(|site| TargetId((at % 20 * 3 + site) as u16));
+            let sites = [0, 1, 2].map(|site| TargetId((at % 10 * 3 + site) as u16));
             let session = made.measure_sites(number, &sites, &mut random);
             take(samples, number, &session, NOW + Duration::from_secs(60 * at as u64));
         }

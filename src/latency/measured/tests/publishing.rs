@@ -119,7 +119,7 @@ fn a_prefix_is_held_against_its_country() {
     assert!(is_near(served(&published), [50.0, 60.0]), "unlike its country");
     assert!((published.factor("FR".parse().ok(), None, "cloud/b") - 75.5 / 50.0).abs() < 1e-5);
     let (prefix, factors, weight) = published.prefixes().next().unwrap();
-    assert_eq!((prefix.to_string().as_str(), factors.len(), weight), ("10.0.0.0/24", 2, 6.0));
+    assert_eq!((prefix.to_string().as_str(), factors.len(), weight), ("10.0.0.0/24", 2, 3.0));
     assert_eq!(published.factor("FR".parse().ok(), None, "cloud/none"), 1.0);
 }
 
