@@ -45,7 +45,7 @@ cargo bench --bench regret -- judge --rtt PATH --cities PATH --regions PATH [--l
 cargo bench --bench regret -- wire  --rtt PATH --cities PATH --regions PATH --geoip PATH [--leave-out CITY[,CITY]]
                                     [--directions both] [--draws N] [--seed N] [--noise PERCENT] [--services N] [--tie MS]
 cargo bench --bench regret -- fit --aws PATH --azure PATH --sites PATH
-cargo bench --bench regret -- memory [--prefixes N]
+cargo bench --bench regret -- memory [--prefixes N] [--sites N]
 
   judge   sets of 3 to 8 regions of one to three clouds, and all regions of each cloud, asked for by every city
     --rtt        from city, to city, ms; one line of names above, as in all tables
@@ -63,7 +63,7 @@ cargo bench --bench regret -- memory [--prefixes N]
     --tie        `tie` of its configuration, ms, 3
   fit     writes src/latency/data/residual.csv
     --aws --azure  round trips between their regions     --sites  cloud, region, latitude, longitude
-  memory  octets and times of a store of samples, --prefixes 1000000
+  memory  octets and times of a store of samples, --prefixes 1000000 of which each measures --sites 3
   --help  this text";
 
 /// What no constant was fitted on, and what was.
@@ -94,8 +94,9 @@ fn main() -> ExitCode {
             Options::read(&arguments[1..], &known).and_then(|options| over_the_wire(&options))
         }
         "fit" => Options::read(&arguments[1..], &["aws", "azure", "sites"]).and_then(|options| fit(&options)),
-        "memory" => Options::read(&arguments[1..], &["prefixes"])
-            .and_then(|options| memory::run(options.number("prefixes", 1_000_000)? as u32)),
+        "memory" => Options::read(&arguments[1..], &["prefixes", "sites"]).and_then(|options| {
+            memory::run(options.number("prefixes", 1_000_000)? as u32, options.number("sites", 3)? as u16)
+        }),
         word => Err(format!("unknown word '{word}'\n\n{HELP}")),
     };
     match done {

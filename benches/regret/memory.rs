@@ -1,5 +1,5 @@
-//! What a full store takes: a million prefixes, three sites and eight sessions each; then a quarter of that with thirty sites
-//! and thirty-two sessions each, as where services have other sites each.
+//! What a full store takes: a million prefixes with three sites and eight sessions each, or fewer with more, as where services
+//! have other sites each.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,8 +13,10 @@ use crate::judge::Random;
 
 const SITES: u16 = 48;
 const MEASURED: u16 = 3;
-/// Sessions, and the sites that these are of.
-const SHAPES: [(i64, u16); 2] = [(8, 3), (32, 30)];
+/// Of a prefix that measures the same sites …
+const SESSIONS: i64 = 8;
+/// … and of one that does not.
+const MOST_SESSIONS: i64 = 32;
 const BEGIN: Timestamp = Timestamp::constant(1_796_000_040, 0);
 
 /// Places and priors by the prefix's number, so that they take no memory.
@@ -60,13 +62,8 @@ fn report(what: &str, begun: Instant, before: Option<u64>) {
 }
 
 /// Prints octets and times.
-pub(crate) fn run(prefixes: u32) -> Result<(), String> {
-    full(prefixes, SHAPES[0])?;
-    println!();
-    full(prefixes / 4, SHAPES[1])
-}
-
-fn full(prefixes: u32, (sessions, sites): (i64, u16)) -> Result<(), String> {
+pub(crate) fn run(prefixes: u32, sites: u16) -> Result<(), String> {
+    let sessions = if sites > MEASURED { MOST_SESSIONS } else { SESSIONS };
     let start = resident();
     let mut random = Random(7);
     let mut samples = Samples::new(Settings::default());
@@ -96,7 +93,7 @@ fn full(prefixes: u32, (sessions, sites): (i64, u16)) -> Result<(), String> {
         "{} prefixes: {:.1} octets each by their count, {:.1} by the kernel's",
         samples.prefixes(),
         samples.octets() as f64 / samples.prefixes() as f64,
-        resident().zip(start).map_or(0.0, |(now, start)| (now - start) as f64 / samples.prefixes() as f64)
+        resident().zip(start).map_or(0.0, |(now, start)| (now as f64 - start as f64) / samples.prefixes() as f64)
     );
     let (begun, before) = (Instant::now(), resident());
     let estimates = samples.estimate(&Published::default(), &Numbers, 5.0, now);
