@@ -53,6 +53,10 @@ pub async fn serve(socket: Socket) -> io::Result<()> {
             Some((id, group)) = starts.recv() => drop(watched.insert(group, Watched { id, before: None })),
             Some(answer) = runs.join_next() => {
                 let answer = answer?;
+                // It has said that it started before it ended, and must not be taken in behind that.
+                while let Ok((id, group)) = starts.try_recv() {
+                    watched.insert(group, Watched { id, before: None });
+                }
                 watched.retain(|_, watched| watched.id != answer.id);
                 write.write_all(&line(&answer)?).await?;
             }
