@@ -193,10 +193,12 @@ impl<'a> Settler<'a> {
             let is_best = |member: u8| self.levels[usize::from(member)] == best;
             let is_set = matches!(self.plan.policy.spread, Spread::Multivalue(_));
             let is_whole = down_kept == 0 && (is_set || !self.parted);
-            return match () {
-                () if is_whole => self.choose(order, fastest, is_best),
-                () if is_set => self.panic_set(order, best, fastest, down_kept),
-                () => self.part(order, best, down_kept),
+            return if is_whole {
+                self.choose(order, fastest, is_best)
+            } else if is_set {
+                self.panic_set(order, best, fastest, down_kept)
+            } else {
+                self.part(order, best, down_kept)
             };
         }
         let without = |choice| Outcome { choice, exhausted: !order.is_empty(), preference: None };
