@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use ipnet::IpNet;
-use meridian::geo::{Database, Geo, Merged, UNLOCATED, compile};
+use meridian::geo::{Database, Distinctions, Geo, Merged, UNLOCATED, compile};
 use meridian::latency::{Destination, Origin};
 use meridian::model::{Location, PlaceSet, Site, find_region};
 
@@ -53,7 +53,8 @@ static TEN: LazyLock<Merged> = LazyLock::new(|| GEO.merged(&orders(10)));
 
 fn load() -> Geo {
     let fences = [PlaceSet::built_in("eu").expect("it is built in")];
-    compile(std::slice::from_ref(&*CITY), &[], &[], &fences).expect("the shipped database is good")
+    compile(std::slice::from_ref(&*CITY), &Distinctions { fence_places: &fences, ..Distinctions::default() })
+        .expect("the shipped database is good")
 }
 
 /// By location, the number of the order of the first sites, as `steer::rank` tells orders apart: the

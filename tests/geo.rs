@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use meridian::geo::{Database, Geo, Match, UNLOCATED, compile, trace};
+use meridian::geo::{Database, Distinctions, Geo, Match, UNLOCATED, compile, trace};
 use meridian::model::{Coordinates, Country, FenceMask, Location, Place, PlaceSet};
 use mmdb::{Value, Writer, asn, city, country, text};
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ fn database(path: &str, writer: &Writer) -> Database {
 }
 
 fn one(writer: &Writer) -> Geo {
-    compile(&[database("test.mmdb", writer)], &[], &[], &[]).unwrap()
+    compile(&[database("test.mmdb", writer)], &Distinctions::default()).unwrap()
 }
 
 fn at<'a>(geo: &'a Geo, address: &str) -> &'a Location {
@@ -61,7 +61,7 @@ fn assert_covered(geo: &Geo) {
 
 #[test]
 fn without_databases_everyone_is_unlocated() {
-    let geo = compile(&[], &[], &[], &[]).unwrap();
+    let geo = compile(&[], &Distinctions::default()).unwrap();
     assert_eq!(geo.locate("192.0.2.1".parse().unwrap()), Match { location: UNLOCATED, length: 0 });
     assert_eq!(geo.locate_prefix("2001:db8::".parse().unwrap(), 48).location, UNLOCATED);
     assert_covered(&geo);
@@ -90,7 +90,7 @@ fn the_flat_schema_as_a_pair_of_files_without_description() {
     let mut v4 = Writer::new("city ipv4", false).put("203.0.113.0/24", &flat("NL", 52.25));
     let mut v6 = Writer::new("city ipv6", true).put("2001:db8::/32", &flat("IN", 15.5));
     (v4.description, v6.description) = (false, false);
-    let geo = compile(&[database("v4.mmdb", &v4), database("v6.mmdb", &v6)], &[], &[], &[]).unwrap();
+    let geo = compile(&[database("v4.mmdb", &v4), database("v6.mmdb", &v6)], &Distinctions::default()).unwrap();
     let (nl, india) = (at(&geo, "203.0.113.9"), at(&geo, "2001:db8:5::1"));
     assert_eq!((code(nl).as_str(), nl.coordinates), ("NL", Coordinates::new(52.25, 5.5)));
     assert_eq!((code(india).as_str(), india.subdivision), ("IN", None));
@@ -139,7 +139,9 @@ fn city_and_autonomous_systems_merge_and_the_first_file_wins() {
     let countries = Writer::new("GeoLite2-Country", true).put("192.0.0.0/16", &country("FR"));
     let asns = Writer::new("GeoLite2-ASN", true).put("192.0.2.0/25", &asn(64496)).put("192.0.2.128/25", &asn(64497));
     let files = [database("city.mmdb", &cities), database("country.mmdb", &countries), database("asn.mmdb", &asns)];
-    let geo = compile(&files, &[], &[64496], &[places(&[Place::Asn(64496)])]).unwrap();
+    let fence = [places(&[Place::Asn(64496)])];
+    let wanted = Distinctions { asns: &[64496], fence_places: &fence, ..Distinctions::default() };
+    let geo = compile(&files, &wanted).unwrap();
     let (named, other) = (at(&geo, "192.0.2.1"), at(&geo, "192.0.2.129"));
     assert_eq!((code(named).as_str(), named.asn, named.fences), ("DE", Some(64496), FenceMask(1)));
     // A system that nothing names makes no location of its own.
@@ -150,6 +152,14 @@ fn city_and_autonomous_systems_merge_and_the_first_file_wins() {
     let known = asked.map(|address| geo.asn(address.parse().unwrap()));
     assert_eq!(known, [Some(64496), Some(64497), Some(64497), None, None]);
     assert_eq!(geo.locate("192.0.2.129".parse().unwrap()).length, 25);
+    // One that is measured is told apart in the country in which it is.
+    let [in_germany, in_france] = ["DE", "FR"].map(|country| (country.parse().unwrap(), 64497));
+    let told_apart = |networks: &[_]| {
+        let geo = compile(&files, &Distinctions { networks, ..wanted }).unwrap();
+        (at(&geo, "192.0.2.129").asn, geo.tells_apart(in_germany), geo.tells_apart((in_france.0, 64496)))
+    };
+    assert_eq!(told_apart(&[in_germany]), (Some(64497), true, true));
+    assert_eq!(told_apart(&[in_france]), (None, false, true));
 
     let steps = trace(&files, "192.0.2.1".parse().unwrap());
     let told: Vec<String> = steps
@@ -170,7 +180,8 @@ fn city_and_autonomous_systems_merge_and_the_first_file_wins() {
 fn labels_nest_and_hold_without_a_database() {
     let labels = ["198.51.100.0/24", "198.51.100.64/26", "2001:db8::/32", "::ffff:192.0.2.0/120"].map(net);
     let fences = labels.map(|label| places(&[Place::Cidr(label)]));
-    let geo = compile(&[], &labels, &[], &fences).unwrap();
+    let geo =
+        compile(&[], &Distinctions { labels: &labels, fence_places: &fences, ..Distinctions::default() }).unwrap();
     let (outer, inner) = (at(&geo, "198.51.100.1"), at(&geo, "198.51.100.65"));
     assert_eq!((outer.label, outer.fences), (Some(labels[0]), FenceMask(0b0001)));
     assert_eq!((inner.label, inner.fences), (Some(labels[1]), FenceMask(0b0011)));
@@ -194,7 +205,11 @@ fn a_prefix_over_several_leaves_is_the_heaviest_place_under_all_their_fences() {
         .put("192.0.2.128/26", &city("DE", 52.5, 13.4))
         .put("198.51.100.0/25", &city("US", 47.6, -122.3));
     let eu = PlaceSet::built_in("eu").unwrap();
-    let geo = compile(&[database("test.mmdb", &tree)], &[], &[], &[eu, places(&[of_country("GB")])]).unwrap();
+    let geo = compile(
+        &[database("test.mmdb", &tree)],
+        &Distinctions { fence_places: &[eu, places(&[of_country("GB")])], ..Distinctions::default() },
+    )
+    .unwrap();
     let found = |address: &str, source| {
         let found = geo.locate_prefix(address.parse().unwrap(), source);
         let location = geo.location(found.location);
@@ -236,7 +251,11 @@ fn many_fences_make_mixed_locations_stricter_and_not_many() {
         labels.push(label);
     }
     let tree = Writer::new("GeoLite2-Country", false).put("0.0.0.0/1", &country("DE"));
-    let geo = compile(&[database("test.mmdb", &tree)], &labels, &[], &fences).unwrap();
+    let geo = compile(
+        &[database("test.mmdb", &tree)],
+        &Distinctions { labels: &labels, fence_places: &fences, ..Distinctions::default() },
+    )
+    .unwrap();
     let mixed = geo.locations().iter().filter(|location| location.mixed).count();
     assert!((8_192..8_192 + 16).contains(&mixed), "{mixed}");
     for index in 1..10_000_u32 {
@@ -248,7 +267,7 @@ fn many_fences_make_mixed_locations_stricter_and_not_many() {
 #[test]
 fn too_many_locations_are_an_error() {
     let labels: Vec<IpNet> = (0..70_000_u32).map(|n| IpNet::V4(Ipv4Net::new_assert((n << 8).into(), 24))).collect();
-    let problems = compile(&[], &labels, &[], &[]).unwrap_err();
+    let problems = compile(&[], &Distinctions { labels: &labels, ..Distinctions::default() }).unwrap_err();
     assert_eq!(problems[0].code, "too-many-locations");
 }
 
@@ -319,7 +338,7 @@ proptest! {
         let labels: Vec<IpNet> = labels.into_iter().map(|(label, _)| label.into()).collect();
         let mut fences = vec![PlaceSet::built_in("eu").unwrap(), places(&[of_country("US")])];
         fences.extend(labels.iter().map(|label| places(&[Place::Cidr(*label)])));
-        let geo = compile(&[database("test.mmdb", &tree)], &labels, &[], &fences).unwrap();
+        let geo = compile(&[database("test.mmdb", &tree)], &Distinctions { labels: &labels, fence_places: &fences, ..Distinctions::default() }).unwrap();
         assert_covered(&geo);
         for ((network, _), source) in asked {
             let address = network.network();

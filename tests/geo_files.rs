@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 
 use ipnet::IpNet;
 use maxminddb::{Reader, WithinOptions, geoip2};
-use meridian::geo::{Database, Geo, UNLOCATED, compile, trace};
+use meridian::geo::{Database, Distinctions, Geo, UNLOCATED, compile, trace};
 use meridian::latency::{Destination, Origin};
 use meridian::model::{Coordinates, Location, LocationId, PlaceSet, Problem, Severity, Site, find_region};
 use mmdb::{Value, Writer, asn, city, country, text};
@@ -27,7 +27,8 @@ static SHIPPED: LazyLock<Database> = LazyLock::new(|| {
 /// Compiled once: it takes seconds without optimisation.
 static GEO: LazyLock<Geo> = LazyLock::new(|| {
     let fences = [PlaceSet::built_in("eu").unwrap(), PlaceSet::built_in("apac").unwrap()];
-    compile(std::slice::from_ref(&*SHIPPED), &[], &[], &fences).unwrap()
+    compile(std::slice::from_ref(&*SHIPPED), &Distinctions { fence_places: &fences, ..Distinctions::default() })
+        .unwrap()
 });
 
 fn read(path: &Path) -> Database {
@@ -69,7 +70,7 @@ fn random() -> impl Iterator<Item = u64> {
 }
 
 fn refused(database: &Database) -> Problem {
-    let mut problems = compile(std::slice::from_ref(database), &[], &[], &[]).unwrap_err();
+    let mut problems = compile(std::slice::from_ref(database), &Distinctions::default()).unwrap_err();
     assert_eq!(problems.len(), 1);
     let problem = problems.remove(0);
     assert_eq!((&problem.file, problem.severity), (&database.path, Severity::Error));
@@ -302,7 +303,7 @@ fn good_files_load_as_the_reader_reads_them_or_say_why_not() {
     for path in &files {
         let database = read(path);
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let Ok(geo) = compile(std::slice::from_ref(&database), &[], &[], &[]) else {
+        let Ok(geo) = compile(std::slice::from_ref(&database), &Distinctions::default()) else {
             let problem = refused(&database);
             if problem.code == "database-kind" {
                 assert!(problem.help.unwrap().contains("City, Country, Enterprise or ASN"));
@@ -361,7 +362,7 @@ fn bad_files_are_refused_and_name_themselves() {
     assert_eq!(files.len(), 21);
     // All are named at once.
     let all: Vec<Database> = files.iter().map(|path| read(path)).collect();
-    assert_eq!(compile(&all, &[], &[], &[]).unwrap_err().len(), 21);
+    assert_eq!(compile(&all, &Distinctions::default()).unwrap_err().len(), 21);
 }
 
 fn sample(description: bool) -> Writer {
@@ -404,7 +405,7 @@ proptest! {
             bytes.truncate(length);
         }
         let database = Database { path: "damaged.mmdb".into(), bytes: bytes.into() };
-        match compile(std::slice::from_ref(&database), &[], &[64496], &[]) {
+        match compile(std::slice::from_ref(&database), &Distinctions { asns: &[64496], ..Distinctions::default() }) {
             Ok(geo) => {
                 prop_assert!(geo.locate(Ipv4Addr::from(address).into()).length <= 32);
                 prop_assert!(geo.leaves().count() < 100_000);
@@ -423,7 +424,7 @@ proptest! {
             bytes.extend_from_slice(&good[marker..]);
         }
         let database = Database { path: "noise.mmdb".into(), bytes: bytes.into() };
-        let _ = compile(std::slice::from_ref(&database), &[], &[], &[]);
+        let _ = compile(std::slice::from_ref(&database), &Distinctions::default());
         let _ = trace(&[database], IpAddr::V6(Ipv6Addr::LOCALHOST));
     }
 }

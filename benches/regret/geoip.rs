@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use ipnet::IpNet;
-use meridian::geo::{Database, Geo, compile};
+use meridian::geo::{Database, Distinctions, Geo, compile};
 use meridian::model::{Location, LocationId};
 
 use crate::tables::City;
@@ -26,7 +26,7 @@ const FEW: usize = 8;
 pub(crate) fn locate(database: &Path, cities: &[City]) -> Result<Vec<Option<Found>>, String> {
     let bytes = std::fs::read(database).map_err(|error| format!("{}: {error}", database.display()))?;
     let database = Database { path: database.to_owned(), bytes: bytes.into() };
-    let geo = compile(&[database], &[], &[], &[]).map_err(|problems| format!("{problems:?}"))?;
+    let geo = compile(&[database], &Distinctions::default()).map_err(|problems| format!("{problems:?}"))?;
     let mut networks: HashMap<LocationId, Vec<IpNet>> = HashMap::new();
     for (network, id) in geo.leaves() {
         if matches!(network, IpNet::V4(_)) && network.prefix_len() <= 24 {

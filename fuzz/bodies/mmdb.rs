@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use meridian::geo::{Database, compile};
+use meridian::geo::{Database, Distinctions, compile};
 
 /// The largest that is tried; what is made of a database is bounded by its size.
 const LONGEST: usize = 1 << 16;
@@ -14,7 +14,9 @@ pub(crate) fn run(input: &[u8]) {
     }
     let database = Database { path: "city.mmdb".into(), bytes: input.into() };
     let labels = ["192.0.2.0/24", "2001:db8::/32"].map(|net| net.parse().expect("a prefix"));
-    let Ok(geo) = compile(std::slice::from_ref(&database), &labels, &[64496], &[]) else { return };
+    let networks = [("DE".parse().expect("a country"), 64497)];
+    let wanted = Distinctions { labels: &labels, asns: &[64496], networks: &networks, fence_places: &[] };
+    let Ok(geo) = compile(std::slice::from_ref(&database), &wanted) else { return };
     let mut ends = Vec::new();
     for (net, id) in geo.leaves() {
         assert!(id.index() < geo.locations().len());

@@ -11,7 +11,7 @@ use crate::control::{Event, Journal, Override, Posting, Reload, ReloadResult, Sh
 use crate::health::{Board, Complained, EndpointHealth, Fault, Group, Notice, Subject};
 use crate::model::{Endpoint, EndpointId, Family, Problem, Severity, State};
 use crate::sandbox::Sandbox;
-use crate::table::{PlanTable, ServiceEntry, Snapshot};
+use crate::table::{Parts, PlanTable, ServiceEntry, Snapshot};
 
 /// Sources shown that ask most.
 const TALKERS: usize = 20;
@@ -82,6 +82,8 @@ pub struct MeasuredStatus {
     pub samples: Told,
     /// Countries, and autonomous systems in one, whose round trips are expected to be other than without samples.
     pub groups: usize,
+    /// Of these systems, how many locations tell from the rest of their countries.
+    pub networks: usize,
     /// Prefixes that have an order of their own for that reason.
     pub derived_locations: usize,
 }
@@ -344,9 +346,9 @@ fn first_where(snapshot: &Snapshot, holds: fn(&PlanTable) -> bool) -> Vec<String
 
 impl MeasuredStatus {
     pub(super) fn of(shared: &Shared, snapshot: &Snapshot) -> Self {
-        let measured = &snapshot.parts.measured;
+        let Parts { measured, geo, .. } = &snapshot.parts;
         let (groups, derived_locations) = (measured.published.groups(), measured.derived().len());
-        Self { samples: shared.measuring.told(), groups, derived_locations }
+        Self { samples: shared.measuring.told(), groups, networks: geo.measured_networks(), derived_locations }
     }
 }
 

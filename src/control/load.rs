@@ -4,12 +4,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+use tracing::warn;
+
 use super::digests::Digests;
 use super::measured_files::read_estimates;
 use super::secrets;
 use crate::config::{self, Config, Cookies, Identity, Spots, Zone};
-use crate::geo::{self, Database, Geo};
-use crate::model::{CookieSecrets, Digest, Files, PlaceSet, Problem, ServiceId};
+use crate::geo::{self, Database, Distinctions, Geo};
+use crate::latency::Published;
+use crate::model::{CookieSecrets, Country, Digest, Files, PlaceSet, Problem, ServiceId};
 use crate::probe::Trust;
 use crate::table::{Measured, Parts};
 use crate::zone::{self, Steered, ZoneTree, Zones};
@@ -25,16 +29,9 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// What was read, by content.
     pub digests: Arc<Digests>,
-    /// For the next load: what can be used again.
-    reusable: Arc<Reusable>,
-}
-
-/// What parts were made from, beside what the parts tell themselves; the same source, the same part.
-#[derive(Debug)]
-struct Reusable {
-    /// By `ZoneId`.
-    zones: Box<[ZoneSource]>,
-    geo: GeoSource,
+    /// What the zones were made from, for the next load; by `ZoneId`.
+    zones: Arc<[ZoneSource]>,
+    geo: Arc<GeoSource>,
     /// What cookies are made with where no file says it.
     drawn: Option<CookieSecrets>,
 }
@@ -48,19 +45,97 @@ struct ZoneSource {
     warnings: Box<[Problem]>,
 }
 
+type MadeGeo = (Arc<Geo>, Arc<GeoSource>);
+
 /// All that a compiled [`Geo`] depends on.
 #[derive(Debug, PartialEq)]
 struct GeoSource {
     databases: Vec<(PathBuf, Digest)>,
-    labels: Vec<ipnet::IpNet>,
+    labels: Vec<IpNet>,
     asns: Vec<u32>,
     fence_places: Vec<PlaceSet>,
+    /// Those that are measured, ascending: they are told apart, as far as there is room.
+    networks: Vec<(Country, u32)>,
+}
+
+impl GeoSource {
+    /// Without networks.
+    fn new(files: &mut dyn Files, config: &Config) -> Result<Self, Vec<Problem>> {
+        let digest = |path: &PathBuf| match files.digest(path) {
+            Ok(digest) => Ok((path.clone(), digest)),
+            Err(error) => Err(vec![unreadable(path, &error)]),
+        };
+        Ok(Self {
+            databases: config.databases.iter().map(digest).collect::<Result<_, _>>()?,
+            labels: config.labels.clone(),
+            asns: config.asns.clone(),
+            fence_places: config.fence_places.clone(),
+            networks: Vec::new(),
+        })
+    }
+
+    /// With the networks that so much is known of, and the [`Geo`]: that of `before` where it is of the same source.
+    fn make(
+        mut self,
+        files: &mut dyn Files,
+        published: &Published,
+        before: Option<&Loaded>,
+    ) -> Result<MadeGeo, Vec<Problem>> {
+        let networks = published.networks();
+        self.networks = networks.clone();
+        self.networks.sort_unstable();
+        if let Some(before) = before.filter(|before| *before.geo == self) {
+            return Ok((before.parts.geo.clone(), before.geo.clone()));
+        }
+        let database = |(path, _): &(PathBuf, Digest)| match files.read(path) {
+            Ok(bytes) => Ok(Database { path: path.clone(), bytes }),
+            Err(error) => Err(vec![unreadable(path, &error)]),
+        };
+        let databases: Vec<Database> = self.databases.iter().map(database).collect::<Result<_, _>>()?;
+        let Self { labels, asns, fence_places, .. } = &self;
+        let geo = geo::compile(&databases, &Distinctions { labels, asns, networks: &networks, fence_places })?;
+        Ok((Arc::new(geo), Arc::new(self)))
+    }
 }
 
 impl Loaded {
-    /// The same files, with other parts made of them.
-    pub(super) fn with_parts(&self, parts: Parts) -> Self {
-        Self { parts, ..self.clone() }
+    /// The same files, going by other estimates. Where these know other networks than those before, locations are made anew of the
+    /// databases, unless these are not on disk any more as they were read: that is said, and until they are, such
+    /// networks are not told from the rest of their countries.
+    pub(super) fn going_by(&self, published: Arc<Published>, files: &mut dyn Files) -> Self {
+        let made = self.telling_apart(&published, files).unwrap_or_else(|why| {
+            warn!(why, "networks that are measured are not told from the rest of their countries");
+            None
+        });
+        let (geo, source) = made.unwrap_or_else(|| (self.parts.geo.clone(), self.geo.clone()));
+        self.over(geo, source, published)
+    }
+
+    /// The same, where that was so and is no more.
+    pub(super) fn telling_networks_apart(&self, files: &mut dyn Files) -> Option<Self> {
+        let published = &self.parts.measured.published;
+        let (geo, source) = self.telling_apart(published, files).ok()??; // what is wrong was said
+        Some(self.over(geo, source, published.clone()))
+    }
+
+    fn over(&self, geo: Arc<Geo>, source: Arc<GeoSource>, published: Arc<Published>) -> Self {
+        let measured = Arc::new(Measured::new(published, &geo));
+        Self { parts: Parts { geo, measured, ..self.parts.clone() }, geo: source, ..self.clone() }
+    }
+
+    /// Locations that tell the networks apart of which something is published; none: those that there are do.
+    fn telling_apart(&self, published: &Published, files: &mut dyn Files) -> Result<Option<MadeGeo>, String> {
+        let mut networks = published.networks();
+        networks.sort_unstable();
+        if networks == self.geo.networks {
+            return Ok(None);
+        }
+        let told = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ");
+        let source = GeoSource::new(files, &self.parts.config).map_err(told)?;
+        if source.databases != self.geo.databases {
+            return Err("a database is not the one that was read".to_owned());
+        }
+        source.make(files, published, None).map(Some).map_err(told)
     }
 
     /// One hash over all content that decisions come from: nodes that show the same one decide alike
@@ -86,7 +161,7 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     }
     let mut problems = Vec::new();
     // Drawn once, so that cookies outlive an edit.
-    let drawn = before.and_then(|before| before.reusable.drawn.clone()).or_else(drawn_secret);
+    let drawn = before.and_then(|before| before.drawn.clone()).or_else(drawn_secret);
     match cookies(&mut files, &read.config.server.cookies, drawn.as_ref()) {
         Ok(Some(cookies)) => read.config.server.cookies = cookies,
         Ok(None) => {
@@ -98,27 +173,29 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
     }
     let mut warnings = read.warnings;
     let zones = zones(&mut files, path, &read.config, &read.spots, before);
-    let geo = geo(&mut files, &read.config, before);
+    let published = match before {
+        Some(before) => before.parts.measured.published.clone(),
+        None => Arc::new(read_estimates(&read.config.server.state)),
+    };
+    let geo = GeoSource::new(&mut files, &read.config).and_then(|source| source.make(&mut files, &published, before));
     let webhook = read.config.webhook.as_ref().and_then(|webhook| webhook.tls.as_ref());
     let probes = read.config.probes.iter().filter_map(|probe| probe.kind.tls());
     let trust = Trust::of(probes.chain(webhook), &mut files);
     let zones = keep(zones, &mut problems);
     let geo = keep(geo, &mut problems);
     let trust = keep(trust, &mut problems);
-    let (Some((trees, sources)), Some((geo, source)), Some(trust)) = (zones, geo, trust) else { return Err(problems) };
+    let (Some((trees, zones)), Some((geo, source)), Some(trust)) = (zones, geo, trust) else { return Err(problems) };
     if !problems.is_empty() {
         return Err(problems);
     }
-    warnings.extend(sources.iter().flat_map(|source| source.warnings.iter().cloned()));
+    warnings.extend(zones.iter().flat_map(|source| source.warnings.iter().cloned()));
     let measured = match before {
         Some(before) if Arc::ptr_eq(&before.parts.geo, &geo) => before.parts.measured.clone(),
-        Some(before) => Arc::new(Measured::new(before.parts.measured.published.clone(), &geo)),
-        None => Arc::new(Measured::new(Arc::new(read_estimates(&read.config.server.state)), &geo)),
+        _ => Arc::new(Measured::new(published, &geo)),
     };
     let parts = Parts { config: Arc::new(read.config), zones: Arc::new(trees), geo, measured, file: path.into() };
-    let reusable = Arc::new(Reusable { zones: sources.into(), geo: source, drawn });
-    let trust = Arc::new(trust);
-    Ok(Loaded { parts, trust, warnings, digests: Arc::new(files.digests.into_iter().collect()), reusable })
+    let digests = Arc::new(files.digests.into_iter().collect());
+    Ok(Loaded { parts, trust: Arc::new(trust), warnings, digests, zones: zones.into(), geo: source, drawn })
 }
 
 /// With the secrets of the file, or what was drawn; none where there is nothing drawn.
@@ -178,7 +255,7 @@ fn zones(
             // A tree is another one where its services are; that is no change of the zone.
             let same = |file: &PathBuf| before.digests.get(file) == files.digest(file).ok().as_ref();
             let edited = !data.files().iter().all(same);
-            let mut warned = before.reusable.zones[id.index()].warnings.iter();
+            let mut warned = before.zones[id.index()].warnings.iter();
             let already = warned.any(|warning| warning.code == zone::SERIAL_NOT_RAISED);
             if edited || already {
                 warnings.extend(zone::serial_not_raised(&data, tree_before, &tree, already));
@@ -201,7 +278,7 @@ fn reusable_zone(
 ) -> Option<(ZoneTree, ZoneSource)> {
     let (before, services_before) = before?;
     let (id, tree) = before.parts.zones.find_zone(zone.name.as_wire())?;
-    let (source, config_before) = (&before.reusable.zones[id.index()], &before.parts.config);
+    let (source, config_before) = (&before.zones[id.index()], &before.parts.config);
     let named = |id: &ServiceId| (*id, &config.services[id.index()].name);
     let named_before = |id: &ServiceId| (*id, &config_before.services[id.index()].name);
     let mut same = |path: &Path| files.digest(path).is_ok_and(|now| before.digests.get(path) == Some(&now));
@@ -230,33 +307,6 @@ fn steered(config: &Config, spots: &Spots, path: &Path, service: ServiceId) -> S
         file: path.to_owned(),
         spot: spots.services.get(service.index()).cloned(),
     }
-}
-
-fn geo(
-    files: &mut Recorder<'_>,
-    config: &Config,
-    before: Option<&Loaded>,
-) -> Result<(Arc<Geo>, GeoSource), Vec<Problem>> {
-    let mut databases = Vec::new();
-    let mut source = GeoSource {
-        databases: Vec::new(),
-        labels: config.labels.clone(),
-        asns: config.asns.clone(),
-        fence_places: config.fence_places.clone(),
-    };
-    for path in &config.databases {
-        let digest = files.digest(path).map_err(|error| vec![unreadable(path, &error)])?;
-        source.databases.push((path.clone(), digest));
-    }
-    if let Some(before) = before.filter(|before| before.reusable.geo == source) {
-        return Ok((before.parts.geo.clone(), source));
-    }
-    for path in &config.databases {
-        let bytes = files.read(path).map_err(|error| vec![unreadable(path, &error)])?;
-        databases.push(Database { path: path.clone(), bytes });
-    }
-    let geo = geo::compile(&databases, &source.labels, &source.asns, &source.fence_places)?;
-    Ok((Arc::new(geo), source))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Problem {

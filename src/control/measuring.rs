@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
+use super::files::DiskFiles;
 use super::idle;
 use super::load::Loaded;
 use super::measured_files::{estimates_below, read_samples, samples_below, write};
@@ -241,7 +242,7 @@ pub(super) struct Look {
     /// The set that served when it began.
     of: Arc<Loaded>,
     /// None: nothing passed its threshold.
-    next: Option<(Parts, Snapshot)>,
+    next: Option<(Loaded, Snapshot)>,
 }
 
 impl Look {
@@ -264,9 +265,12 @@ impl Look {
             drop(before); // unlocked: on this lane that may take long
             next
         });
-        let published = published.flatten();
-        let next =
-            published.and_then(|published| compile(parts.with_measured(Arc::new(published)), served, shared, now));
+        let mut files = DiskFiles::default().within(shared.sandbox.clone());
+        let next = match published.flatten() {
+            Some(published) => Some(of.going_by(Arc::new(published), &mut files)),
+            None => of.telling_networks_apart(&mut files),
+        };
+        let next = next.and_then(|next| compile(next, served, shared, now));
         Self { of, next }
     }
 }
@@ -276,14 +280,15 @@ fn min_gain_ms(config: &Config) -> f32 {
     config.plans.iter().map(|plan| plan.policy.min_gain_ms).fold(f32::INFINITY, f32::min)
 }
 
-/// The snapshot that these parts come to, endpoints as they stood in what was `served`.
-fn compile(parts: Parts, served: &Snapshot, shared: &Shared, now: Timestamp) -> Option<(Parts, Snapshot)> {
+/// The snapshot that this comes to, endpoints as they stood in what was `served`.
+fn compile(loaded: Loaded, served: &Snapshot, shared: &Shared, now: Timestamp) -> Option<(Loaded, Snapshot)> {
+    let parts = &loaded.parts;
     let counters = shared.counters().clone();
     let mut counters = (*counters).clone(); // not while they are locked
     let standings = (0..parts.config.endpoints.len()).map(|id| served.standing(EndpointId::at(id)).clone()).collect();
     let before = Before { snapshot: served, count: &|counter| shared.count(counter) };
     match Snapshot::compile(parts.clone(), standings, &mut counters, Some(before), now) {
-        Ok(snapshot) => Some((parts, with_hot(snapshot))),
+        Ok(snapshot) => Some((loaded, with_hot(snapshot))),
         Err(problems) => {
             problems.iter().for_each(|problem| error!(%problem, "our bug: estimates could not be published"));
             None
@@ -350,13 +355,15 @@ impl Control {
             }
         };
         match next {
-            Some((parts, snapshot)) if Arc::ptr_eq(&of, &self.loaded) => {
-                let (groups, prefixes) = (parts.measured.published.groups(), parts.measured.derived().len());
-                self.loaded = Arc::new(of.with_parts(parts));
+            Some((loaded, snapshot)) if Arc::ptr_eq(&of, &self.loaded) => {
+                let Parts { measured, geo, .. } = &loaded.parts;
+                let (groups, prefixes) = (measured.published.groups(), measured.derived().len());
+                let networks = geo.measured_networks();
+                self.loaded = Arc::new(loaded);
                 self.tell_decision_hash();
                 self.swap_in(&snapshot);
                 let generation = self.shared.published.load().generation;
-                info!(generation, groups, prefixes, "estimates changed: answers go by what was measured");
+                info!(generation, groups, networks, prefixes, "estimates changed: answers go by what was measured");
                 self.keep_estimates();
                 self.freeing.free((of, snapshot));
             }

@@ -57,8 +57,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    pub(super) fn new(asns: &[u32]) -> Self {
-        let mut asns = asns.to_vec();
+    pub(super) fn new(mut asns: Vec<u32>) -> Self {
         asns.sort_unstable();
         let mut records = Self { list: Vec::new(), ids: HashMap::new(), asns, networks: Asns::default() };
         records.intern(Record::default());

@@ -34,6 +34,7 @@ mod summary;
 mod tree;
 mod trie;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -45,12 +46,13 @@ pub use merged::{Begun, Merged};
 pub use record::{Point, Record};
 pub use subnets::{Near, Subnets};
 
-use crate::model::{Location, LocationId, PlaceSet, Problem};
+use crate::model::{Country, Location, LocationId, PlaceSet, Problem};
 use database::{Content, Records, Space};
 use family::Family;
 use hash::IntMap;
 use networks::Networks;
 use partition::{Address, EMPTY};
+use places::Interned;
 use profiles::Profiles;
 use summary::Summaries;
 
@@ -88,14 +90,28 @@ pub struct Geo {
     locations: Vec<Location>,
     /// None: the databases name no autonomous system.
     networks: Option<Networks>,
+    /// Those that locations tell apart everywhere …
+    asns: HashSet<u32>,
+    /// … and in one country.
+    measured: HashSet<(Country, u32)>,
     files: Vec<FileInfo>,
 }
 
-/// Compiles databases, in their order of precedence, and what the configuration names.
-///
-/// `labels` are the prefixes that become [`Location::label`], narrowest first where they nest; `asns`
-/// the autonomous systems that become [`Location::asn`]; bit i of [`Location::fences`] stands for
-/// `fence_places[i]`, of which there are at most [`MAX_FENCES`](crate::model::MAX_FENCES).
+/// What locations tell apart beside what databases say of a place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Distinctions<'a> {
+    /// Prefixes that become [`Location::label`], narrowest first where they nest.
+    pub labels: &'a [IpNet],
+    /// Autonomous systems that become [`Location::asn`].
+    pub asns: &'a [u32],
+    /// Those that do in one country, as far as there is room for their locations; the first before the others.
+    pub networks: &'a [(Country, u32)],
+    /// Bit i of [`Location::fences`] stands for the place i, of which there are at most
+    /// [`MAX_FENCES`](crate::model::MAX_FENCES).
+    pub fence_places: &'a [PlaceSet],
+}
+
+/// Compiles databases, in their order of precedence, into locations that differ by what is `wanted`.
 ///
 /// Of several files the first that has a field wins; what a later one says of the place counts only
 /// where both mean the same country. A country without a point gets its centroid, one without a
@@ -104,19 +120,15 @@ pub struct Geo {
 /// # Errors
 /// A problem for every database that cannot be used, with its cause: `database-corrupt`,
 /// `database-kind`, `database-too-large`; or `too-many-locations`.
-pub fn compile(
-    databases: &[Database],
-    labels: &[IpNet],
-    asns: &[u32],
-    fence_places: &[PlaceSet],
-) -> Result<Geo, Vec<Problem>> {
-    let mut records = Records::new(asns);
+pub fn compile(databases: &[Database], wanted: &Distinctions<'_>) -> Result<Geo, Vec<Problem>> {
+    let asns = wanted.networks.iter().map(|(_, asn)| asn).chain(wanted.asns);
+    let mut records = Records::new(asns.copied().collect());
     let (v4, v6, files) = read_all(databases, &mut records)?;
     let networks = Networks::new(&v4.networks, &v6.networks, std::mem::take(&mut records.networks));
-    let mut profiles = Profiles::new(labels);
+    let mut profiles = Profiles::new(wanted.labels);
     let (v4, v6) = (profiles.of_v4(&v4.records, &records), profiles.of_v6(&v6.records, &records));
-    let (mut locations, ids) =
-        places::intern(profiles.list(), fence_places).ok_or_else(|| vec![too_many_locations(databases)])?;
+    let interned = places::intern(profiles.list(), wanted).ok_or_else(|| vec![too_many_locations(databases)])?;
+    let Interned { mut locations, ids, networks: measured } = interned;
     locations.push(Location::default()); // of the profile `MAPPED`
     let mapped = LocationId::at(locations.len() - 1);
     let id = |profile: u32| ids.get(profile as usize).unwrap_or(&mapped).0;
@@ -127,7 +139,8 @@ pub fn compile(
     let v4 = Family::new(&v4, &mixed.resolve(inner_v4));
     let v6 = Family::new(&v6, &mixed.resolve(inner_v6));
     locations.extend(mixed.locations);
-    Ok(Geo { v4, v6, mapped, locations, networks, files })
+    let asns = wanted.asns.iter().copied().collect();
+    Ok(Geo { v4, v6, mapped, locations, networks, asns, measured, files })
 }
 
 impl Geo {
@@ -165,6 +178,18 @@ impl Geo {
     #[must_use]
     pub fn asn(&self, address: IpAddr) -> Option<u32> {
         self.networks.as_ref()?.get(address)
+    }
+
+    /// Do locations tell this network from the rest of its country?
+    #[must_use]
+    pub fn tells_apart(&self, network: (Country, u32)) -> bool {
+        self.asns.contains(&network.1) || self.measured.contains(&network)
+    }
+
+    /// How many networks they tell apart because these are measured.
+    #[must_use]
+    pub fn measured_networks(&self) -> usize {
+        self.measured.len()
     }
 
     /// The location of that id.

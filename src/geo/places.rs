@@ -6,11 +6,14 @@
 //! right) and is made coarser until at most [`MAX_LOCATIONS`] are left; of the shipped
 //! database's 8,445 points 8,405 stay apart, a full GeoLite2 City stays at the finest grid. Only a configuration that
 //! names very many prefixes and autonomous systems can still have more: that is an error.
+//!
+//! Networks that are measured are told apart too, as far as there is room: for them no grid is made coarser.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ipnet::IpNet;
 
+use super::Distinctions;
 use super::profiles::Profile;
 use super::record::{Point, Record, UNITS};
 use crate::model::{Continent, Coordinates, Country, FenceMask, Location, LocationId, PlaceSet, Subdivision};
@@ -18,14 +21,34 @@ use crate::model::{Continent, Coordinates, Country, FenceMask, Location, Locatio
 /// Locations of leaves. Plans have a table entry for each, so this bounds memory by plan.
 pub(super) const MAX_LOCATIONS: usize = 1 << 16;
 
+/// How many of these networks that are measured may take.
+const MAX_OF_MEASURED: usize = 1 << 14;
+
 /// Cell sizes to try, in units of a [`Point`]: 0.1 to 10 degrees.
 const CELLS: [i32; 7] = [1_000, 2_500, 5_000, 10_000, 20_000, 50_000, 100_000];
 
-/// The locations, and which of them each profile is. Profiles without record and label share one.
-pub(super) fn intern(profiles: &[Profile], fence_places: &[PlaceSet]) -> Option<(Vec<Location>, Vec<LocationId>)> {
+/// What profiles come to.
+pub(super) struct Interned {
+    pub(super) locations: Vec<Location>,
+    /// By profile. Those without record and label share one.
+    pub(super) ids: Vec<LocationId>,
+    /// The measured networks that are told apart.
+    pub(super) networks: HashSet<(Country, u32)>,
+}
+
+/// The locations; none: there are too many, however coarse the grid.
+pub(super) fn intern(profiles: &[Profile], wanted: &Distinctions<'_>) -> Option<Interned> {
+    let named = wanted.asns.iter().copied().collect();
     CELLS.into_iter().find_map(|cell| {
-        let (groups, ids) = group(profiles, cell)?;
-        Some((groups.iter().map(|group| group.location(fence_places)).collect(), ids))
+        let mut grid = Grid { cell, named: &named, networks: HashSet::new() };
+        let mut grouped = grid.group(profiles)?;
+        grid.networks = grid.fitting(profiles, wanted.networks, MAX_LOCATIONS - grouped.0.len());
+        if !grid.networks.is_empty() {
+            grouped = grid.group(profiles)?;
+        }
+        let (groups, ids) = grouped;
+        let locations = groups.iter().map(|group| group.location(wanted.fence_places)).collect();
+        Some(Interned { locations, ids, networks: grid.networks })
     })
 }
 
@@ -38,25 +61,68 @@ struct Group {
 
 type Key = (Option<Country>, Option<Continent>, Option<Subdivision>, Option<u32>, Option<IpNet>, Option<(i32, i32)>);
 
-fn group(profiles: &[Profile], cell: i32) -> Option<(Vec<Group>, Vec<LocationId>)> {
-    let mut groups: Vec<Group> = Vec::new();
-    let mut by_key: HashMap<Key, LocationId> = HashMap::new();
-    let mut ids = Vec::with_capacity(profiles.len());
-    for profile in profiles {
-        let Record { country, continent, subdivision, point, asn } = profile.record;
-        let in_cell = point.map(|point| (point.latitude.div_euclid(cell), point.longitude.div_euclid(cell)));
-        let key = (country, continent, subdivision, asn, profile.label, in_cell);
-        let id = *by_key.entry(key).or_insert_with(|| {
-            groups.push(Group { like: *profile, sums: [0.0; 3] });
-            LocationId::at(groups.len() - 1)
-        });
-        if groups.len() > MAX_LOCATIONS {
-            return None;
-        }
-        groups[id.index()].add(profile);
-        ids.push(id);
+/// What is one place, and what is not.
+struct Grid<'a> {
+    /// In units of a [`Point`].
+    cell: i32,
+    /// Autonomous systems that are told apart everywhere …
+    named: &'a HashSet<u32>,
+    /// … and in one country.
+    networks: HashSet<(Country, u32)>,
+}
+
+impl Grid<'_> {
+    fn key(&self, profile: &Profile, asn: Option<u32>) -> Key {
+        let Record { country, continent, subdivision, point, .. } = profile.record;
+        let in_cell = point.map(|point| (point.latitude.div_euclid(self.cell), point.longitude.div_euclid(self.cell)));
+        (country, continent, subdivision, asn, profile.label, in_cell)
     }
-    Some((groups, ids))
+
+    fn tells_apart(&self, record: &Record, asn: u32) -> bool {
+        self.named.contains(&asn) || record.country.is_some_and(|country| self.networks.contains(&(country, asn)))
+    }
+
+    /// None: they are too many.
+    fn group(&self, profiles: &[Profile]) -> Option<(Vec<Group>, Vec<LocationId>)> {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut by_key: HashMap<Key, LocationId> = HashMap::new();
+        let mut ids = Vec::with_capacity(profiles.len());
+        for profile in profiles {
+            let asn = profile.record.asn.filter(|asn| self.tells_apart(&profile.record, *asn));
+            let id = *by_key.entry(self.key(profile, asn)).or_insert_with(|| {
+                let like = Profile { record: Record { asn, ..profile.record }, ..*profile };
+                groups.push(Group { like, sums: [0.0; 3] });
+                LocationId::at(groups.len() - 1)
+            });
+            if groups.len() > MAX_LOCATIONS {
+                return None;
+            }
+            groups[id.index()].add(profile);
+            ids.push(id);
+        }
+        Some((groups, ids))
+    }
+
+    /// Those of `networks`, first things first, whose locations find room. Which are told apart anyway is passed over.
+    fn fitting(&self, profiles: &[Profile], networks: &[(Country, u32)], room: usize) -> HashSet<(Country, u32)> {
+        let mut keys: HashMap<(Country, u32), HashSet<Key>> =
+            networks.iter().map(|network| (*network, HashSet::new())).collect();
+        for profile in profiles {
+            let Record { country, asn, .. } = profile.record;
+            let of = country.zip(asn).and_then(|network| keys.get_mut(&network));
+            if let Some(of) = of.filter(|_| !asn.is_some_and(|asn| self.named.contains(&asn))) {
+                of.insert(self.key(profile, asn));
+            }
+        }
+        let mut room = room.min(MAX_OF_MEASURED);
+        let fits = |network: &&(Country, u32)| {
+            let count = keys[*network].len();
+            let left = room.checked_sub(count).filter(|_| count > 0);
+            room = left.unwrap_or(room);
+            left.is_some()
+        };
+        networks.iter().filter(fits).copied().collect()
+    }
 }
 
 impl Group {
@@ -90,5 +156,44 @@ impl Group {
         let [latitude, longitude, weight] = self.sums;
         let degrees = |sum: f64| (sum / weight / UNITS) as f32;
         (weight > 0.0).then(|| Coordinates { latitude: degrees(latitude), longitude: degrees(longitude) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a network in a country, so many places in a row.
+    fn profiles(country: &str, asn: u32, count: i32) -> impl Iterator<Item = Profile> {
+        let country = Some(country.parse().unwrap());
+        (0..count).map(move |index| {
+            let point = Some(Point { latitude: index / 1_000 * 1_000, longitude: index % 1_000 * 1_000 });
+            let record = Record { country, point, asn: Some(asn), ..Record::default() };
+            Profile { record, label: None, weight: 1.0 }
+        })
+    }
+
+    #[test]
+    fn measured_networks_are_told_apart_while_there_is_room() {
+        let (large, small) = (MAX_OF_MEASURED as i32 - 10, 20);
+        let all = [("FR", 1, large), ("FR", 2, small), ("FR", 3, 10), ("DE", 2, small), ("FR", 4, 5)];
+        let profiles: Vec<Profile> =
+            all.into_iter().flat_map(|(country, asn, count)| profiles(country, asn, count)).collect();
+        let network = |country: &str, asn| (country.parse::<Country>().unwrap(), asn);
+        let told_apart = |networks: &[(Country, u32)]| {
+            let interned = intern(&profiles, &Distinctions { networks, ..Distinctions::default() }).unwrap();
+            let mut networks: Vec<_> = interned.networks.into_iter().collect();
+            networks.sort_unstable();
+            (networks, interned.locations.len() as i32)
+        };
+        // In Germany it is the same system, and not measured; one that nobody has seen takes nothing.
+        let wanted = [network("FR", 2), network("FR", 9), network("FR", 3)];
+        assert_eq!(told_apart(&wanted), (vec![network("FR", 2), network("FR", 3)], large + 20 + 10 + small));
+        // What does not fit is left out, what comes behind it is not.
+        let wanted = [network("FR", 1), network("FR", 2), network("FR", 3)];
+        let found = told_apart(&wanted);
+        assert_eq!(found, (vec![network("FR", 1), network("FR", 3)], large + small + 10 + small));
+        let named = Distinctions { asns: &[2], networks: &wanted[1..2], ..Distinctions::default() };
+        assert!(intern(&profiles, &named).unwrap().networks.is_empty(), "it is told apart everywhere");
     }
 }

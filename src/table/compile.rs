@@ -93,7 +93,7 @@ impl<'a> Panicking<'a> {
 fn is_over_the_same(before: &Parts, now: &Parts) -> bool {
     Arc::ptr_eq(&before.geo, &now.geo)
         && before.config.fence_places == now.config.fence_places
-        && before.measured.published.has_groups_of(&now.measured.published, |asn| now.config.asns.contains(&asn))
+        && before.measured.published.has_groups_of(&now.measured.published, |network| now.geo.tells_apart(network))
 }
 
 fn rank_all(parts: &Parts, before: Option<Before<'_>>) -> Result<Vec<Rankings>, Vec<Problem>> {

@@ -10,6 +10,7 @@ mod measured;
 #[allow(dead_code, reason = "no test binary uses all of it")]
 #[path = "../support/mmdb.rs"]
 mod mmdb;
+mod networks;
 mod orders;
 mod own_fault;
 mod probes;

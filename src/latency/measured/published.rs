@@ -79,6 +79,8 @@ pub struct Published {
 /// Prefixes that are published: those whose samples × ms moved are most; what is published counts as [`KEPT`] times that.
 pub(super) const MAX_PREFIXES: usize = 65_536;
 const KEPT: f32 = 2.0;
+/// Networks that answers may tell from the rest of their countries.
+const MAX_NETWORKS: usize = 1_024;
 /// Whoever claims more than this, in ms, gains no place by it.
 const MOST_MS: f32 = 300.0;
 /// Prefixes of one holding ([`Key::holding`]) that are published: nobody takes all places.
@@ -219,13 +221,24 @@ impl Published {
         self.countries.len() + self.networks.len()
     }
 
-    /// Are the factors of countries the same, and those of networks that are named?
+    /// The networks that have factors, those of most prefixes first, as many as answers may tell from the rest of their
+    /// countries.
     #[must_use]
-    pub fn has_groups_of(&self, other: &Self, is_named: impl Fn(u32) -> bool) -> bool {
-        let named = |networks: &'_ BTreeMap<(Country, u32), Factors>| -> BTreeMap<(Country, u32), Factors> {
-            networks.iter().filter(|((_, asn), _)| is_named(*asn)).map(|(at, factors)| (*at, factors.clone())).collect()
+    pub fn networks(&self) -> Vec<(Country, u32)> {
+        let most = |factors: &Factors| factors.iter().map(|factor| factor.samples).fold(0.0, f32::max);
+        let mut ranked: Vec<_> = self.networks.iter().map(|(network, factors)| (most(factors), *network)).collect();
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        ranked.into_iter().map(|(_, network)| network).take(MAX_NETWORKS).collect()
+    }
+
+    /// Are the factors of countries the same, and those of the networks that answers tell apart?
+    #[must_use]
+    pub fn has_groups_of(&self, other: &Self, is_told_apart: impl Fn((Country, u32)) -> bool) -> bool {
+        let of = |published: &'_ Self| -> Vec<((Country, u32), Factors)> {
+            let told_apart = published.networks.iter().filter(|(network, _)| is_told_apart(**network));
+            told_apart.map(|(network, factors)| (*network, factors.clone())).collect()
         };
-        self.countries == other.countries && named(&self.networks) == named(&other.networks)
+        self.countries == other.countries && of(self) == of(other)
     }
 
     /// Is nothing published, so that all goes by the prior?
