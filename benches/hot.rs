@@ -7,9 +7,12 @@
 //! valgrind --tool=callgrind BINARY --instructions           a function a kind of query: `measure_…`
 //! ```
 //! A million queries are drawn before the clock starts, with random names and random subnets, so no
-//! cache line is asked for twice in a row. Three sites far apart, the shipped database.
+//! cache line is asked for twice in a row. Three sites far apart, the shipped database; with estimates, those of as many prefixes as
+//! are published at most, or, to count instructions, of a sixteenth.
 
 #![allow(missing_docs)]
+
+mod estimated;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,13 +22,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use meridian::answer::Batches;
+use jiff::Timestamp;
+use meridian::answer::{Batches, with_hot};
 use meridian::control::trial;
-use meridian::table::{Cells, Snapshot};
+use meridian::model::EndpointId;
+use meridian::table::{Before, Cells, Counters, Snapshot};
 use meridian::wire::{BATCH, Batch};
 
 /// The longest query drawn.
 const QUERY: usize = 96;
+/// Prefixes that are published at most.
+const PREFIXES: usize = 65_536;
 /// How often each figure is taken; the least counts.
 const ROUNDS: usize = 7;
 
@@ -52,14 +59,15 @@ fn table(queries: usize) {
     );
     println!("{:<44} {:>8} {:>8} {:>8}", "", "as built", "plain", "copying");
     for names in [1, 1_000, 100_000] {
-        let snapshot = snapshot(names);
-        for kind in if names == 1_000 { &Kind::ALL[..] } else { &Kind::ALL[..1] } {
+        let (without, with) = snapshots(names, PREFIXES);
+        for kind in if names == 1_000 { &Kind::ALL[..] } else { &Kind::ALL[..2] } {
+            let snapshot = if *kind == Kind::GeoEstimated { &with } else { &without };
             let drawn = draw(queries, names, *kind);
             let copying = least(&drawn, BATCH, |_| {});
             let mut figures = String::new();
             for answer in [Batches::respond, Batches::respond_plain] {
                 let (cells, mut batches) = (Cells::default(), Batches::new(1));
-                let all = least(&drawn, BATCH, |batch| answer(&mut batches, &snapshot, &cells, batch));
+                let all = least(&drawn, BATCH, |batch| answer(&mut batches, snapshot, &cells, batch));
                 write!(figures, " {:>8.1}", all - copying).expect("a string takes it");
             }
             println!("{:<44}{figures} {copying:>8.1}", format!("{}, {names} names", kind.label()));
@@ -69,7 +77,7 @@ fn table(queries: usize) {
                 let drawn = draw(queries, names, Kind::Geo);
                 let (cells, mut batches) = (Cells::default(), Batches::new(1));
                 let copying = least(&drawn, size, |_| {});
-                let all = least(&drawn, size, |batch| batches.respond(&snapshot, &cells, batch));
+                let all = least(&drawn, size, |batch| batches.respond(&without, &cells, batch));
                 println!("{:<44} {:>8.1}", format!("geo with subnet, {names} names, batches of {size}"), all - copying);
             }
         }
@@ -102,7 +110,7 @@ fn go(drawn: &[Drawn], size: usize, batch: &mut Batch, answer: &mut impl FnMut(&
 
 /// Few queries of each kind, each kind in a function of its own.
 fn instructions() {
-    let (snapshot, cells, mut batches) = (snapshot(1_000), Cells::default(), Batches::new(1));
+    let ((snapshot, with), cells, mut batches) = (snapshots(1_000, PREFIXES / 16), Cells::default(), Batches::new(1));
     let mut batch = Batch::default();
     for kind in Kind::ALL {
         let drawn = draw(64 * BATCH, 1_000, kind);
@@ -115,6 +123,7 @@ fn instructions() {
             }
             match kind {
                 Kind::Geo => measure_geo(&mut batches, &snapshot, &cells, &mut batch),
+                Kind::GeoEstimated => measure_estimated(&mut batches, &with, &cells, &mut batch),
                 Kind::GeoCookie => measure_cookie(&mut batches, &snapshot, &cells, &mut batch),
                 Kind::GeoWithout => measure_geo_without(&mut batches, &snapshot, &cells, &mut batch),
                 Kind::Static => measure_static(&mut batches, &snapshot, &cells, &mut batch),
@@ -134,11 +143,12 @@ macro_rules! measured {
         }
     )*};
 }
-measured! { measure_geo measure_cookie measure_geo_without measure_static measure_nxdomain }
+measured! { measure_geo measure_estimated measure_cookie measure_geo_without measure_static measure_nxdomain }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Geo,
+    GeoEstimated,
     GeoCookie,
     GeoWithout,
     Static,
@@ -146,11 +156,13 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Geo, Self::GeoCookie, Self::GeoWithout, Self::Static, Self::NoName];
+    const ALL: [Self; 6] =
+        [Self::Geo, Self::GeoEstimated, Self::GeoCookie, Self::GeoWithout, Self::Static, Self::NoName];
 
     fn label(self) -> &'static str {
         match self {
             Self::Geo => "geo with subnet",
+            Self::GeoEstimated => "geo with subnet and estimates",
             Self::GeoCookie => "geo with subnet and cookie",
             Self::GeoWithout => "geo by the resolver",
             Self::Static => "static",
@@ -175,7 +187,7 @@ fn draw(queries: usize, names: usize, kind: Kind) -> Vec<Drawn> {
     let mut draw = Draw(1);
     let one = |_| {
         let name = match kind {
-            Kind::Geo | Kind::GeoCookie | Kind::GeoWithout => {
+            Kind::Geo | Kind::GeoEstimated | Kind::GeoCookie | Kind::GeoWithout => {
                 format!("n{}.shop.example", (draw.next() >> 33) as usize % names)
             }
             Kind::Static => format!("s{}.shop.example", (draw.next() >> 33) % 500),
@@ -201,6 +213,17 @@ fn draw(queries: usize, names: usize, kind: Kind) -> Vec<Drawn> {
         Drawn { octets, length: packet.len() as u16 }
     };
     (0..queries).map(one).collect()
+}
+
+/// The same without estimates, and with those of so many prefixes.
+fn snapshots(names: usize, prefixes: usize) -> (Snapshot, Snapshot) {
+    let without = snapshot(names);
+    let parts = without.parts.with_measured(Arc::new(estimated::samples(&without.parts, prefixes).1));
+    let standings = (0..parts.config.endpoints.len()).map(|id| without.standing(EndpointId::at(id)).clone()).collect();
+    let before = Before { snapshot: &without, count: &|_| 0 };
+    let with = Snapshot::compile(parts, standings, &mut Counters::default(), Some(before), Timestamp::UNIX_EPOCH);
+    let with = with_hot(with.unwrap_or_else(|problems| panic!("{problems:?}"))).steering();
+    (without, with)
 }
 
 /// `names` services over three sites, and 500 static names.

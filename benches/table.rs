@@ -8,18 +8,19 @@
 
 #![allow(missing_docs)]
 
+mod estimated;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use divan::{AllocProfiler, Bencher};
-use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian::answer::with_hot;
 use meridian::control::{DiskFiles, load};
-use meridian::latency::{Kind, Published as Estimated, Samples, Session, Settings, TargetId, World};
-use meridian::model::{Country, EndpointId, Family, LocationId, Region, RegionStatus, State, built_in_regions};
+use meridian::latency::{Published as Estimated, Samples};
+use meridian::model::{EndpointId, Family, LocationId, Region, RegionStatus, State, built_in_regions};
 use meridian::table::{Before, Counters, Measured, Parts, Published, Snapshot, Standing};
 
 const PLANS: [usize; 2] = [100, 1000];
@@ -166,53 +167,10 @@ struct Estimates {
     snapshot: Snapshot,
 }
 
-/// Every site is as far from everybody.
-struct Flat;
-
-const PRIOR_MS: f32 = 50.0;
-
-impl World for Flat {
-    fn country(&self, _: std::net::IpAddr) -> Option<Country> {
-        None
-    }
-
-    fn asn(&self, _: std::net::IpAddr) -> Option<u32> {
-        None
-    }
-
-    fn prior_ms(&self, _: std::net::IpAddr, _: TargetId) -> Option<f32> {
-        Some(PRIOR_MS)
-    }
-
-    fn is_one_place(&self, _: std::net::IpAddr) -> bool {
-        true
-    }
-}
-
 impl Estimates {
-    /// Prefixes in leaves of their own, each of which found one of three sites twice as far as the others.
     fn of(parts: Parts) -> Self {
-        let fits = |(network, _): (IpNet, LocationId)| {
-            (network.addr().is_ipv4() && network.prefix_len() <= 24).then_some(network)
-        };
-        let networks: Vec<IpNet> = parts.geo.leaves().filter_map(fits).collect();
-        let (mut samples, mut draw) = (Samples::new(Settings::default()), Draw(7));
-        let endpoints = &parts.config.endpoints;
-        for network in networks.iter().step_by(networks.len() / MEASURED).take(MEASURED) {
-            let first = draw.next() as usize % endpoints.len();
-            let mut sample = |at: usize, factor: f32| {
-                let site = endpoints[(first + at) % endpoints.len()].site.name();
-                (samples.target(&site).expect("there is room"), factor * PRIOR_MS)
-            };
-            let measured = [sample(0, 2.0), sample(1, 1.0), sample(2, 1.0)];
-            let session = Session { client: network.addr(), kind: Kind::Absolute, samples: &measured };
-            for _ in 0..3 {
-                samples.take(&session, Timestamp::UNIX_EPOCH);
-            }
-        }
-        let before = Estimated::default();
-        let estimates = samples.estimate(&before, &Flat, 5.0, Timestamp::UNIX_EPOCH);
-        let published = before.next(&estimates, &Flat, 5.0).map(Arc::new).expect("there is news");
+        let (samples, published) = estimated::samples(&parts, MEASURED);
+        let published = Arc::new(published);
         let parts = parts.with_measured(published.clone());
         Self { snapshot: with_hot(compile(&parts, None)), samples, published }
     }
@@ -231,7 +189,13 @@ impl Estimates {
 #[divan::bench(args = SETS, sample_count = 10, sample_size = 1)]
 fn estimates_looked_at(bencher: Bencher<'_, '_>, set: &str) {
     let Estimates { samples, published, .. } = Estimates::get(set);
-    bencher.bench_local(|| published.next(&samples.estimate(published, &Flat, 5.0, Timestamp::UNIX_EPOCH), &Flat, 5.0));
+    bencher.bench_local(|| {
+        published.next(
+            &samples.estimate(published, &estimated::Flat, 5.0, Timestamp::UNIX_EPOCH),
+            &estimated::Flat,
+            5.0,
+        )
+    });
 }
 
 /// Derived locations and where they lie.

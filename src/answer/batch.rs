@@ -79,6 +79,8 @@ struct Steered<'s> {
     replies: &'s Replies,
     trie: Option<&'s Merged>,
     begun: Begun,
+    /// Where there are derived locations.
+    near: Near,
 }
 
 impl Batches {
@@ -192,7 +194,11 @@ impl Batches {
             job.found = job.find(snapshot, cells);
         }
         if let Some(space) = derived {
-            fetch_orders(snapshot, space, &jobs);
+            for Job { query, found, .. } in &mut jobs {
+                if let Found::Steered(steered) = found {
+                    steered.near = query.begin_near(snapshot, space, steered.line);
+                }
+            }
         }
         for job in &mut jobs {
             if let Found::Steered(steered) = &mut job.found {
@@ -289,7 +295,7 @@ impl Job<'_> {
         if let Some(trie) = trie {
             query.prefetch(trie);
         }
-        Found::Steered(Steered { line, replies, trie, begun: Begun::default() })
+        Found::Steered(Steered { line, replies, trie, begun: Begun::default(), near: Near::default() })
     }
 }
 
@@ -299,16 +305,6 @@ impl Steered<'_> {
     fn begin(&mut self, query: &Plain) {
         if let Some(trie) = self.trie {
             self.begun = query.begin(trie);
-        }
-    }
-}
-
-/// Behind pass 2.
-#[inline(never)]
-fn fetch_orders(snapshot: &Snapshot, space: &Subnets, jobs: &[Job<'_>]) {
-    for Job { query, found, .. } in jobs {
-        if let Found::Steered(steered) = found {
-            query.fetch_order(snapshot, space, steered.line);
         }
     }
 }
@@ -353,14 +349,14 @@ impl Plain {
         derived: Option<&Subnets>,
         slot: &mut [u8; SLOT],
     ) -> Option<usize> {
-        let &Steered { line, replies, trie, begun } = steered;
+        let &Steered { line, replies, trie, begun, near } = steered;
         // As a trie has it: the order, whether the place is known, and the length of its leaf.
         let (mut value, mut scope) = match trie {
             Some(trie) => self.finish(trie, begun),
             None => self.locate(snapshot, line),
         };
         if let Some(space) = derived {
-            let Near { subnet, length } = self.near(space);
+            let Near { subnet, length } = self.finish_near(space, near);
             match subnet.filter(|_| length <= self.source) {
                 Some(subnet) => (value, scope) = (self.derived(snapshot, line, subnet), length),
                 None => scope = scope.max(length), // one that leaves derived locations out

@@ -14,24 +14,25 @@ impl Plain {
         }
     }
 
-    /// The derived location that its address lies in.
+    /// What its address lies in, found before pass 3 where it is of IPv4; begins to fetch what [`Self::derived`] reads.
     #[inline(always)]
-    pub(super) fn near(&self, space: &Subnets) -> Near {
-        match self.is_v6 {
-            false => space.near_v4(self.address as u32),
-            true => space.near_v6(self.address),
-        }
-    }
-
-    /// Begins to fetch what [`Self::derived`] reads, between passes 2 and 3.
-    #[inline(always)]
-    pub(super) fn fetch_order(&self, snapshot: &Snapshot, space: &Subnets, line: &HotLine) {
+    pub(super) fn begin_near(&self, snapshot: &Snapshot, space: &Subnets, line: &HotLine) -> Near {
         if self.is_v6 {
             space.begin_v6(self.address);
-        } else if let Some(subnet) = self.near(space).subnet {
+            return Near::default();
+        }
+        let near = space.near_v4(self.address as u32);
+        if let Some(subnet) = near.subnet {
             let location = snapshot.parts.measured.location(subnet);
             snapshot.plan_table(line.plan()).prefetch_order(self.family(), location);
         }
+        near
+    }
+
+    /// The same in pass 4.
+    #[inline(always)]
+    pub(super) fn finish_near(&self, space: &Subnets, begun: Near) -> Near {
+        if self.is_v6 { space.near_v6(self.address) } else { begun }
     }
 
     /// The order of a derived location, and whether it is located, as a trie says it. Apart, so that answers from others keep

@@ -32,12 +32,12 @@ struct Word {
     members: u64,
     /// How many there are in words before it.
     before: u32,
-    /// Where it has none: the length of the widest prefix around it that has none.
+    /// Where it has none: the length of the widest prefix around it that has none; else that of a subnet.
     free: u8,
 }
 
 /// What an address lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Near {
     /// One of the subnets, by its number.
     pub subnet: Option<u32>,
@@ -81,6 +81,7 @@ impl Subnets {
             before += word.members.count_ones();
             if word.members != 0 {
                 next += 1;
+                word.free = V4_LENGTH;
                 continue;
             }
             let around = [next.checked_sub(1), Some(next)].map(|one| one.and_then(|one| taken.get(one)));
@@ -118,12 +119,11 @@ impl Subnets {
         if members >> slot & 1 != 0 {
             return Near { subnet: Some(before + below.count_ones()), length: V4_LENGTH };
         }
-        if members == 0 {
-            return Near { subnet: None, length: free };
-        }
-        // The nearest ones on either side; where there is none on one, a slot of a seventh bit.
+        // The nearest ones on either side; where there is none on one, a slot of a seventh bit. So there is no branch that
+        // nobody foresees.
         let (previous, next) = (63 ^ below.leading_zeros(), slot + (members >> slot).trailing_zeros());
-        Near { subnet: None, length: V4_LENGTH - highest((previous ^ slot).min(next ^ slot)) }
+        let length = V4_LENGTH - highest((previous ^ slot).min(next ^ slot));
+        Near { subnet: None, length: length.min(free) }
     }
 
     /// What an IPv6 address lies in, which is no IPv4-mapped one.
