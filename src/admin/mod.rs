@@ -2,9 +2,10 @@
 //! orders.
 //!
 //! `/healthz`, `/readyz`, `/status` (JSON), `/metrics` (Prometheus), `/api/v1/explain`, `/api/v1/events`,
-//! `/api/v1/overrides`, `/api/v1/measurements`. Closed to all but loopback and the prefixes of `[admin] allow`; orders are taken from loopback
+//! `/api/v1/overrides`, `/api/v1/measurements`, `/api/v1/estimates`. Closed to all but loopback and the prefixes of `[admin] allow`; orders are taken from loopback
 //! and `[admin] operators` alone.
 
+mod estimates;
 mod events;
 mod measurements;
 mod metrics;
@@ -145,6 +146,10 @@ fn router(context: Arc<Context>) -> Router {
         .route("/api/v1/overrides", get(orders::list).post(orders::order))
         .layer(DefaultBodyLimit::max(orders::LONGEST))
         .route("/api/v1/measurements", post(measurements::take).layer(DefaultBodyLimit::max(measurements::LONGEST)))
+        .route(
+            "/api/v1/estimates",
+            get(estimates::give).post(estimates::take).layer(DefaultBodyLimit::max(estimates::LONGEST)),
+        )
         .layer(middleware::from_fn_with_state(context.clone(), admit))
         .with_state(context)
 }
@@ -161,7 +166,7 @@ async fn admit(State(context): State<Arc<Context>>, request: Request, next: Next
 }
 
 async fn index() -> &'static str {
-    "/healthz\n/readyz\n/status?service=NAME&limit=N\n/metrics\n/api/v1/events\n/api/v1/explain?client=IP&name=NAME&type=A\n/api/v1/overrides\n/api/v1/measurements\n"
+    "/healthz\n/readyz\n/status?service=NAME&limit=N\n/metrics\n/api/v1/events\n/api/v1/explain?client=IP&name=NAME&type=A\n/api/v1/overrides\n/api/v1/measurements\n/api/v1/estimates\n"
 }
 
 async fn ready(State(context): State<Arc<Context>>) -> (StatusCode, Cow<'static, str>) {

@@ -211,6 +211,32 @@ pub enum Latency {
                             what is expected without them."
     )]
     Import(Import),
+    /// Write the table of estimates that the running server goes by
+    #[command(
+        after_help = "Example: meridian latency save estimates --server http://10.0.0.5:8053, and on another server\n         \
+                            meridian latency load estimates\n\n\
+                            So the two decide alike, and a server that is new need not learn anew. To keep them alike, take\n\
+                            beacons at one of them, and do this every minute."
+    )]
+    Save(Table),
+    /// Have the running server go by a table that `save` wrote
+    #[command(after_help = "Example: meridian latency load estimates\n\n\
+                            It is in force once the command ends, and outlasts a restart. Samples that the server takes itself correct it\n\
+                            from then on. Orders of endpoints change by it, fences never.")]
+    Load(Table),
+}
+
+/// `meridian latency save` and `load`
+#[derive(Debug, PartialEq, Args)]
+pub struct Table {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The table; - for standard output or input
+    pub file: PathBuf,
+    /// The running server, if not at the configuration's admin address
+    #[arg(long, value_name = "URL", value_parser = url)]
+    pub server: Option<String>,
 }
 
 /// `meridian latency import`

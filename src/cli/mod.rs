@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod check;
+mod estimates;
 pub mod explain;
 pub mod lab;
 mod latency;
@@ -41,6 +42,8 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::Hold(Lasting { order, lasting }) => orders::run(Verb::Hold, order, lasting.as_deref(), None),
         Command::Release(order) => orders::run(Verb::Release, order, None, None),
         Command::Latency(Latency::Import(arguments)) => latency::run(arguments),
+        Command::Latency(Latency::Save(arguments)) => estimates::save(arguments),
+        Command::Latency(Latency::Load(arguments)) => estimates::load(arguments),
         Command::Lab(arguments) => lab::run(arguments),
         Command::Scripts(arguments) => scripts::run(arguments),
     }

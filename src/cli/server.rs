@@ -41,9 +41,14 @@ pub(super) fn client() -> Result<Client, StartError> {
 
 /// Its reply, whatever the status.
 pub(super) async fn reply(base: &str, request: RequestBuilder) -> Result<(StatusCode, String), StartError> {
+    let (status, octets) = whole(base, request).await?;
+    Ok((status, String::from_utf8_lossy(&octets).into_owned()))
+}
+
+async fn whole(base: &str, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), StartError> {
     let failed = |error: reqwest::Error| io::Error::other(format!("{base} does not answer: {}", innermost(&error)));
     let reply = request.send().await.map_err(failed)?;
-    Ok((reply.status(), reply.text().await.map_err(failed)?))
+    Ok((reply.status(), reply.bytes().await.map_err(failed)?.into()))
 }
 
 /// The text of its reply.
@@ -53,6 +58,15 @@ pub(super) async fn reply(base: &str, request: RequestBuilder) -> Result<(Status
 pub(super) async fn text(base: &str, request: RequestBuilder) -> Result<String, StartError> {
     let (status, text) = reply(base, request).await?;
     if status.is_success() { Ok(text) } else { Err(refused(base, status, &text)) }
+}
+
+/// The octets of its reply.
+///
+/// # Errors
+/// As of [`text`].
+pub(super) async fn octets(base: &str, request: RequestBuilder) -> Result<Vec<u8>, StartError> {
+    let (status, octets) = whole(base, request).await?;
+    if status.is_success() { Ok(octets) } else { Err(refused(base, status, &String::from_utf8_lossy(&octets))) }
 }
 
 pub(super) fn refused(base: &str, status: StatusCode, text: &str) -> StartError {

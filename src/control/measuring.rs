@@ -34,6 +34,7 @@ use super::load::Loaded;
 use super::measured_files::{estimates_below, read_samples, samples_below, write};
 use super::run::{Control, LAST_WAIT};
 use super::shared::Shared;
+use super::tables::{Brought, InForce, Waiting};
 use crate::answer::with_hot;
 use crate::config::{Beacons, Config};
 use crate::latency::{self, Destination, Estimates, Kind, Origin, Samples, Session, TargetId, World};
@@ -76,6 +77,8 @@ pub struct Measuring {
     latest: Mutex<Arc<Estimates>>,
     /// Somebody waits for what is published.
     hurry: Notify,
+    /// A table to go by, whatever samples say.
+    tables: Waiting,
     told: Mutex<Told>,
     /// There are some; control, which must wait for no thread of the idle lane, looks here.
     some_wait: AtomicBool,
@@ -128,6 +131,14 @@ impl Measuring {
 
     pub(super) async fn hurried(&self) {
         self.hurry.notified().await;
+    }
+
+    /// Has answers go by a table that comes from elsewhere; samples correct it from then on, where there are some.
+    ///
+    /// # Errors
+    /// Another came in its place, or it could not be put in force, which the log tells.
+    pub async fn bring(&self, published: latency::Published) -> Result<InForce, String> {
+        self.tables.bring(published, &self.hurry).await
     }
 
     /// For `/status`.
@@ -243,11 +254,21 @@ pub(super) struct Look {
     of: Arc<Loaded>,
     /// None: nothing passed its threshold.
     next: Option<(Loaded, Snapshot)>,
+    /// What it put first, before all that samples say.
+    brought: Option<Brought>,
 }
 
 impl Look {
     /// `served` is of the same set as `of`.
     fn make(of: Arc<Loaded>, served: &Snapshot, state: &Path, shared: &Shared) -> Self {
+        if let Some(brought) = shared.measuring.tables.take() {
+            let mut files = DiskFiles::default().within(shared.sandbox.clone());
+            let next = (!brought.is(&of.parts.measured)).then(|| of.going_by(brought.published.clone(), &mut files));
+            let next = next.map(|next| compile(next, served, shared, Timestamp::now()));
+            // Where it could not be compiled, which was said, whoever waits for it learns that it is gone.
+            let brought = next.as_ref().is_none_or(Option::is_some).then_some(brought);
+            return Self { of, next: next.flatten(), brought };
+        }
         let (parts, now) = (&of.parts, Timestamp::now());
         let published = shared.measuring.take_in(&parts.config, state, |samples| {
             let before = (samples.prefixes(), samples.octets());
@@ -271,7 +292,7 @@ impl Look {
             None => of.telling_networks_apart(&mut files),
         };
         let next = next.and_then(|next| compile(next, served, shared, now));
-        Self { of, next }
+        Self { of, next, brought: None }
     }
 }
 
@@ -347,7 +368,7 @@ impl Control {
 
     pub(super) fn finish_look(&mut self, look: Result<Look, String>) {
         self.looks.took = self.looks.last.map_or(Duration::ZERO, |begun| begun.elapsed());
-        let Look { of, next } = match look {
+        let Look { of, next, brought } = match look {
             Ok(look) => look,
             Err(why) => {
                 self.shared.measuring.some_wait.store(true, Ordering::Release); // what came in is to be looked at again
@@ -370,15 +391,30 @@ impl Control {
             Some(next) => {
                 self.looks.hurry(); // there was an edit meanwhile
                 self.freeing.free((of, next));
+                return brought.into_iter().for_each(|brought| self.shared.measuring.tables.put_back(brought));
             }
             None => {
                 self.shared.tell();
                 self.freeing.free(of);
             }
         }
+        if let Some(Brought { reply, .. }) = brought {
+            let _ = reply.send(self.in_force()); // nobody may wait any more
+            self.looks.hurry(); // what samples say was not looked at
+        }
         let is_due = self.looks.kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY);
         if is_due && self.shared.measuring.is_unkept() {
             self.keep_samples();
+        }
+    }
+
+    fn in_force(&self) -> InForce {
+        let measured = &self.loaded.parts.measured;
+        InForce {
+            generation: self.shared.published.load().generation,
+            groups: measured.published.groups(),
+            derived_locations: measured.derived().len(),
+            decision_hash: self.shared.journal().decision_hash.to_string(),
         }
     }
 

@@ -34,6 +34,7 @@ mod run;
 mod secrets;
 mod settling;
 mod shared;
+mod tables;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -59,4 +60,5 @@ pub use overrides::{Action, Override, Overrides, Scope};
 pub use request::{Done, Request, Verb};
 pub use run::{Control, Options};
 pub use shared::{Journal, Reload, ReloadResult, Shared, Talker};
+pub use tables::InForce;
 pub use webhook::Posting;

@@ -132,3 +132,46 @@ async fn what_is_no_session_is_refused() {
     }
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_goes_by_the_table_of_the_first() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let first = shop.start_ready().await;
+    post(&first, &detour()).await;
+    first.until_answer(SYDNEY, "192.0.2.2").await;
+    let latency = async |server: &Server, what: &str, file: &str| {
+        let url = format!("http://{}", server.admin);
+        let (code, text, error) = meridian(shop.folder(), &["latency", what, file, "--server", &url]).await;
+        (code, text + &error)
+    };
+    let (code, told) = latency(&first, "save", "table").await;
+    assert_eq!((code, &*told), (Some(0), "table: estimates of 0 countries and networks, 1 prefixes\n"));
+    assert_eq!(fs::read(shop.path("table")).unwrap(), fs::read(shop.path("state/estimates")).unwrap());
+    let hash = first.status().await["decision_hash"].clone();
+    first.stop().await;
+
+    // The same files, and nothing that it measured.
+    fs::remove_dir_all(shop.path("state")).unwrap();
+    let second = shop.start_ready().await;
+    assert_eq!(second.www(SYDNEY).await.0, [ip("192.0.2.1")]);
+    assert_ne!(second.status().await["decision_hash"], hash);
+    for content in [&b"table"[..], &fs::read(shop.path("table")).unwrap()[1..]] {
+        shop.write("damaged", content);
+        let (code, told) = latency(&second, "load", "damaged").await;
+        assert!(code == Some(1) && told.contains("damaged: it is no table"), "{told}");
+        let (status, _) = http(second.admin, "127.0.0.1", "POST", "/api/v1/estimates", "table").await;
+        assert_eq!(status, 400);
+    }
+    // Once more changes nothing, and is in force, too.
+    for _ in 0..2 {
+        let (code, told) = latency(&second, "load", "table").await;
+        assert_eq!(code, Some(0), "{told}");
+        assert!(told.contains("1 prefixes;") && told.contains(hash.as_str().unwrap()), "{told}");
+        assert_eq!(second.www(SYDNEY).await.0, [ip("192.0.2.2")]);
+        assert_eq!(second.status().await["decision_hash"], hash);
+    }
+    second.stop().await;
+    let second = shop.start_ready().await;
+    assert_eq!(second.www(SYDNEY).await.0, [ip("192.0.2.2")], "a restart keeps it");
+    second.stop().await;
+}

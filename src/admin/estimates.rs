@@ -1,0 +1,46 @@
+//! `/api/v1/estimates`: the table that answers go by, to be taken to another server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::orders::{not_admitted, refuse};
+use super::{Context, json};
+use crate::latency::Published;
+
+/// The longest body, in octets: 65,536 prefixes of 32 sites each have less.
+pub(super) const LONGEST: usize = 128 * 1024 * 1024;
+
+/// As `state/estimates` holds it.
+pub(super) async fn give(State(context): State<Arc<Context>>) -> Response {
+    let published = context.shared.published.load().parts.measured.published.clone();
+    let Ok(octets) = tokio::task::spawn_blocking(move || published.encode()).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response(); // a panic, which was logged
+    };
+    ([(header::CONTENT_TYPE, "application/octet-stream")], octets).into_response()
+}
+
+/// Has answers go by another one: 200 once they do, 400 where it is none, 409 where another came in its place.
+pub(super) async fn take(
+    State(context): State<Arc<Context>>,
+    peer: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Some(refused) = not_admitted(&context, peer, &headers) {
+        return refused;
+    }
+    let read = tokio::task::spawn_blocking(move || Published::decode(&body)).await;
+    let published = match read.map_err(|error| error.to_string()).flatten() {
+        Ok(published) => published,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, format!("the body is no table of estimates: {why}")),
+    };
+    match context.shared.measuring.bring(published).await {
+        Ok(in_force) => json(&in_force),
+        Err(why) => refuse(StatusCode::CONFLICT, why),
+    }
+}

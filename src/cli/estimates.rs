@@ -1,0 +1,66 @@
+//! `meridian latency save`, `load`: the table of estimates that a running server goes by ↔ a file.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::arguments::Table;
+use super::report::{self, StartError};
+use super::server;
+use crate::control::InForce;
+use crate::latency::Published;
+
+const PATH: &str = "/api/v1/estimates";
+
+/// A file that is cut short, as on a full disk, is not loaded: it has a checksum.
+#[must_use]
+pub(super) fn save(arguments: &Table) -> ExitCode {
+    report::start_log();
+    report::finish(try_to_save(arguments))
+}
+
+/// Reads the whole table before any of it is sent.
+#[must_use]
+pub(super) fn load(arguments: &Table) -> ExitCode {
+    report::start_log();
+    report::finish(try_to_load(arguments))
+}
+
+fn try_to_save(arguments: &Table) -> Result<(), StartError> {
+    let base = server::base(&arguments.config, arguments.server.as_deref())?;
+    let octets =
+        report::block_on(async { server::octets(&base, server::client()?.get(format!("{base}{PATH}"))).await })?;
+    let published = Published::decode(&octets)
+        .map_err(|why| io::Error::other(format!("what {base} sends is no table of estimates: {why}")))?;
+    if arguments.file == Path::new("-") {
+        return Ok(io::stdout().write_all(&octets)?);
+    }
+    fs::write(&arguments.file, &octets)
+        .map_err(|error| io::Error::other(format!("{}: {error}", arguments.file.display())))?;
+    let (groups, prefixes) = (published.groups(), published.prefixes().count());
+    println!("{}: estimates of {groups} countries and networks, {prefixes} prefixes", arguments.file.display());
+    Ok(())
+}
+
+fn try_to_load(arguments: &Table) -> Result<(), StartError> {
+    let base = server::base(&arguments.config, arguments.server.as_deref())?;
+    let (mut octets, file) = (Vec::new(), &arguments.file);
+    let (name, read) = match file == Path::new("-") {
+        true => ("standard input".to_owned(), io::stdin().lock().read_to_end(&mut octets).map(drop)),
+        false => (file.display().to_string(), fs::read(file).map(|read| octets = read)),
+    };
+    read.map_err(|error| io::Error::other(format!("{name}: {error}")))?;
+    Published::decode(&octets)
+        .map_err(|why| io::Error::other(format!("{name}: it is no table that `meridian latency save` wrote: {why}")))?;
+    let text = report::block_on(async {
+        server::text(&base, server::client()?.post(format!("{base}{PATH}")).body(octets)).await
+    })?;
+    let InForce { generation, groups, derived_locations, decision_hash } =
+        serde_json::from_str(&text).map_err(io::Error::from)?;
+    println!(
+        "in force: estimates of {groups} countries and networks, {derived_locations} prefixes; generation {generation}, \
+         decision_hash {decision_hash}"
+    );
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! Tables of estimates that come from elsewhere: another server's, or one that this server saved.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, oneshot};
+
+use crate::latency::Published;
+use crate::model::Digest;
+use crate::table::Measured;
+
+/// The table that answers go by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// Of the snapshot that serves.
+    pub generation: u64,
+    /// Countries, and autonomous systems in one, that it tells of.
+    pub groups: usize,
+    /// Prefixes that have an order of their own by it.
+    pub derived_locations: usize,
+    /// Over all that decisions come from, as `/status` has it.
+    pub decision_hash: String,
+}
+
+/// One that somebody brought, and waits for.
+#[derive(Debug)]
+pub(super) struct Brought {
+    pub(super) published: Arc<Published>,
+    pub(super) reply: oneshot::Sender<InForce>,
+}
+
+impl Brought {
+    /// Do answers go by it already?
+    pub(super) fn is(&self, measured: &Measured) -> bool {
+        let digest = (!self.published.is_empty()).then(|| Digest::of(&self.published.encode()));
+        digest == measured.digest
+    }
+}
+
+/// The newest that nobody has looked at yet.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Mutex<Option<Brought>>);
+
+impl Waiting {
+    pub(super) fn take(&self) -> Option<Brought> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Not in place of one that came meanwhile: whoever waits for that one is told, and of this one, that it is not in force.
+    pub(super) fn put_back(&self, brought: Brought) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(brought);
+    }
+
+    /// Waits until answers go by it.
+    ///
+    /// # Errors
+    /// Another came in its place, or it could not be put in force, which the log tells.
+    pub(super) async fn bring(&self, published: Published, hurry: &Notify) -> Result<InForce, String> {
+        let (reply, in_force) = oneshot::channel();
+        let brought = Brought { published: Arc::new(published), reply };
+        // Whoever waited for one before learns that by the end of its channel.
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(brought));
+        hurry.notify_one();
+        let left = |_| "it was not put in force: another table came after it, or see the log".to_owned();
+        in_force.await.map_err(left)
+    }
+}
