@@ -194,11 +194,7 @@ impl Batches {
             job.found = job.find(snapshot, cells);
         }
         if let Some(space) = derived {
-            for Job { query, found, .. } in &mut jobs {
-                if let Found::Steered(steered) = found {
-                    steered.near = query.begin_near(snapshot, space, steered.line);
-                }
-            }
+            begin_near(snapshot, space, &mut jobs);
         }
         for job in &mut jobs {
             if let Found::Steered(steered) = &mut job.found {
@@ -305,6 +301,16 @@ impl Steered<'_> {
     fn begin(&mut self, query: &Plain) {
         if let Some(trie) = self.trie {
             self.begun = query.begin(trie);
+        }
+    }
+}
+
+/// Behind pass 2.
+#[inline(always)]
+fn begin_near(snapshot: &Snapshot, space: &Subnets, jobs: &mut [Job<'_>]) {
+    for Job { query, found, .. } in jobs {
+        if let Found::Steered(steered) = found {
+            steered.near = query.begin_near(snapshot, space, steered.line);
         }
     }
 }
