@@ -162,15 +162,20 @@ fn record_measured(shared: &Shared) {
     describe_gauge!("meridian_measured_looked_at_seconds", "When samples were looked at last, in Unix time.");
     describe_gauge!("meridian_measured_groups", "Countries and networks that answers know better than the map.");
     describe_gauge!("meridian_measured_locations", "Prefixes that have an order of their own by samples.");
-    describe_gauge!("meridian_measured_networks", "Networks that locations tell from the rest of their countries.");
+    describe_gauge!(
+        "meridian_measured_networks",
+        "Measured networks that locations tell from the rest of their country."
+    );
+    describe_gauge!("meridian_measured_networks_left_out", "Measured networks for whose locations there is no room.");
     let measured = MeasuredStatus::of(shared, &shared.published.load());
-    let MeasuredStatus { samples, groups, networks, derived_locations } = measured;
+    let MeasuredStatus { samples, groups, networks, networks_left_out, derived_locations } = measured;
     gauge!("meridian_measured_prefixes").set(samples.prefixes as f64);
     if let Some(at) = samples.at {
         gauge!("meridian_measured_looked_at_seconds").set(at.as_second() as f64);
     }
     gauge!("meridian_measured_groups").set(groups as f64);
     gauge!("meridian_measured_networks").set(networks as f64);
+    gauge!("meridian_measured_networks_left_out").set(networks_left_out as f64);
     gauge!("meridian_measured_locations").set(derived_locations as f64);
 }
 

@@ -82,8 +82,10 @@ pub struct MeasuredStatus {
     pub samples: Told,
     /// Countries, and autonomous systems in one, whose round trips are expected to be other than without samples.
     pub groups: usize,
-    /// Of these systems, how many locations tell from the rest of their countries.
+    /// Autonomous systems that locations tell from the rest of their countries because these are measured.
     pub networks: usize,
+    /// Those for whose locations there is no room.
+    pub networks_left_out: usize,
     /// Prefixes that have an order of their own for that reason.
     pub derived_locations: usize,
 }
@@ -348,7 +350,14 @@ impl MeasuredStatus {
     pub(super) fn of(shared: &Shared, snapshot: &Snapshot) -> Self {
         let Parts { measured, geo, .. } = &snapshot.parts;
         let (groups, derived_locations) = (measured.published.groups(), measured.derived().len());
-        Self { samples: shared.measuring.told(), groups, networks: geo.measured_networks(), derived_locations }
+        let networks = geo.measured_networks().len();
+        Self {
+            samples: shared.measuring.told(),
+            groups,
+            networks,
+            networks_left_out: geo.left_out(),
+            derived_locations,
+        }
     }
 }
 

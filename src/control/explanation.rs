@@ -43,7 +43,7 @@ pub struct Placed {
     pub subdivision: Option<String>,
     /// Degrees north and east.
     pub coordinates: Option<[f32; 2]>,
-    /// Where the configuration names it.
+    /// Where the configuration names it, or it is measured and told from the rest of its country.
     pub asn: Option<u32>,
     /// The prefix that the configuration names.
     pub label: Option<String>,

@@ -1,5 +1,6 @@
 //! From a set of files to the parts of a snapshot: all that `check` does before it is happy.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,19 +49,24 @@ struct ZoneSource {
 type MadeGeo = (Arc<Geo>, Arc<GeoSource>);
 
 /// All that a compiled [`Geo`] depends on.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct GeoSource {
+    files: GeoFiles,
+    /// Networks that are measured, in the order in which they find room.
+    networks: Vec<(Country, u32)>,
+}
+
+/// The same without what is measured.
+#[derive(Debug, PartialEq)]
+struct GeoFiles {
     databases: Vec<(PathBuf, Digest)>,
     labels: Vec<IpNet>,
     asns: Vec<u32>,
     fence_places: Vec<PlaceSet>,
-    /// Those that are measured, ascending: they are told apart, as far as there is room.
-    networks: Vec<(Country, u32)>,
 }
 
-impl GeoSource {
-    /// Without networks.
-    fn new(files: &mut dyn Files, config: &Config) -> Result<Self, Vec<Problem>> {
+impl GeoFiles {
+    fn of(files: &mut dyn Files, config: &Config) -> Result<Self, Vec<Problem>> {
         let digest = |path: &PathBuf| match files.digest(path) {
             Ok(digest) => Ok((path.clone(), digest)),
             Err(error) => Err(vec![unreadable(path, &error)]),
@@ -70,21 +76,18 @@ impl GeoSource {
             labels: config.labels.clone(),
             asns: config.asns.clone(),
             fence_places: config.fence_places.clone(),
-            networks: Vec::new(),
         })
     }
 
-    /// With the networks that so much is known of, and the [`Geo`]: that of `before` where it is of the same source.
+    /// The [`Geo`] that tells these networks apart: that of `before` where it is the same.
     fn make(
-        mut self,
+        self,
+        networks: Vec<(Country, u32)>,
         files: &mut dyn Files,
-        published: &Published,
         before: Option<&Loaded>,
     ) -> Result<MadeGeo, Vec<Problem>> {
-        let networks = published.networks();
-        self.networks = networks.clone();
-        self.networks.sort_unstable();
-        if let Some(before) = before.filter(|before| *before.geo == self) {
+        let before = before.filter(|before| before.geo.files == self);
+        if let Some(before) = before.filter(|before| before.tells_apart(&networks)) {
             return Ok((before.parts.geo.clone(), before.geo.clone()));
         }
         let database = |(path, _): &(PathBuf, Digest)| match files.read(path) {
@@ -94,7 +97,9 @@ impl GeoSource {
         let databases: Vec<Database> = self.databases.iter().map(database).collect::<Result<_, _>>()?;
         let Self { labels, asns, fence_places, .. } = &self;
         let geo = geo::compile(&databases, &Distinctions { labels, asns, networks: &networks, fence_places })?;
-        Ok((Arc::new(geo), Arc::new(self)))
+        let same = before.map(|before| &before.parts.geo).filter(|before| before.tells_the_same_apart(&geo));
+        let geo = same.cloned().unwrap_or_else(|| Arc::new(geo));
+        Ok((geo, Arc::new(GeoSource { files: self, networks })))
     }
 }
 
@@ -125,17 +130,23 @@ impl Loaded {
 
     /// Locations that tell the networks apart of which something is published; none: those that there are do.
     fn telling_apart(&self, published: &Published, files: &mut dyn Files) -> Result<Option<MadeGeo>, String> {
-        let mut networks = published.networks();
-        networks.sort_unstable();
-        if networks == self.geo.networks {
+        let networks = published.networks();
+        if self.tells_apart(&networks) {
             return Ok(None);
         }
         let told = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ");
-        let source = GeoSource::new(files, &self.parts.config).map_err(told)?;
-        if source.databases != self.geo.databases {
+        let source = GeoFiles::of(files, &self.parts.config).map_err(told)?;
+        if source.databases != self.geo.files.databases {
             return Err("a database is not the one that was read".to_owned());
         }
-        source.make(files, published, None).map(Some).map_err(told)
+        source.make(networks, files, Some(self)).map(Some).map_err(told)
+    }
+
+    /// Do locations tell just these networks apart, as far as there is room?
+    fn tells_apart(&self, networks: &[(Country, u32)]) -> bool {
+        let set = |networks: &[_]| networks.iter().copied().collect::<BTreeSet<(Country, u32)>>();
+        let known = &self.geo.networks;
+        known == networks || self.parts.geo.left_out() == 0 && set(known) == set(networks)
     }
 
     /// One hash over all content that decisions come from: nodes that show the same one decide alike
@@ -177,7 +188,8 @@ pub fn load(files: &mut dyn Files, path: &Path, before: Option<&Loaded>) -> Resu
         Some(before) => before.parts.measured.published.clone(),
         None => Arc::new(read_estimates(&read.config.server.state)),
     };
-    let geo = GeoSource::new(&mut files, &read.config).and_then(|source| source.make(&mut files, &published, before));
+    let geo =
+        GeoFiles::of(&mut files, &read.config).and_then(|source| source.make(published.networks(), &mut files, before));
     let webhook = read.config.webhook.as_ref().and_then(|webhook| webhook.tls.as_ref());
     let probes = read.config.probes.iter().filter_map(|probe| probe.kind.tls());
     let trust = Trust::of(probes.chain(webhook), &mut files);

@@ -262,8 +262,8 @@ impl Look {
     /// `served` is of the same set as `of`.
     fn make(of: Arc<Loaded>, served: &Snapshot, state: &Path, shared: &Shared) -> Self {
         if let Some(brought) = shared.measuring.tables.take() {
-            let mut files = DiskFiles::default().within(shared.sandbox.clone());
-            let next = (!brought.is(&of.parts.measured)).then(|| of.going_by(brought.published.clone(), &mut files));
+            let is_new = *brought.published != *of.parts.measured.published;
+            let next = is_new.then(|| of.going_by(brought.published.clone(), &mut disk(shared)));
             let next = next.map(|next| compile(next, served, shared, Timestamp::now()));
             // Where it could not be compiled, which was said, whoever waits for it learns that it is gone.
             let brought = next.as_ref().is_none_or(Option::is_some).then_some(brought);
@@ -286,14 +286,18 @@ impl Look {
             drop(before); // unlocked: on this lane that may take long
             next
         });
-        let mut files = DiskFiles::default().within(shared.sandbox.clone());
         let next = match published.flatten() {
-            Some(published) => Some(of.going_by(Arc::new(published), &mut files)),
-            None => of.telling_networks_apart(&mut files),
+            Some(published) => Some(of.going_by(Arc::new(published), &mut disk(shared))),
+            None => of.telling_networks_apart(&mut disk(shared)),
         };
         let next = next.and_then(|next| compile(next, served, shared, now));
         Self { of, next, brought: None }
     }
+}
+
+/// Holds what it reads until it is dropped.
+fn disk(shared: &Shared) -> DiskFiles {
+    DiskFiles::default().within(shared.sandbox.clone())
 }
 
 /// The least of all services.
@@ -379,12 +383,18 @@ impl Control {
             Some((loaded, snapshot)) if Arc::ptr_eq(&of, &self.loaded) => {
                 let Parts { measured, geo, .. } = &loaded.parts;
                 let (groups, prefixes) = (measured.published.groups(), measured.derived().len());
-                let networks = geo.measured_networks();
+                let (networks, left_out) = (geo.measured_networks().len(), geo.left_out());
+                if !Arc::ptr_eq(geo, &of.parts.geo) {
+                    self.looks.hurry(); // prefixes were worked out by networks that were told apart before
+                }
                 self.loaded = Arc::new(loaded);
                 self.tell_decision_hash();
                 self.swap_in(&snapshot);
                 let generation = self.shared.published.load().generation;
-                info!(generation, groups, networks, prefixes, "estimates changed: answers go by what was measured");
+                info!(
+                    generation,
+                    groups, networks, left_out, prefixes, "estimates changed: answers go by what was measured"
+                );
                 self.keep_estimates();
                 self.freeing.free((of, snapshot));
             }

@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
 use crate::latency::Published;
-use crate::model::Digest;
-use crate::table::Measured;
 
 /// The table that answers go by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,14 +25,6 @@ pub struct InForce {
 pub(super) struct Brought {
     pub(super) published: Arc<Published>,
     pub(super) reply: oneshot::Sender<InForce>,
-}
-
-impl Brought {
-    /// Do answers go by it already?
-    pub(super) fn is(&self, measured: &Measured) -> bool {
-        let digest = (!self.published.is_empty()).then(|| Digest::of(&self.published.encode()));
-        digest == measured.digest
-    }
 }
 
 /// The newest that nobody has looked at yet.

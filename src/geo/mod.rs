@@ -94,6 +94,8 @@ pub struct Geo {
     asns: HashSet<u32>,
     /// … and in one country.
     measured: HashSet<(Country, u32)>,
+    /// How many of those found no room.
+    left_out: usize,
     files: Vec<FileInfo>,
 }
 
@@ -128,19 +130,20 @@ pub fn compile(databases: &[Database], wanted: &Distinctions<'_>) -> Result<Geo,
     let mut profiles = Profiles::new(wanted.labels);
     let (v4, v6) = (profiles.of_v4(&v4.records, &records), profiles.of_v6(&v6.records, &records));
     let interned = places::intern(profiles.list(), wanted).ok_or_else(|| vec![too_many_locations(databases)])?;
-    let Interned { mut locations, ids, networks: measured } = interned;
+    let Interned { mut locations, ids, mut plain, networks: measured, left_out } = interned;
     locations.push(Location::default()); // of the profile `MAPPED`
     let mapped = LocationId::at(locations.len() - 1);
+    plain.push(mapped);
     let id = |profile: u32| ids.get(profile as usize).unwrap_or(&mapped).0;
     let (v4, v6) = (v4.map(id), v6.map(id));
-    let mut summaries = Summaries::new(&locations);
+    let mut summaries = Summaries::new(&locations, &plain);
     let (inner_v4, inner_v6) = (summaries.of(&v4), summaries.of(&v6));
     let mixed = summaries.finish();
     let v4 = Family::new(&v4, &mixed.resolve(inner_v4));
     let v6 = Family::new(&v6, &mixed.resolve(inner_v6));
     locations.extend(mixed.locations);
     let asns = wanted.asns.iter().copied().collect();
-    Ok(Geo { v4, v6, mapped, locations, networks, asns, measured, files })
+    Ok(Geo { v4, v6, mapped, locations, networks, asns, measured, left_out, files })
 }
 
 impl Geo {
@@ -186,10 +189,21 @@ impl Geo {
         self.asns.contains(&network.1) || self.measured.contains(&network)
     }
 
-    /// How many networks they tell apart because these are measured.
+    /// The networks that they tell apart because these are measured, in no order.
+    pub fn measured_networks(&self) -> impl ExactSizeIterator<Item = (Country, u32)> {
+        self.measured.iter().copied()
+    }
+
+    /// How many measured networks found no room.
     #[must_use]
-    pub fn measured_networks(&self) -> usize {
-        self.measured.len()
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Of the same databases, and of wishes that differ in measured networks alone: is all the same?
+    #[must_use]
+    pub fn tells_the_same_apart(&self, other: &Self) -> bool {
+        self.measured == other.measured
     }
 
     /// The location of that id.

@@ -1,5 +1,5 @@
 //! Which autonomous system an address belongs to: of all that databases name, where locations have those alone that the
-//! configuration names. Estimates ask it, off the path of answers.
+//! configuration names, or that are measured. Estimates ask it, off the path of answers.
 
 use std::net::IpAddr;
 

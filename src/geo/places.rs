@@ -32,8 +32,12 @@ pub(super) struct Interned {
     pub(super) locations: Vec<Location>,
     /// By profile. Those without record and label share one.
     pub(super) ids: Vec<LocationId>,
+    /// By location: that of the rest of the place, where it is one of a measured network; else itself.
+    pub(super) plain: Vec<LocationId>,
     /// The measured networks that are told apart.
     pub(super) networks: HashSet<(Country, u32)>,
+    /// How many found no room.
+    pub(super) left_out: usize,
 }
 
 /// The locations; none: there are too many, however coarse the grid.
@@ -42,13 +46,15 @@ pub(super) fn intern(profiles: &[Profile], wanted: &Distinctions<'_>) -> Option<
     CELLS.into_iter().find_map(|cell| {
         let mut grid = Grid { cell, named: &named, networks: HashSet::new() };
         let mut grouped = grid.group(profiles)?;
-        grid.networks = grid.fitting(profiles, wanted.networks, MAX_LOCATIONS - grouped.0.len());
+        let left_out;
+        (grid.networks, left_out) = grid.fitting(profiles, wanted.networks, MAX_LOCATIONS - grouped.0.len());
         if !grid.networks.is_empty() {
             grouped = grid.group(profiles)?;
         }
         let (groups, ids) = grouped;
+        let plain = grid.plain(&groups);
         let locations = groups.iter().map(|group| group.location(wanted.fence_places)).collect();
-        Some(Interned { locations, ids, networks: grid.networks })
+        Some(Interned { locations, ids, plain, networks: grid.networks, left_out })
     })
 }
 
@@ -103,8 +109,26 @@ impl Grid<'_> {
         Some((groups, ids))
     }
 
-    /// Those of `networks`, first things first, whose locations find room. Which are told apart anyway is passed over.
-    fn fitting(&self, profiles: &[Profile], networks: &[(Country, u32)], room: usize) -> HashSet<(Country, u32)> {
+    fn plain(&self, groups: &[Group]) -> Vec<LocationId> {
+        let is_measured = |like: &Profile| like.record.asn.is_some_and(|asn| !self.named.contains(&asn));
+        let plain = (0..).zip(groups).filter(|(_, group)| !is_measured(&group.like));
+        let by_key: HashMap<Key, u32> =
+            plain.map(|(id, group)| (self.key(&group.like, group.like.record.asn), id)).collect();
+        let of = |(id, Group { like, .. }): (u32, &Group)| {
+            let key = self.key(like, like.record.asn.filter(|_| !is_measured(like)));
+            LocationId(by_key.get(&key).copied().unwrap_or(id))
+        };
+        (0..).zip(groups).map(of).collect()
+    }
+
+    /// Those of `networks`, first things first, whose locations find room, and how many do not. Which are told apart anyway is
+    /// passed over.
+    fn fitting(
+        &self,
+        profiles: &[Profile],
+        networks: &[(Country, u32)],
+        room: usize,
+    ) -> (HashSet<(Country, u32)>, usize) {
         let mut keys: HashMap<(Country, u32), HashSet<Key>> =
             networks.iter().map(|network| (*network, HashSet::new())).collect();
         for profile in profiles {
@@ -114,14 +138,17 @@ impl Grid<'_> {
                 of.insert(self.key(profile, asn));
             }
         }
-        let mut room = room.min(MAX_OF_MEASURED);
+        let (mut room, mut left_out) = (room.min(MAX_OF_MEASURED), 0);
         let fits = |network: &&(Country, u32)| {
             let count = keys[*network].len();
-            let left = room.checked_sub(count).filter(|_| count > 0);
-            room = left.unwrap_or(room);
-            left.is_some()
+            let Some(left) = room.checked_sub(count) else {
+                left_out += 1;
+                return false;
+            };
+            room = left;
+            count > 0
         };
-        networks.iter().filter(fits).copied().collect()
+        (networks.iter().filter(fits).copied().collect(), left_out)
     }
 }
 
@@ -184,16 +211,45 @@ mod tests {
             let interned = intern(&profiles, &Distinctions { networks, ..Distinctions::default() }).unwrap();
             let mut networks: Vec<_> = interned.networks.into_iter().collect();
             networks.sort_unstable();
-            (networks, interned.locations.len() as i32)
+            (networks, interned.locations.len() as i32, interned.left_out)
         };
         // In Germany it is the same system, and not measured; one that nobody has seen takes nothing.
         let wanted = [network("FR", 2), network("FR", 9), network("FR", 3)];
-        assert_eq!(told_apart(&wanted), (vec![network("FR", 2), network("FR", 3)], large + 20 + 10 + small));
+        assert_eq!(told_apart(&wanted), (vec![network("FR", 2), network("FR", 3)], large + 20 + 10 + small, 0));
         // What does not fit is left out, what comes behind it is not.
         let wanted = [network("FR", 1), network("FR", 2), network("FR", 3)];
         let found = told_apart(&wanted);
-        assert_eq!(found, (vec![network("FR", 1), network("FR", 3)], large + small + 10 + small));
+        assert_eq!(found, (vec![network("FR", 1), network("FR", 3)], large + small + 10 + small, 1));
+        // Each but those that have a place alone stands beside the rest of it.
+        let Interned { locations, plain, .. } =
+            intern(&profiles, &Distinctions { networks: &wanted[2..], ..Distinctions::default() }).unwrap();
+        let of_three = (0..).zip(&locations).filter(|(_, location)| location.asn == Some(3));
+        assert!(of_three.clone().count() == 10 && of_three.clone().all(|(id, _)| plain[id as usize] != LocationId(id)));
+        assert!(
+            of_three.map(|(id, location)| (&locations[plain[id as usize].index()], location)).all(|(plain, own)| (
+                plain.asn,
+                plain.country,
+                plain.coordinates
+            ) == (
+                None,
+                own.country,
+                own.coordinates
+            ))
+        );
         let named = Distinctions { asns: &[2], networks: &wanted[1..2], ..Distinctions::default() };
         assert!(intern(&profiles, &named).unwrap().networks.is_empty(), "it is told apart everywhere");
+    }
+
+    #[test]
+    fn no_place_is_made_coarser_for_them() {
+        let full = profiles("FR", 1, MAX_LOCATIONS as i32 - 8).chain(profiles("DE", 2, 5)).chain(profiles("DE", 3, 4));
+        let profiles: Vec<Profile> = full.collect();
+        let networks: Vec<(Country, u32)> = [3, 2].map(|asn| ("DE".parse().unwrap(), asn)).into();
+        let interned = intern(&profiles, &Distinctions { networks: &networks, ..Distinctions::default() }).unwrap();
+        // Five places of Germany, and room for three more.
+        assert_eq!((interned.locations.len(), interned.left_out), (MAX_LOCATIONS - 3, 2));
+        let interned =
+            intern(&profiles[8..], &Distinctions { networks: &networks, ..Distinctions::default() }).unwrap();
+        assert_eq!((interned.networks.len(), interned.left_out), (2, 0));
     }
 }

@@ -34,6 +34,8 @@ const EVERY_FENCE: FenceMask = FenceMask(u64::MAX);
 #[derive(Debug)]
 pub(super) struct Summaries<'a> {
     locations: &'a [Location],
+    /// By location: that of the rest of the place, where it is of a measured network. So there are no more pairs for these.
+    plain: &'a [LocationId],
     pairs: Vec<Pair>,
     ids: IntMap<(u32, u64), usize>,
 }
@@ -50,8 +52,8 @@ struct Pair {
 pub(super) struct Inner(Vec<LocationId>);
 
 impl<'a> Summaries<'a> {
-    pub(super) fn new(locations: &'a [Location]) -> Self {
-        Self { locations, pairs: Vec::new(), ids: IntMap::default() }
+    pub(super) fn new(locations: &'a [Location], plain: &'a [LocationId]) -> Self {
+        Self { locations, plain, pairs: Vec::new(), ids: IntMap::default() }
     }
 
     /// One entry for each leaf but the first: that of the inner node whose midpoint the leaf begins
@@ -86,7 +88,7 @@ impl<'a> Summaries<'a> {
         if !inside.mixed {
             return heaviest;
         }
-        let fences = inside.fences;
+        let (heaviest, fences) = (self.plain[heaviest.index()], inside.fences);
         let index = *self.ids.entry((heaviest.0, fences.0)).or_insert_with(|| {
             self.pairs.push(Pair { heaviest, fences, nodes: 0 });
             self.pairs.len() - 1

@@ -30,6 +30,8 @@ pub(super) fn compile_plans(
     at: Timestamp,
 ) -> Result<Box<[Arc<PlanTable>]>, Vec<Problem>> {
     let config = &parts.config;
+    let demands = demands(config, services, before);
+    let panics = before.map(|before| Panicking::of(before.snapshot)).unwrap_or_default();
     // Orders, and tries even more so, are of the locations that they were made over.
     let before = before.filter(|before| is_over_the_same(&before.snapshot.parts, parts));
     let rankings = rank_all(parts, before)?;
@@ -37,57 +39,59 @@ pub(super) fn compile_plans(
     for table in before.iter().flat_map(|before| &before.snapshot.plans) {
         old.add(&bases(table.rankings()), table.tries());
     }
-    let plans = demands(config, services, before).into_iter().zip(rankings.iter().map(bases));
+    let plans = demands.into_iter().zip(rankings.iter().map(bases));
     let tries = Tries::build(&parts.geo, config.geo_memory, plans, &old);
-    let panics = before.map(|before| Panicking::of(before.snapshot)).unwrap_or_default();
     let table = |(plan, rankings): (&Plan, Rankings)| {
         let tries = rankings.each_ref().map(|ranking| tries.of(ranking.base()));
         let now = Now { endpoints: &config.endpoints, entries, at };
         let panics = panics.go_on(plan, &config.endpoints, &rankings);
-        Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, now, panics, None))
+        Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, now, panics.as_ref(), None))
     };
     Ok(config.plans.iter().zip(rankings).map(table).collect())
 }
 
-/// The plans of the snapshot before, by their orders, if any of them is in panic.
+/// The plans of the snapshot before, by the names of their endpoints, if any of them is in panic.
 #[derive(Default)]
-struct Panicking<'a> {
-    endpoints: &'a [Endpoint],
-    by_orders: HashMap<*const Ranking, Vec<&'a PlanTable>>,
-}
+struct Panicking<'a>(HashMap<Vec<Arc<str>>, Vec<&'a PlanTable>>);
 
 impl<'a> Panicking<'a> {
     fn of(snapshot: &'a Snapshot) -> Self {
-        let mut panicking = Self { endpoints: &snapshot.parts.config.endpoints, by_orders: HashMap::new() };
+        let mut panicking = Self::default();
         if snapshot.plans.iter().any(|table| table.panics().is_some()) {
             for table in &snapshot.plans {
-                panicking.by_orders.entry(Arc::as_ptr(table.rankings()[0].base())).or_default().push(table);
+                let names = names(&table.plan, &snapshot.parts.config.endpoints);
+                panicking.0.entry(names).or_default().push(table);
             }
         }
         panicking
     }
 
-    /// What goes on in a plan of the same endpoints in the same orders: that of the one with the same policy, or of one
-    /// that panics alike. None: nothing.
-    fn go_on(&self, plan: &Plan, endpoints: &[Endpoint], rankings: &Rankings) -> Option<&'a [Panics; 2]> {
-        let names = |plan: &Plan, endpoints: &[Endpoint]| -> Vec<Arc<str>> {
-            plan.members.iter().map(|id| endpoints[id.index()].name.clone()).collect()
-        };
-        let tables = self.by_orders.get(&Arc::as_ptr(rankings[0].base()))?;
-        let is_same = |table: &&&PlanTable| {
-            let mut both = table.rankings().iter().zip(rankings);
-            let same_orders = both.all(|(ours, theirs)| Arc::ptr_eq(ours.base(), theirs.base()));
-            same_orders && names(&table.plan, self.endpoints) == names(plan, endpoints)
-        };
-        let same: Vec<_> = tables.iter().filter(is_same).collect();
+    /// What goes on in a plan of the same endpoints, in whatever orders: that of the one with the same policy, or of one
+    /// that panics alike; of each set of members what went on in that. None: nothing.
+    fn go_on(&self, plan: &Plan, endpoints: &[Endpoint], rankings: &Rankings) -> Option<[Panics; 2]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let same = self.0.get(&names(plan, endpoints))?;
         let panics_by = |policy: &Policy| {
             let Policy { panic_below, panic_hold, warmup, spread, .. } = policy;
             (panic_below.to_bits(), *panic_hold, *warmup, *spread)
         };
         let found = same.iter().find(|table| table.plan.policy == plan.policy);
         let alike = || same.iter().find(|table| panics_by(&table.plan.policy) == panics_by(&plan.policy));
-        found.or_else(alike)?.panics()
+        let table = found.or_else(alike)?;
+        let panics = table.panics()?;
+        let of = |family: Family| {
+            let before = table.rankings()[family as usize].sets();
+            let panic = |set| before.iter().position(|before| before == set).map(|at| panics[family as usize][at]);
+            rankings[family as usize].sets().iter().map(|set| panic(set).unwrap_or_default()).collect()
+        };
+        Some(Family::ALL.map(of))
     }
+}
+
+fn names(plan: &Plan, endpoints: &[Endpoint]) -> Vec<Arc<str>> {
+    plan.members.iter().map(|id| endpoints[id.index()].name.clone()).collect()
 }
 
 fn is_over_the_same(before: &Parts, now: &Parts) -> bool {

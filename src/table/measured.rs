@@ -9,6 +9,7 @@
 //! some milliseconds), and not in the plans' tries, of which each takes as long as a reload. An answer looks into both; the
 //! scope is the longer of the two leaves, so that scopes never overlap.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use ipnet::IpNet;
 
 use crate::geo::{Geo, Match, Near, Subnets};
 use crate::latency::{Factor, Place, Published};
-use crate::model::{Digest, Location, LocationId, Site};
+use crate::model::{Country, Digest, Location, LocationId, Site};
 
 /// What is measured, over one set of locations. Immutable.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ pub struct Measured {
     located: Box<[u64]>,
     /// The number of the first.
     first: u32,
-    /// Over what is published; none: nothing is.
+    /// Over what is published, and the networks that locations tell apart for it; none: nothing is.
     pub digest: Option<Digest>,
 }
 
@@ -49,7 +50,7 @@ impl Measured {
         let word = |leaves: &[_]| (0..).zip(leaves).fold(0, |word, (bit, leaf)| word | is_located(leaf) << bit);
         let located = derived.chunks(64).map(word).collect();
         let first = u32::try_from(geo.locations().len()).expect("locations are bounded");
-        let digest = (!published.is_empty()).then(|| Digest::of(&published.encode()));
+        let digest = (!published.is_empty()).then(|| digest(&published, geo));
         Self { published, derived, space, located, first, digest }
     }
 
@@ -133,4 +134,10 @@ impl Measured {
         let Location { country, asn, .. } = geo.location(leaf);
         self.published.find(prefix, *country, *asn, &name)
     }
+}
+
+fn digest(published: &Published, geo: &Geo) -> Digest {
+    let networks: BTreeSet<(Country, u32)> = geo.measured_networks().collect();
+    let octets = |(country, asn): (Country, u32)| format!("{country} {asn}\n");
+    Digest::of_all([&published.encode()[..], networks.into_iter().map(octets).collect::<String>().as_bytes()])
 }

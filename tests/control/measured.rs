@@ -146,9 +146,9 @@ async fn a_second_server_goes_by_the_table_of_the_first() {
     };
     let (code, told) = latency(&first, "save", "table").await;
     assert_eq!((code, &*told), (Some(0), "table: estimates of 0 countries and networks, 1 prefixes\n"));
-    assert_eq!(fs::read(shop.path("table")).unwrap(), fs::read(shop.path("state/estimates")).unwrap());
     let hash = first.status().await["decision_hash"].clone();
     first.stop().await;
+    assert_eq!(fs::read(shop.path("table")).unwrap(), fs::read(shop.path("state/estimates")).unwrap());
 
     // The same files, and nothing that it measured.
     fs::remove_dir_all(shop.path("state")).unwrap();

@@ -204,10 +204,15 @@ fn panic_goes_on_over_an_edit() {
     let serving = compile(&first, &["ams", "iad"], None);
     assert_eq!(["a", "b"].map(|name| plan(&serving, name).is_panicking()), [true, false]);
     // Another service comes before it, and one endpoint is back; but enough has not been there for long enough yet.
-    let second = read(&[service("c", "\"fra\", \"sin\"", ""), a, b].concat(), Some(&first));
+    let second = read(&[&*service("c", "\"fra\", \"sin\"", ""), &a, &b].concat(), Some(&first));
     let next = compile(&second, &["iad"], Some(Before { snapshot: &serving, count: &|_| 0 }));
     assert_eq!(["a", "b"].map(|name| plan(&next, name).is_panicking()), [true, false]);
     assert!(!plan(&compile(&second, &["iad"], None), "a").is_panicking());
+    // Nor where all locations are others, as after an edit of fences, another database or new networks.
+    let fenced = service("d", "\"fra\", \"sin\"", "fence = [{ where = \"eu\", in = \"eu\" }]");
+    let third = read(&[&*fenced, &a, &b].concat(), Some(&first));
+    let next = compile(&third, &["iad"], Some(Before { snapshot: &serving, count: &|_| 0 }));
+    assert_eq!(["a", "b"].map(|name| plan(&next, name).is_panicking()), [true, false]);
     // A plan of the same endpoints in the same orders that panics later is not drawn into it.
     let of = |name, below: &str| service(name, "\"ams\", \"iad\", \"sin\"", &format!("panic_below = {below}"));
     let first = read(&[of("a", "0.9"), of("b", "0.3")].concat(), None);

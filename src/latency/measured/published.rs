@@ -120,8 +120,9 @@ impl Published {
                 continue;
             }
             let Some(factors) = step.place(old.map(|old| &old.factors), shifts, parent) else { continue };
-            // Answers know nothing of a network that is not named: what it says of sites that the prefix has not measured
-            // stands beside what the prefix says, else these would be compared wrongly.
+            // Answers know nothing of a network that is not told apart: what it says of sites that the prefix has not measured
+            // stands beside what the prefix says, else these would be compared wrongly. As it says it now, if at all.
+            let factors = step.measured(factors, shifts);
             let unnamed = country.zip(world.asn(client)).filter(|network| asn != Some(network.1));
             let factors = match unnamed.and_then(|network| next.networks.get(&network)) {
                 Some(of_network) => beside(factors, of_network),
@@ -291,6 +292,12 @@ impl Step<'_> {
             Some((group, factors?))
         };
         groups.into_iter().filter_map(next).collect()
+    }
+
+    /// Those of sites that something is said of.
+    fn measured(&self, factors: Factors, said: &[Shift]) -> Factors {
+        let is_said = |factor: &Factor| said.iter().any(|shift| *self.name(shift) == factor.site);
+        factors.into_vec().into_iter().filter(is_said).collect()
     }
 
     /// Would the samples behind it not be forgotten yet? What is published outlasts its samples by that: they may be on another

@@ -224,3 +224,16 @@ fn a_network_that_answers_do_not_tell_apart_speaks_through_its_prefixes() {
     let (few, all) = (named.iter().flatten().count(), differ(&unnamed));
     assert!(few < inside.len() * 3 / 4 && all > inside.len() * 9 / 10, "{few} and {all} of {}", inside.len());
 }
+
+/// Who has most prefixes comes first; where as many, the lesser number.
+#[test]
+fn networks_are_ranked_and_bounded() {
+    let country: Country = "FR".parse().unwrap();
+    let factor = |samples: f32| Factor { site: "a/b".into(), factor: 2.0, spread: 0.1, samples, newest: NOW };
+    let network = |asn: u32| ((country, asn), vec![factor((asn % 600) as f32)].into());
+    let published = Published { networks: (0..1_200).map(network).collect(), ..Published::default() };
+    let ranked = published.networks();
+    assert_eq!(ranked.len(), 1_024);
+    let asns: Vec<u32> = ranked.iter().map(|(_, asn)| *asn).collect();
+    assert_eq!((&asns[..4], asns[1_023]), (&[599, 1_199, 598, 1_198][..], 688));
+}
