@@ -2,11 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
 
 use super::orders::{not_admitted, refuse};
 use super::{Context, json};
@@ -14,6 +18,26 @@ use crate::latency::Published;
 
 /// The longest body, in octets: 65,536 prefixes of 32 sites each have less.
 pub(super) const LONGEST: usize = 128 * 1024 * 1024;
+/// One that takes longer makes room for the next.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Who may not bring one is told before its body is read, and one is moved at a time.
+pub(super) async fn admit(State(context): State<Arc<Context>>, request: Request, next: Next) -> Response {
+    if *request.method() != Method::GET {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().copied();
+        if let Some(refused) = not_admitted(&context, peer.map(Extension), request.headers()) {
+            return refused;
+        }
+    }
+    let _turn = context.moving.lock().await;
+    match timeout(PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "it takes too long; what was brought may yet come into force".to_owned(),
+        ),
+    }
+}
 
 /// As `state/estimates` holds it.
 pub(super) async fn give(State(context): State<Arc<Context>>) -> Response {
@@ -25,15 +49,7 @@ pub(super) async fn give(State(context): State<Arc<Context>>) -> Response {
 }
 
 /// Has answers go by another one: 200 once they do, 400 where it is none, 409 where another came in its place.
-pub(super) async fn take(
-    State(context): State<Arc<Context>>,
-    peer: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    if let Some(refused) = not_admitted(&context, peer, &headers) {
-        return refused;
-    }
+pub(super) async fn take(State(context): State<Arc<Context>>, body: Bytes) -> Response {
     let read = tokio::task::spawn_blocking(move || Published::decode(&body)).await;
     let published = match read.map_err(|error| error.to_string()).flatten() {
         Ok(published) => published,

@@ -59,6 +59,8 @@ struct Context {
     operators: Vec<IpNet>,
     /// Orders are weighed and put in force one at a time.
     ordering: tokio::sync::Mutex<()>,
+    /// Tables of estimates are large.
+    moving: tokio::sync::Mutex<()>,
     metrics: Metrics,
     /// Explaining reads whole databases into memory: one request at a time.
     explaining: Arc<Semaphore>,
@@ -89,6 +91,7 @@ impl Admin {
             allow,
             operators,
             ordering: tokio::sync::Mutex::default(),
+            moving: tokio::sync::Mutex::default(),
             metrics: Metrics::install(),
             explaining,
         };
@@ -148,7 +151,10 @@ fn router(context: Arc<Context>) -> Router {
         .route("/api/v1/measurements", post(measurements::take).layer(DefaultBodyLimit::max(measurements::LONGEST)))
         .route(
             "/api/v1/estimates",
-            get(estimates::give).post(estimates::take).layer(DefaultBodyLimit::max(estimates::LONGEST)),
+            get(estimates::give)
+                .post(estimates::take)
+                .layer(DefaultBodyLimit::max(estimates::LONGEST))
+                .layer(middleware::from_fn_with_state(context.clone(), estimates::admit)),
         )
         .layer(middleware::from_fn_with_state(context.clone(), admit))
         .with_state(context)
@@ -300,7 +306,15 @@ mod tests {
         let allow = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         let explaining = Arc::new(Semaphore::new(1));
         let (operators, ordering) = (Vec::new(), tokio::sync::Mutex::default());
-        let context = Arc::new(Context { shared, allow, operators, ordering, metrics: Metrics::install(), explaining });
+        let context = Arc::new(Context {
+            shared,
+            allow,
+            operators,
+            ordering,
+            moving: tokio::sync::Mutex::default(),
+            metrics: Metrics::install(),
+            explaining,
+        });
         for (peer, status) in [
             ("127.0.0.1:1", "HTTP/1.1 200 OK"),
             ("127.9.9.9:1", "HTTP/1.1 200 OK"),

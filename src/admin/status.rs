@@ -84,7 +84,7 @@ pub struct MeasuredStatus {
     pub groups: usize,
     /// Autonomous systems that locations tell from the rest of their countries because these are measured.
     pub networks: usize,
-    /// Those for whose locations there is no room.
+    /// Those for whose locations there is no room, or that are too many.
     pub networks_left_out: usize,
     /// Prefixes that have an order of their own for that reason.
     pub derived_locations: usize,
@@ -351,13 +351,8 @@ impl MeasuredStatus {
         let Parts { measured, geo, .. } = &snapshot.parts;
         let (groups, derived_locations) = (measured.published.groups(), measured.derived().len());
         let networks = geo.measured_networks().len();
-        Self {
-            samples: shared.measuring.told(),
-            groups,
-            networks,
-            networks_left_out: geo.left_out(),
-            derived_locations,
-        }
+        let networks_left_out = geo.left_out() + measured.published.networks_beyond();
+        Self { samples: shared.measuring.told(), groups, networks, networks_left_out, derived_locations }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::arguments::Table;
 use super::report::{self, StartError};
@@ -11,9 +12,11 @@ use super::server;
 use crate::control::InForce;
 use crate::latency::Published;
 
+/// A server that is busy takes a table in when it has time for it.
+const PATIENCE: Duration = Duration::from_secs(600);
 const PATH: &str = "/api/v1/estimates";
 
-/// A file that is cut short, as on a full disk, is not loaded: it has a checksum.
+/// The file that was there stays until the new one is whole.
 #[must_use]
 pub(super) fn save(arguments: &Table) -> ExitCode {
     report::start_log();
@@ -34,9 +37,12 @@ fn try_to_save(arguments: &Table) -> Result<(), StartError> {
     let published = Published::decode(&octets)
         .map_err(|why| io::Error::other(format!("what {base} sends is no table of estimates: {why}")))?;
     if arguments.file == Path::new("-") {
-        return Ok(io::stdout().write_all(&octets)?);
+        let mut stdout = io::stdout();
+        return Ok(stdout.write_all(&octets).and_then(|()| stdout.flush())?);
     }
-    fs::write(&arguments.file, &octets)
+    let beside = arguments.file.with_added_extension("new");
+    fs::write(&beside, &octets)
+        .and_then(|()| fs::rename(&beside, &arguments.file))
         .map_err(|error| io::Error::other(format!("{}: {error}", arguments.file.display())))?;
     let (groups, prefixes) = (published.groups(), published.prefixes().count());
     println!("{}: estimates of {groups} countries and networks, {prefixes} prefixes", arguments.file.display());
@@ -54,13 +60,18 @@ fn try_to_load(arguments: &Table) -> Result<(), StartError> {
     Published::decode(&octets)
         .map_err(|why| io::Error::other(format!("{name}: it is no table that `meridian latency save` wrote: {why}")))?;
     let text = report::block_on(async {
-        server::text(&base, server::client()?.post(format!("{base}{PATH}")).body(octets)).await
+        server::text(&base, server::client()?.post(format!("{base}{PATH}")).timeout(PATIENCE).body(octets)).await
     })?;
-    let InForce { generation, groups, derived_locations, decision_hash } =
+    let InForce { generation, groups, derived_locations, decision_hash, not_kept } =
         serde_json::from_str(&text).map_err(io::Error::from)?;
     println!(
         "in force: estimates of {groups} countries and networks, {derived_locations} prefixes; generation {generation}, \
          decision_hash {decision_hash}"
     );
-    Ok(())
+    match not_kept {
+        None => Ok(()),
+        Some(why) => {
+            Err(io::Error::other(format!("it is not on disk, so a restart would begin without it: {why}")).into())
+        }
+    }
 }

@@ -170,8 +170,11 @@ impl Control {
         let counters = std::mem::replace(&mut *self.shared.counters(), Arc::new(counters));
         self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
         let loaded = std::mem::replace(&mut self.loaded, Arc::new(loaded));
-        if self.shared.measuring.told().prefixes > 0 {
-            // Estimates were published while this set was read, or samples are to be kept otherwise, or say something else now.
+        let served = &loaded.parts.measured.published;
+        if !Arc::ptr_eq(served, &self.loaded.parts.measured.published) {
+            self.shared.measuring.keep(served.clone());
+        } else if self.shared.measuring.told().prefixes > 0 {
+            // Samples are to be kept otherwise, or say something else now.
             self.shared.measuring.hurry();
         }
         let ready = self.shared.journal().ready;

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
@@ -139,6 +139,12 @@ impl Measuring {
     /// Another came in its place, or it could not be put in force, which the log tells.
     pub async fn bring(&self, published: latency::Published) -> Result<InForce, String> {
         self.tables.bring(published, &self.hurry).await
+    }
+
+    /// Has answers go again by what they went by until an edit took its place.
+    pub(super) fn keep(&self, published: Arc<latency::Published>) {
+        self.tables.keep(published);
+        self.hurry();
     }
 
     /// For `/status`.
@@ -395,7 +401,7 @@ impl Control {
                     generation,
                     groups, networks, left_out, prefixes, "estimates changed: answers go by what was measured"
                 );
-                self.keep_estimates();
+                self.keep_estimates(None);
                 self.freeing.free((of, snapshot));
             }
             Some(next) => {
@@ -409,7 +415,7 @@ impl Control {
             }
         }
         if let Some(Brought { reply, .. }) = brought {
-            let _ = reply.send(self.in_force()); // nobody may wait any more
+            self.keep_estimates(Some((reply, self.in_force()))); // once more where it was kept before: that may have failed
             self.looks.hurry(); // what samples say was not looked at
         }
         let is_due = self.looks.kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY);
@@ -425,13 +431,22 @@ impl Control {
             groups: measured.published.groups(),
             derived_locations: measured.derived().len(),
             decision_hash: self.shared.journal().decision_hash.to_string(),
+            not_kept: None,
         }
     }
 
-    fn keep_estimates(&mut self) {
+    /// Writes what answers go by, and tells whoever waits for that.
+    fn keep_estimates(&mut self, waits: Option<(oneshot::Sender<InForce>, InForce)>) {
         let path = estimates_below(&self.started.server.state);
         let published = self.loaded.parts.measured.published.clone();
-        self.write_behind(idle::run(move || write(&path, &published.encode())));
+        self.write_behind(async move {
+            let written = idle::run(move || write(&path, &published.encode())).await;
+            if let Some((reply, in_force)) = waits {
+                let not_kept = written.clone().flatten().err();
+                let _ = reply.send(InForce { not_kept, ..in_force }); // nobody may wait any more
+            }
+            written
+        });
     }
 
     fn keep_samples(&mut self) {

@@ -18,6 +18,8 @@ pub struct InForce {
     pub derived_locations: usize,
     /// Over all that decisions come from, as `/status` has it.
     pub decision_hash: String,
+    /// Why a restart would begin without it; none: it is on disk.
+    pub not_kept: Option<String>,
 }
 
 /// One that somebody brought, and waits for.
@@ -39,6 +41,12 @@ impl Waiting {
     /// Not in place of one that came meanwhile: whoever waits for that one is told, and of this one, that it is not in force.
     pub(super) fn put_back(&self, brought: Brought) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(brought);
+    }
+
+    /// Has answers go by one that they went by until an edit came, which was read with the one before.
+    pub(super) fn keep(&self, published: Arc<Published>) {
+        let (reply, _) = oneshot::channel(); // nobody waits
+        self.put_back(Brought { published, reply });
     }
 
     /// Waits until answers go by it.

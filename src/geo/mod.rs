@@ -203,7 +203,7 @@ impl Geo {
     /// Of the same databases, and of wishes that differ in measured networks alone: is all the same?
     #[must_use]
     pub fn tells_the_same_apart(&self, other: &Self) -> bool {
-        self.measured == other.measured
+        self.measured == other.measured && self.left_out == other.left_out
     }
 
     /// The location of that id.

@@ -10,7 +10,7 @@ use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
 use super::panics::Panics;
 use super::plan::{Now, PlanTable};
-use super::ranking::{Ranking, Rankings, bases};
+use super::ranking::{MemberSet, Ranking, Rankings, bases};
 use super::reuse::{InConfig, Ranked};
 use super::snapshot::{Before, Parts, ServiceEntry, Snapshot};
 use super::survey::Survey;
@@ -66,25 +66,23 @@ impl<'a> Panicking<'a> {
         panicking
     }
 
-    /// What goes on in a plan of the same endpoints, in whatever orders: that of the one with the same policy, or of one
-    /// that panics alike; of each set of members what went on in that. None: nothing.
+    /// What goes on in a plan of the same endpoints, in whatever orders: of each set of members what goes on in that in the plan
+    /// with the same policy, or in one that panics alike. None: nothing.
     fn go_on(&self, plan: &Plan, endpoints: &[Endpoint], rankings: &Rankings) -> Option<[Panics; 2]> {
         if self.0.is_empty() {
             return None;
         }
-        let same = self.0.get(&names(plan, endpoints))?;
         let panics_by = |policy: &Policy| {
             let Policy { panic_below, panic_hold, warmup, spread, .. } = policy;
             (panic_below.to_bits(), *panic_hold, *warmup, *spread)
         };
-        let found = same.iter().find(|table| table.plan.policy == plan.policy);
-        let alike = || same.iter().find(|table| panics_by(&table.plan.policy) == panics_by(&plan.policy));
-        let table = found.or_else(alike)?;
-        let panics = table.panics()?;
+        let is_alike = |table: &&&PlanTable| panics_by(&table.plan.policy) == panics_by(&plan.policy);
+        let mut alike: Vec<_> = self.0.get(&names(plan, endpoints))?.iter().filter(is_alike).collect();
+        alike.sort_by_key(|table| table.plan.policy != plan.policy);
         let of = |family: Family| {
-            let before = table.rankings()[family as usize].sets();
-            let panic = |set| before.iter().position(|before| before == set).map(|at| panics[family as usize][at]);
-            rankings[family as usize].sets().iter().map(|set| panic(set).unwrap_or_default()).collect()
+            let panic =
+                |set: &MemberSet| alike.iter().find_map(|table| table.panic_of(family, set)).unwrap_or_default();
+            rankings[family as usize].sets().iter().map(panic).collect()
         };
         Some(Family::ALL.map(of))
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
 use super::panics::{self, Capacities, Panics};
-use super::ranking::{Rankings, holds};
+use super::ranking::{MemberSet, Rankings, holds};
 use super::replies::{Replies, Settling};
 use super::snapshot::Parts;
 use super::standing::HeldAs;
@@ -157,6 +157,12 @@ impl PlanTable {
                 .collect::<Vec<_>>()
         };
         Family::ALL.into_iter().flat_map(of).collect()
+    }
+
+    /// What goes on in a set of members; none: nothing.
+    pub(super) fn panic_of(&self, family: Family, set: &MemberSet) -> Option<Panic> {
+        let at = self.rankings[family as usize].sets().iter().position(|known| known == set)?;
+        Some(self.panics[family as usize][at]).filter(|panic| *panic != Panic::default())
     }
 
     /// Panic, by family and set; none: there is none.

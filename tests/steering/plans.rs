@@ -187,6 +187,8 @@ fn a_reload_ranks_only_what_is_new() {
     assert_ne!(lies(&next, "a"), lies(&serving, "a"));
 }
 
+const EU: &str = "fence = [{ where = \"eu\", in = \"eu\" }]";
+
 #[test]
 fn panic_goes_on_over_an_edit() {
     let keys = "panic_below = 0.5\npanic_hold = \"60s\"\nwarmup = \"180s\"";
@@ -209,10 +211,20 @@ fn panic_goes_on_over_an_edit() {
     assert_eq!(["a", "b"].map(|name| plan(&next, name).is_panicking()), [true, false]);
     assert!(!plan(&compile(&second, &["iad"], None), "a").is_panicking());
     // Nor where all locations are others, as after an edit of fences, another database or new networks.
-    let fenced = service("d", "\"fra\", \"sin\"", "fence = [{ where = \"eu\", in = \"eu\" }]");
+    let fenced = service("d", "\"fra\", \"sin\"", EU);
     let third = read(&[&*fenced, &a, &b].concat(), Some(&first));
     let next = compile(&third, &["iad"], Some(Before { snapshot: &serving, count: &|_| 0 }));
     assert_eq!(["a", "b"].map(|name| plan(&next, name).is_panicking()), [true, false]);
+    // A plan that was edited goes on with its own, whatever one of the same endpoints does that comes before it.
+    let five = "\"ams\", \"fra\", \"dub\", \"iad\", \"sin\"";
+    let (a, fenced) = (service("a", five, keys), |more: &str| service("b", five, &format!("{keys}\n{EU}\n{more}")));
+    let first = read(&[&*a, &fenced("")].concat(), None);
+    let serving = compile(&first, &["ams", "fra"], None);
+    assert_eq!(["a", "b"].map(|name| plan(&serving, name).is_panicking()), [false, true]);
+    let second = read(&[&*a, &fenced("ttl_doubt = \"7s\"")].concat(), Some(&first));
+    let next = compile(&second, &["ams"], Some(Before { snapshot: &serving, count: &|_| 0 }));
+    assert_eq!(["a", "b"].map(|name| plan(&next, name).is_panicking()), [false, true]);
+    assert!(!plan(&compile(&second, &["ams"], None), "b").is_panicking());
     // A plan of the same endpoints in the same orders that panics later is not drawn into it.
     let of = |name, below: &str| service(name, "\"ams\", \"iad\", \"sin\"", &format!("panic_below = {below}"));
     let first = read(&[of("a", "0.9"), of("b", "0.3")].concat(), None);

@@ -101,6 +101,11 @@ impl Published {
     #[must_use]
     pub fn next(&self, estimates: &Estimates, world: &impl World, min_gain_ms: f32) -> Option<Self> {
         let (step, heard) = (Step { estimates, min_gain_ms }, &estimates.heard);
+        if heard.prefixes.is_empty() {
+            // All of it comes from elsewhere, and stays as whoever measures has it.
+            let lasts = self.factors().any(|factors| step.lasts(factors));
+            return (!lasts && !self.is_empty()).then(Self::default);
+        }
         let mut next = self.next_groups(estimates, min_gain_ms);
         let said: BTreeMap<IpNet, &[Shift]> =
             estimates.prefixes.iter().map(|(prefix, shifts)| (*prefix, &**shifts)).collect();
@@ -122,11 +127,16 @@ impl Published {
             let Some(factors) = step.place(old.map(|old| &old.factors), shifts, parent) else { continue };
             // Answers know nothing of a network that is not told apart: what it says of sites that the prefix has not measured
             // stands beside what the prefix says, else these would be compared wrongly. As it says it now, if at all.
-            let factors = step.measured(factors, shifts);
-            let unnamed = country.zip(world.asn(client)).filter(|network| asn != Some(network.1));
+            let network = country.zip(world.asn(client));
+            let own =
+                step.without_its_networks(factors, shifts, network.and_then(|network| self.networks.get(&network)));
+            if own.is_empty() {
+                continue;
+            }
+            let unnamed = network.filter(|network| asn != Some(network.1));
             let factors = match unnamed.and_then(|network| next.networks.get(&network)) {
-                Some(of_network) => beside(factors, of_network),
-                None => factors,
+                Some(of_network) => beside(own, of_network),
+                None => own,
             };
             let weight = shifts.iter().map(|shift| shift.samples).fold(0.0, f32::max);
             let moves = |shift: &Shift| shift.moves_ms(parent(step.name(shift))).min(MOST_MS) * shift.samples;
@@ -164,6 +174,12 @@ impl Published {
             next.biases.pop_last();
         }
         next
+    }
+
+    /// Of all places.
+    fn factors(&self) -> impl Iterator<Item = &Factors> {
+        let prefixes = self.prefixes.values().map(|prefix| &prefix.factors);
+        self.countries.values().chain(self.networks.values()).chain(prefixes)
     }
 
     /// What a server takes of its own, ms; none: nobody has said yet.
@@ -220,6 +236,12 @@ impl Published {
     #[must_use]
     pub fn groups(&self) -> usize {
         self.countries.len() + self.networks.len()
+    }
+
+    /// How many networks there are that answers never tell apart, since there are too many.
+    #[must_use]
+    pub fn networks_beyond(&self) -> usize {
+        self.networks.len().saturating_sub(MAX_NETWORKS)
     }
 
     /// The networks that have factors, those of most prefixes first, as many as answers may tell from the rest of their
@@ -294,10 +316,13 @@ impl Step<'_> {
         groups.into_iter().filter_map(next).collect()
     }
 
-    /// Those of sites that something is said of.
-    fn measured(&self, factors: Factors, said: &[Shift]) -> Factors {
-        let is_said = |factor: &Factor| said.iter().any(|shift| *self.name(shift) == factor.site);
-        factors.into_vec().into_iter().filter(is_said).collect()
+    /// Those of a prefix without what stood beside them until now: what its network says of sites that nothing is said of.
+    fn without_its_networks(&self, factors: Factors, said: &[Shift], network: Option<&Factors>) -> Factors {
+        let Some(network) = network else { return factors };
+        let is_own = |factor: &Factor| {
+            find(network, &factor.site).is_none() || said.iter().any(|shift| *self.name(shift) == factor.site)
+        };
+        factors.into_vec().into_iter().filter(is_own).collect()
     }
 
     /// Would the samples behind it not be forgotten yet? What is published outlasts its samples by that: they may be on another

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
+use super::super::published::Factors;
 use super::super::*;
 use super::made::{GAIN_MS, Made, NOW, Random, client, take};
 use crate::latency::sphere::ln;
@@ -123,7 +126,7 @@ fn a_prefix_is_held_against_its_country() {
     assert_eq!(published.factor("FR".parse().ok(), None, "cloud/none"), 1.0);
 }
 
-/// What servers are taken to take stays, too, until votes are off by enough; and where nobody votes, as long as anything is published.
+/// What servers are taken to take stays, too, until votes are off by enough; and where nobody votes.
 #[test]
 fn biases_stay_until_they_are_off() {
     let mut made = Made::new(600, 6, &mut Random(2));
@@ -147,8 +150,6 @@ fn biases_stay_until_they_are_off() {
     assert!(after > before + 5.0, "{before} {after}");
     let lost = next(&second, &made.store(), &made);
     assert_eq!(lost.biases, second.biases);
-    let empty = Published { biases: second.biases, ..Published::default() };
-    assert!(next(&empty, &made.store(), &made).biases.is_empty());
 }
 
 /// Where its parts lie in several places, these are answered by them.
@@ -236,4 +237,20 @@ fn networks_are_ranked_and_bounded() {
     assert_eq!(ranked.len(), 1_024);
     let asns: Vec<u32> = ranked.iter().map(|(_, asn)| *asn).collect();
     assert_eq!((&asns[..4], asns[1_023]), (&[599, 1_199, 598, 1_198][..], 688));
+}
+
+/// A table that came from elsewhere stays whole, as whoever measures has it, until nothing in it is new any more.
+#[test]
+fn where_nobody_measures_a_table_stays_whole() {
+    let made = world();
+    let day = |days: i64| NOW - SignedDuration::from_hours(24 * days);
+    let factor =
+        |newest| -> Factors { [Factor { site: "a/b".into(), factor: 2.0, spread: 0.1, samples: 9.0, newest }].into() };
+    let countries = [("FR", 40), ("DE", 2)].map(|(country, days)| (country.parse().unwrap(), factor(day(days))));
+    let table = Published { countries: countries.into(), ..Published::default() };
+    let next = |now| table.next(&made.store().estimate(&table, &made, GAIN_MS, now), &made, GAIN_MS);
+    assert_eq!(next(NOW), None);
+    assert_eq!(next(NOW + SignedDuration::from_hours(24 * 29)), Some(Published::default()));
+    let biases = Published { biases: [("a/b".into(), 3.0)].into(), ..Published::default() };
+    assert_eq!(biases.next(&made.store().estimate(&biases, &made, GAIN_MS, NOW), &made, GAIN_MS), None);
 }
