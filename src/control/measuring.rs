@@ -79,6 +79,8 @@ pub struct Measuring {
     hurry: Notify,
     /// A table to go by, whatever samples say.
     tables: Waiting,
+    /// What was written last.
+    on_disk: Mutex<Option<Arc<latency::Published>>>,
     told: Mutex<Told>,
     /// There are some; control, which must wait for no thread of the idle lane, looks here.
     some_wait: AtomicBool,
@@ -401,7 +403,9 @@ impl Control {
                     generation,
                     groups, networks, left_out, prefixes, "estimates changed: answers go by what was measured"
                 );
-                self.keep_estimates(None);
+                if brought.is_none() {
+                    self.keep_estimates(None);
+                }
                 self.freeing.free((of, snapshot));
             }
             Some(next) => {
@@ -415,7 +419,7 @@ impl Control {
             }
         }
         if let Some(Brought { reply, .. }) = brought {
-            self.keep_estimates(Some((reply, self.in_force()))); // once more where it was kept before: that may have failed
+            self.keep_estimates(Some((reply, InForce::of(&self.loaded, &self.shared))));
             self.looks.hurry(); // what samples say was not looked at
         }
         let is_due = self.looks.kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY);
@@ -424,23 +428,20 @@ impl Control {
         }
     }
 
-    fn in_force(&self) -> InForce {
-        let measured = &self.loaded.parts.measured;
-        InForce {
-            generation: self.shared.published.load().generation,
-            groups: measured.published.groups(),
-            derived_locations: measured.derived().len(),
-            decision_hash: self.shared.journal().decision_hash.to_string(),
-            not_kept: None,
-        }
-    }
-
     /// Writes what answers go by, and tells whoever waits for that.
     fn keep_estimates(&mut self, waits: Option<(oneshot::Sender<InForce>, InForce)>) {
         let path = estimates_below(&self.started.server.state);
-        let published = self.loaded.parts.measured.published.clone();
+        let (published, shared) = (self.loaded.parts.measured.published.clone(), self.shared.clone());
         self.write_behind(async move {
-            let written = idle::run(move || write(&path, &published.encode())).await;
+            let write = move || {
+                let mut on_disk = lock(&shared.measuring.on_disk);
+                if on_disk.as_ref().is_none_or(|on_disk| !Arc::ptr_eq(on_disk, &published)) {
+                    write(&path, &published.encode())?;
+                    *on_disk = Some(published);
+                }
+                Ok(())
+            };
+            let written = idle::run(write).await;
             if let Some((reply, in_force)) = waits {
                 let not_kept = written.clone().flatten().err();
                 let _ = reply.send(InForce { not_kept, ..in_force }); // nobody may wait any more

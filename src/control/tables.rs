@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
+use super::load::Loaded;
+use super::shared::Shared;
 use crate::latency::Published;
 
 /// The table that answers go by.
@@ -20,6 +22,19 @@ pub struct InForce {
     pub decision_hash: String,
     /// Why a restart would begin without it; none: it is on disk.
     pub not_kept: Option<String>,
+}
+
+impl InForce {
+    pub(super) fn of(loaded: &Loaded, shared: &Shared) -> Self {
+        let measured = &loaded.parts.measured;
+        Self {
+            generation: shared.published.load().generation,
+            groups: measured.published.groups(),
+            derived_locations: measured.derived().len(),
+            decision_hash: shared.journal().decision_hash.to_string(),
+            not_kept: None,
+        }
+    }
 }
 
 /// One that somebody brought, and waits for.
