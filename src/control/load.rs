@@ -124,8 +124,8 @@ impl Loaded {
     }
 
     fn over(&self, geo: Arc<Geo>, source: Arc<GeoSource>, published: Arc<Published>) -> Self {
-        let measured = Arc::new(Measured::new(published, &geo));
-        Self { parts: Parts { geo, measured, ..self.parts.clone() }, geo: source, ..self.clone() }
+        let parts = Parts { geo, ..self.parts.clone() }.with_measured(published);
+        Self { parts, geo: source, ..self.clone() }
     }
 
     /// Locations that tell the networks apart of which something is published; none: those that there are do.
