@@ -7,6 +7,10 @@
 
 #![allow(missing_docs)]
 
+#[allow(dead_code, unused_imports, clippy::unwrap_used, reason = "it is tests', which use more of it")]
+#[path = "../tests/support/mmdb.rs"]
+mod mmdb;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -16,7 +20,7 @@ use divan::counter::ItemsCount;
 use ipnet::IpNet;
 use meridian::geo::{Database, Distinctions, Geo, Merged, UNLOCATED, compile};
 use meridian::latency::{Destination, Origin};
-use meridian::model::{Location, PlaceSet, Site, find_region};
+use meridian::model::{Country, Location, PlaceSet, Site, find_region};
 
 const SITES: [&str; 10] = [
     "us-east-1",
@@ -37,6 +41,9 @@ fn main() {
     let ((tries, lists), size) = (GEO.octets(), |plan: &Merged| plan.octets() as f64 / 1e6);
     println!("MB: locations {:.2}, lists of shorter prefixes {:.2}", tries as f64 / 1e6, lists as f64 / 1e6);
     println!("MB: three sites {:.2}, ten sites {:.2}", size(&THREE), size(&TEN));
+    let told_apart = making(MEASURED.len());
+    let (further, left_out) = (told_apart.locations().len() - making(0).locations().len(), told_apart.left_out());
+    println!("{} measured networks: {further} further locations, no room for {left_out}", MEASURED.len());
     divan::main();
 }
 
@@ -55,6 +62,38 @@ fn load() -> Geo {
     let fences = [PlaceSet::built_in("eu").expect("it is built in")];
     compile(std::slice::from_ref(&*CITY), &Distinctions { fence_places: &fences, ..Distinctions::default() })
         .expect("the shipped database is good")
+}
+
+/// Of each /16 of IPv4 one of 3,000 autonomous systems, so that each has some twenty far from each other. No true database of them
+/// may be shipped.
+static SYSTEMS: LazyLock<Database> = LazyLock::new(|| {
+    let put = |file: mmdb::Writer, index: u32| {
+        file.put(&format!("{}.{}.0.0/16", index >> 8, index & 0xff), &mmdb::asn(system(index)))
+    };
+    let file = (1 << 8..224 << 8).fold(mmdb::Writer::new("GeoLite2-ASN", true), put);
+    Database { path: Path::new("asn.mmdb").into(), bytes: file.finish().into() }
+});
+
+fn system(index: u32) -> u32 {
+    1 + index.wrapping_mul(0x9e37_79b1) % 3_000
+}
+
+/// The systems of most leaves in a country, as many as may be told apart.
+static MEASURED: LazyLock<Vec<(Country, u32)>> = LazyLock::new(|| {
+    let mut counts = HashMap::<(Country, u32), usize>::new();
+    for (leaf, id) in GEO.leaves() {
+        if let (IpNet::V4(leaf), Some(country)) = (leaf, GEO.location(id).country) {
+            *counts.entry((country, system(u32::from(leaf.network()) >> 16))).or_default() += 1;
+        }
+    }
+    let mut networks: Vec<_> = counts.into_iter().map(|(network, count)| (count, network)).collect();
+    networks.sort_unstable_by(|a, b| b.cmp(a));
+    networks.into_iter().map(|(_, network)| network).take(1_024).collect()
+});
+
+fn making(networks: usize) -> Geo {
+    let wanted = Distinctions { networks: &MEASURED[..networks], ..Distinctions::default() };
+    compile(&[CITY.clone(), SYSTEMS.clone()], &wanted).expect("both are good")
 }
 
 /// By location, the number of the order of the first sites, as `steer::rank` tells orders apart: the
@@ -221,4 +260,10 @@ fn merge(bencher: Bencher<'_, '_>, sites: usize) {
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn compile_shipped(bencher: Bencher<'_, '_>) {
     bencher.bench_local(load);
+}
+
+/// As a look does that publishes something of networks that were not told apart before.
+#[divan::bench(args = [0, 128, 1_024], sample_count = 5, sample_size = 1)]
+fn compile_with_measured_networks(bencher: Bencher<'_, '_>, networks: usize) {
+    bencher.bench_local(|| making(networks));
 }

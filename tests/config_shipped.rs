@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian::config::{Loaded, ProbeKind, read};
+use meridian::control::load;
 use meridian::model::{Continent, Family, MAX_MEMBERS, Member, Problem, Severity, Spread, WhenNone, Within};
 use proptest::prelude::*;
 
@@ -35,6 +36,24 @@ fn it_reads_without_a_word() {
     let probe = config.probe("storefront").unwrap();
     let ProbeKind::Http(http) = &probe.kind else { panic!("{probe:?}") };
     assert_eq!((http.path.as_str(), http.expect.as_slice(), probe.port), ("/healthz", &[(200, 299)][..], 80));
+}
+
+/// What the README has one begin with, as it stands there.
+#[test]
+fn the_first_configuration_of_the_readme_is_good() {
+    let readme = include_str!("../README.md");
+    let block = |kind: &str| readme.split_once(&format!("```{kind}\n")).unwrap().1.split_once("```").unwrap().0;
+    let database = include_bytes!("../geoip/city.mmdb");
+    let content = [
+        ("config.toml", block("toml").as_bytes()),
+        ("shop.example.zone", block("zone").as_bytes()),
+        ("city.mmdb", database),
+    ];
+    let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
+        content.map(|(name, content)| (PathBuf::from(name), Arc::from(content))).into();
+    let loaded = load(&mut files, Path::new("config.toml"), None).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert_eq!(loaded.warnings, []);
+    assert_eq!((loaded.parts.config.endpoints.len(), loaded.parts.config.services.len()), (2, 1));
 }
 
 #[test]

@@ -332,6 +332,7 @@ async fn hostnames_are_followed_and_kept_while_their_servers_fail() {
         endpoint: endpoint.into(),
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         ttl: Duration::from_secs(ttl),
+        problem: None,
     };
     let (sender, mut changes) = mpsc::channel(1);
     let mut resolver = Resolver::new(&settings(600, false), sender);

@@ -75,8 +75,14 @@ fn wrong_time(at: Timestamp, keep_for: Duration) -> Option<String> {
     if age < SignedDuration::from_secs(-60) {
         return Some(format!("{at} lies ahead: nothing was taken in"));
     }
-    (age.unsigned_abs() > keep_for && age.is_positive())
-        .then(|| format!("{at} is longer ago than `keep_for` of [beacons], {keep_for:?}: nothing was taken in"))
+    older(at, keep_for).map(|longer| format!("{at} {longer}: nothing was taken in"))
+}
+
+/// That nothing of that age is kept; none: it is.
+pub(super) fn older(at: Timestamp, keep_for: Duration) -> Option<String> {
+    let age = Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default();
+    let hours = keep_for.as_secs_f64() / 3600.0;
+    (age > keep_for).then(|| format!("is longer ago than `keep_for` of [beacons], {hours} hours"))
 }
 
 #[cfg(test)]

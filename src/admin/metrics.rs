@@ -11,10 +11,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::status::MeasuredStatus;
-use crate::control::{Action, Shared};
+use super::status::{MeasuredStatus, is_live};
+use crate::control::{Action, Kept, ReloadResult, Shared};
 use crate::health::{Board, Subject};
-use crate::model::{Severity, State};
+use crate::model::{EndpointId, Severity, State};
 use crate::table::{CounterKey, OTHER_ZONES, PlanTable, RCODE_SLOTS};
 
 /// Services with a label of their own; the rest count as `other`.
@@ -23,6 +23,10 @@ const MAX_SERVICES: usize = 1000;
 const MAX_ERRORS: usize = 20;
 /// Upper bounds of the probe latency buckets, in seconds.
 const PROBE_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// Orders by hand, by the words of the command line.
+const ACTIONS: [(&str, Action); 4] =
+    [("drain", Action::Drain), ("up", Action::Up), ("down", Action::Down), ("hold", Action::Hold)];
 
 /// What renders the text.
 pub(super) struct Metrics {
@@ -140,15 +144,30 @@ impl Labelled {
     }
 }
 
-/// How services stand, and what the operator does to them.
+/// How endpoints and services stand, and what the operator does to them.
 fn record_steering(shared: &Shared) {
+    describe_gauge!("meridian_endpoint_live", "1 while the endpoint may be answered, by verdict and orders by hand.");
+    let snapshot = shared.published.load_full();
+    for (id, endpoint) in (0..).map(EndpointId).zip(&snapshot.parts.config.endpoints) {
+        let is_live = u8::from(is_live(&snapshot, id));
+        gauge!("meridian_endpoint_live", "endpoint" => endpoint.name.to_string()).set(f64::from(is_live));
+    }
+    describe_gauge!("meridian_hostname_failing", "1 while the endpoint's hostname does not resolve.");
+    for name in shared.unresolved().into_keys() {
+        gauge!("meridian_hostname_failing", "endpoint" => name.to_string()).set(1.0);
+    }
     describe_gauge!("meridian_services_panicking", "Services for some of whose clients too little capacity is up.");
     describe_gauge!("meridian_overrides", "Orders of the operator in force, by action.");
     let orders = shared.overrides().clone();
-    for (word, action) in [("drain", Action::Drain), ("up", Action::Up), ("down", Action::Down), ("hold", Action::Hold)]
-    {
+    for (word, action) in ACTIONS {
         let count = orders.list().iter().filter(|order| order.action == action).count();
         gauge!("meridian_overrides", "action" => word).set(count as f64);
+    }
+    describe_gauge!("meridian_override_since_seconds", "When an order in force was given, in Unix time.");
+    for order in orders.list() {
+        let (word, _) = ACTIONS.into_iter().find(|(_, action)| *action == order.action).expect("all are there");
+        let labels = [("action", word.to_owned()), ("target", order.scope.to_string())];
+        gauge!("meridian_override_since_seconds", &labels).set(order.at.as_second() as f64);
     }
     describe_gauge!("meridian_services_exhausted", "Services for some of whose clients all endpoints are down.");
     let services = |holds| shared.published.load().services_where(holds).count() as f64;
@@ -224,7 +243,24 @@ fn record_state(shared: &Shared) {
         describe_gauge!("meridian_certificate_ends_seconds", "When the certificate of [tls] ends, in Unix time.");
         gauge!("meridian_certificate_ends_seconds").set(ends.as_second() as f64);
     }
+    describe_gauge!("meridian_state_unwritten", "1 while it cannot be written: a restart would begin without it.");
+    let unwritten = shared.unwritten();
+    for what in Kept::ALL {
+        let is_one = unwritten.iter().any(|unwritten| unwritten.what == what);
+        gauge!("meridian_state_unwritten", "what" => what.as_str()).set(f64::from(u8::from(is_one)));
+    }
+    describe_gauge!("meridian_sandbox_lacking", "Protections that were asked for and the kernel did not give.");
+    gauge!("meridian_sandbox_lacking").set(shared.sandbox.as_ref().map_or(0, |sandbox| sandbox.lacking.len()) as f64);
+    describe_gauge!("meridian_geoip_built_seconds", "When a database that serves was made, in Unix time.");
+    for file in shared.published.load().parts.geo.files() {
+        let path = file.path.display().to_string();
+        gauge!("meridian_geoip_built_seconds", "file" => path).set(file.built.as_second() as f64);
+    }
+    describe_gauge!("meridian_restart_pending", "1 while what serves has edits that take effect at a restart.");
+    describe_gauge!("meridian_config_read_seconds", "When files were read last, in Unix time.");
     let journal = shared.journal().clone();
+    gauge!("meridian_restart_pending").set(f64::from(u8::from(journal.restart_pending)));
+    gauge!("meridian_config_read_seconds").set(journal.reload.at.as_second() as f64);
     gauge!("meridian_ready").set(f64::from(u8::from(journal.ready)));
     gauge!("meridian_config_stale").set(f64::from(u8::from(journal.stale)));
     gauge!("meridian_config_warnings").set(journal.warnings.len() as f64);
@@ -246,7 +282,7 @@ fn record_state(shared: &Shared) {
 /// What health says.
 fn record_health(board: &Board) {
     let figure = |is_so: bool| f64::from(u8::from(is_so));
-    describe_gauge!("meridian_endpoint_up", "1 while the endpoint's verdict is up or degraded, else 0.");
+    describe_gauge!("meridian_endpoint_up", "1 while probes find the endpoint up, degraded or damped.");
     for endpoint in board.endpoints() {
         let up = matches!(endpoint.state, State::Up | State::Degraded | State::Damped);
         gauge!("meridian_endpoint_up", "endpoint" => endpoint.name.to_string()).set(figure(up));
@@ -297,6 +333,13 @@ fn describe_events() {
     describe_counter!("meridian_probe_outcomes_total", "Outcomes of probes, by probe and kind.");
     describe_counter!("meridian_verdicts_total", "Changes of what health says of an endpoint or an address of it.");
     describe_counter!("meridian_reloads_total", "Readings of files, by result.");
+    describe_counter!("meridian_webhook_total", "Events for the webhook, by outcome.");
+    for result in [ReloadResult::Ok, ReloadResult::Failed] {
+        counter!("meridian_reloads_total", "result" => result.as_str()).increment(0);
+    }
+    for outcome in ["sent", "failed", "dropped"] {
+        counter!("meridian_webhook_total", "outcome" => outcome).increment(0);
+    }
     for why in ["late", "exhausted", "crowded"] {
         counter!("meridian_probes_discarded_total", "why" => why).increment(0); // a rate needs the zero
     }

@@ -32,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::config;
-use crate::control::{self, Digests, DiskFiles, Shared};
+use crate::control::{self, Digests, DiskFiles, Shared, asked_as};
 use crate::geo::Database;
 use crate::model::{Family, Files as _, Name};
 use metrics::Metrics;
@@ -221,13 +221,17 @@ async fn scrape(State(context): State<Arc<Context>>) -> impl IntoResponse {
 /// `?client=&name=&type=`
 #[derive(Deserialize)]
 struct ExplainQuery {
-    client: IpAddr,
+    client: String,
     name: String,
     r#type: Option<String>,
 }
 
 async fn explain(State(context): State<Arc<Context>>, Query(query): Query<ExplainQuery>) -> Response {
     let wrong = |what: String| (StatusCode::BAD_REQUEST, what + "\n").into_response();
+    let client = match asked_as(&query.client) {
+        Ok(client) => client,
+        Err(why) => return wrong(format!("client={}: {why}", query.client)),
+    };
     let name: Name = match query.name.parse() {
         Ok(name) => name,
         Err(error) => return wrong(format!("name={}: {error}", query.name)),
@@ -244,8 +248,8 @@ async fn explain(State(context): State<Arc<Context>>, Query(query): Query<Explai
     let explained = tokio::task::spawn_blocking(move || {
         let _turn = turn; // until it is done, also where the client has gone
         let databases = databases(&snapshot.parts.config, &served);
-        let mut explanation = control::explain(&snapshot, &databases, query.client, &name, family, true);
-        explanation.add_samples(&shared, query.client);
+        let mut explanation = control::explain(&snapshot, &databases, client, &name, family, true);
+        explanation.add_samples(&shared, client.addr());
         explanation
     });
     match explained.await {

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::ramp::RampStatus;
-use crate::control::{Event, Journal, Override, Posting, Reload, ReloadResult, Shared, Talker, Told};
+use crate::control::{
+    Event, Journal, Override, Posting, Reload, ReloadResult, Shared, Talker, Told, Unresolved, Unwritten,
+};
 use crate::health::{Board, Complained, EndpointHealth, Fault, Group, Notice, Subject};
 use crate::model::{Endpoint, EndpointId, Family, Problem, Severity, State};
 use crate::sandbox::Sandbox;
@@ -39,6 +41,8 @@ pub struct Status {
     pub reload: ReloadStatus,
     /// What the operator should know of the configuration that serves.
     pub warnings: Vec<ProblemStatus>,
+    /// What could not be written to `state`: a restart would begin without it.
+    pub unwritten: Vec<Unwritten>,
     /// What the operator ordered by hand.
     pub overrides: Vec<Override>,
     /// All endpoints, in the order of the file.
@@ -114,7 +118,7 @@ pub struct ReloadStatus {
     pub result: &'static str,
     /// The files on disk do not pass: what serves is the last good set.
     pub stale: bool,
-    /// What serves has edits of `[server]` or `[admin]` that take effect at the next restart.
+    /// What serves has edits that take effect at the next restart; the log names their tables.
     pub restart_pending: bool,
     /// Every problem of a failed reading.
     pub errors: Vec<ProblemStatus>,
@@ -150,7 +154,7 @@ pub struct EndpointStatus {
     pub region: String,
     /// Its addresses, a hostname's as resolved.
     pub addresses: Vec<AddressStatus>,
-    /// `up`, `degraded`, `down` or `unknown`
+    /// `up`, `degraded`, `damped`, `unknown` or `down`
     pub verdict: &'static str,
     /// May it be answered, by its verdict and the operator's hand?
     pub live: bool,
@@ -164,6 +168,8 @@ pub struct EndpointStatus {
     pub r#override: Option<String>,
     /// How far a ramp has come; null: none goes on.
     pub ramp: Option<RampStatus>,
+    /// Its hostname does not resolve: it goes by what that resolved to last. Null: it does, or there is none.
+    pub unresolved: Option<Unresolved>,
 }
 
 /// One address of an endpoint.
@@ -286,10 +292,11 @@ impl Status {
         let own_fault = OwnFaultStatus::of(&board);
         let withdrawn = board.withdrawn().map(Fault::to_string);
         drop(board);
+        let mut unresolved = shared.unresolved();
         for ((id, endpoint), status) in (0..).map(EndpointId).zip(&config.endpoints).zip(&mut endpoints) {
             (status.r#override, status.ramp) = (overrides.describe(endpoint), RampStatus::of(&snapshot, id));
-            let state = |family| snapshot.standing(id).state(family);
-            status.live = Family::ALL.into_iter().filter_map(state).any(|state| state < State::Unknown);
+            status.live = is_live(&snapshot, id);
+            status.unresolved = unresolved.remove(&endpoint.name);
         }
         let named = |entry: &&ServiceEntry| service.is_none_or(|name| *snapshot.service(entry).label == *name);
         let services = snapshot.services.iter().filter(named).take(limit).map(|entry| ServiceStatus {
@@ -321,6 +328,7 @@ impl Status {
             sandbox: shared.sandbox.as_deref().map(SandboxStatus::of),
             reload: ReloadStatus::of(&journal),
             warnings: journal.warnings.iter().map(ProblemStatus::of).collect(),
+            unwritten: shared.unwritten(),
             overrides: overrides.list().to_vec(),
             endpoints,
             failing,
@@ -339,6 +347,12 @@ impl Status {
             talkers: shared.talkers(TALKERS).iter().map(TalkerStatus::of).collect(),
         }
     }
+}
+
+/// May the endpoint be answered, by its verdict and the operator's hand?
+pub(super) fn is_live(snapshot: &Snapshot, id: EndpointId) -> bool {
+    let state = |family| snapshot.standing(id).state(family);
+    Family::ALL.into_iter().filter_map(state).any(|state| state < State::Unknown)
 }
 
 /// The first services of whose plan that is so.
@@ -464,6 +478,7 @@ impl EndpointStatus {
             }),
             r#override: None,
             ramp: None,
+            unresolved: None,
         }
     }
 }

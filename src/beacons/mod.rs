@@ -65,8 +65,8 @@ pub trait Exchange: Send + Sync + 'static {
     /// None: there is no such service. The address is the client's own and is not to be kept.
     fn candidates(&self, service: &str, client: IpAddr) -> Option<Vec<Candidate>>;
 
-    /// Takes a session in; false: no more can be taken now.
-    fn take(&self, session: Reported) -> bool;
+    /// Takes sessions in, all or none; false: there is no room for them now.
+    fn take(&self, sessions: Vec<Reported>) -> bool;
 }
 
 /// A site and how to reach it.

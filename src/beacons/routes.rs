@@ -152,10 +152,10 @@ fn offer(
     let candidates = context.exchange.candidates(&service, client).ok_or(Refusal::NoService)?;
     let offered = fitting(&candidates);
     if offered.is_empty() {
-        count("nothing");
+        outcomes("nothing").increment(1);
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    count("offered");
+    outcomes("offered").increment(1);
     let id = context.signer.sign(prefix, context.now(), offered.iter().map(|candidate| &*candidate.site));
     let candidates = offered.iter().map(|Candidate { site, url }| Offered { site, url }).collect();
     let expires = Timestamp::now().saturating_add(SignedDuration::from_secs(id::VALID.into()));
@@ -196,13 +196,14 @@ async fn take(context: &Context, peer: Peer, request: Request) -> Result<(), Ref
     let judge = |report| judge(context, report, prefix, is_agent, now);
     let judged = body::read(&body)?.into_iter().map(judge).collect::<Result<Vec<_>, _>>()?;
     let ids: Vec<(u32, u64)> = judged.iter().filter_map(|(id, _)| id.as_ref().map(|id| (id.made, id.number))).collect();
-    context.used.lock().unwrap_or_else(PoisonError::into_inner).take(&ids)?;
-    for (_, reported) in judged {
-        if !context.exchange.take(reported) {
-            return Err(Refusal::Full);
-        }
-        count("taken");
+    let used = || context.used.lock().unwrap_or_else(PoisonError::into_inner);
+    used().take(&ids)?;
+    let count = judged.len() as u64;
+    if !context.exchange.take(judged.into_iter().map(|(_, reported)| reported).collect()) {
+        used().give_back(&ids); // so that the same may be sent again
+        return Err(Refusal::Full);
     }
+    outcomes("taken").increment(count);
     Ok(())
 }
 
@@ -233,6 +234,6 @@ fn judge(
     Ok((id, Reported { client: prefix.address(), absolute, samples }))
 }
 
-fn count(outcome: &'static str) {
-    metrics::counter!("meridian_beacons_total", "outcome" => outcome).increment(1);
+fn outcomes(outcome: &'static str) -> metrics::Counter {
+    metrics::counter!("meridian_beacons_total", "outcome" => outcome)
 }

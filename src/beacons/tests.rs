@@ -46,10 +46,10 @@ impl Exchange for StandIn {
         }
     }
 
-    fn take(&self, session: Reported) -> bool {
+    fn take(&self, sessions: Vec<Reported>) -> bool {
         let is_full = self.is_full.load(Ordering::Relaxed);
         if !is_full {
-            self.taken.lock().unwrap().push(session);
+            self.taken.lock().unwrap().extend(sessions);
         }
         !is_full
     }
@@ -245,6 +245,9 @@ async fn every_other_status() {
     let id = served.id(THERE).await;
     served.exchange.is_full.store(true, Ordering::Relaxed);
     assert_eq!(served.post(THERE, &report(&id)).await.0, 503);
+    served.exchange.is_full.store(false, Ordering::Relaxed);
+    assert_eq!(served.post(THERE, &report(&id)).await.0, 204, "its id was not used");
+    assert_eq!(served.post(THERE, &report(&id)).await.0, 403);
 }
 
 #[tokio::test]

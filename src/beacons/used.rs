@@ -38,13 +38,18 @@ impl Used {
     pub(super) fn take(&mut self, ids: &[(u32, u64)]) -> Result<(), Refusal> {
         for (done, &(made, number)) in ids.iter().enumerate() {
             if let Err(refusal) = self.take_one(made, number, MOST) {
-                for &(made, number) in &ids[..done] {
-                    self.slot(made).numbers.remove(&number);
-                }
+                self.give_back(&ids[..done]);
                 return Err(refusal);
             }
         }
         Ok(())
+    }
+
+    /// These have not been used after all.
+    pub(super) fn give_back(&mut self, ids: &[(u32, u64)]) {
+        for &(made, number) in ids {
+            self.slot(made).numbers.remove(&number);
+        }
     }
 
     fn take_one(&mut self, made: u32, number: u64, most: usize) -> Result<(), Refusal> {

@@ -2,16 +2,18 @@
 //!
 //! Exit codes are 0 good, 1 found wrong, 2 used wrong; the last is clap's own.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::Offset;
 
 use crate::config::Sandboxing;
+use crate::control::asked_as;
 use crate::model::{Family, Name};
 
 const EXIT_CODES: &str = "Exit codes: 0 good, 1 found wrong, 2 used wrong.";
@@ -44,11 +46,11 @@ pub enum Command {
     #[command(after_help = "Examples: meridian status\n          meridian status --watch")]
     Status(Status),
     /// Take an endpoint, region or cloud out of service: its clients leave it by steps
-    #[command(after_help = "Examples: meridian drain aws-frankfurt --reason maintenance --for 2h\n          \
-                            meridian drain aws/eu-central-1 --over 10m --dry-run")]
+    #[command(after_help = "Examples: meridian drain azure-frankfurt --reason maintenance --for 2h\n          \
+                            meridian drain azure/germanywestcentral --over 10m --dry-run")]
     Drain(Drain),
     /// Give what was drained back to its clients, by steps as after an outage
-    #[command(after_help = "Example: meridian undrain aws-frankfurt")]
+    #[command(after_help = "Example: meridian undrain azure-frankfurt")]
     Undrain(Order),
     /// Let an endpoint, region or cloud count as up or down, whatever probes say
     #[command(subcommand, after_help = "Example: meridian force down azure --reason outage --for 1h")]
@@ -102,9 +104,9 @@ pub struct Explain {
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// The client's address, or a prefix of it as dig's +subnet takes it
-    #[arg(long, value_name = "IP", value_parser = client)]
-    pub client: IpAddr,
+    /// The client's address; with a length, as `103.86.0.0/16`, how much of it its resolver tells [default: 24 of IPv4, 56 of IPv6]
+    #[arg(long, value_name = "IP[/LENGTH]", value_parser = asked_as)]
+    pub client: IpNet,
     /// The name asked for
     pub name: Name,
     /// The type asked for
@@ -299,14 +301,6 @@ fn span(text: &str) -> Result<String, String> {
         .ok_or_else(|| "write a whole number with its unit, such as 90s, 30m or 2h".to_owned())
 }
 
-fn client(text: &str) -> Result<IpAddr, String> {
-    let (address, length) = text.split_once('/').unwrap_or((text, "0"));
-    match (address.parse(), length.parse::<u8>()) {
-        (Ok(address), Ok(0..=128)) => Ok(address),
-        _ => Err("write an address such as 103.86.96.1, or a prefix such as 103.86.96.0/24".to_owned()),
-    }
-}
-
 fn family(name: &str) -> Family {
     if name.eq_ignore_ascii_case("AAAA") { Family::V6 } else { Family::V4 }
 }
@@ -419,7 +413,7 @@ mod tests {
         let plain = explain("explain --client 103.86.96.1 www.shop.example");
         let expected = Explain {
             config: config("config.toml"),
-            client: "103.86.96.1".parse().unwrap(),
+            client: "103.86.96.1/24".parse().unwrap(),
             name: "www.shop.example".parse().unwrap(),
             family: Family::V4,
             json: false,
@@ -440,8 +434,10 @@ mod tests {
             ("serve --stric", "--strict"),
             ("check --parent 192.0.2.53", "--live"),
             ("check --live --parent ns1", "write an address"),
-            ("explain www.shop.example", "--client <IP>"),
+            ("explain www.shop.example", "--client <IP[/LENGTH]>"),
             ("explain --client 192.0.2 www.shop.example", "write an address such as"),
+            ("explain --client 192.0.2.1/64 www.shop.example", "/64 is too long for 192.0.2.1"),
+            ("explain --client ::ffff:192.0.2.1/0 www.shop.example", "/0 tells nothing"),
             ("explain --client 192.0.2.1 www..example", "www..example"),
             ("explain --client 192.0.2.1 www.shop.example MX", "possible values: A, AAAA"),
             ("explain --live=8053 --client 192.0.2.1 www.shop.example", "write http://"),

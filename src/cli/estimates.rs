@@ -12,7 +12,7 @@ use super::server;
 use crate::control::InForce;
 use crate::latency::Published;
 
-/// A server that is busy takes a table in when it has time for it.
+/// A server that is busy takes a table in when it has time for it, and moves one at a time.
 const PATIENCE: Duration = Duration::from_secs(600);
 const PATH: &str = "/api/v1/estimates";
 
@@ -32,8 +32,9 @@ pub(super) fn load(arguments: &Table) -> ExitCode {
 
 fn try_to_save(arguments: &Table) -> Result<(), StartError> {
     let base = server::base(&arguments.config, arguments.server.as_deref())?;
-    let octets =
-        report::block_on(async { server::octets(&base, server::client()?.get(format!("{base}{PATH}"))).await })?;
+    let octets = report::block_on(async {
+        server::octets(&base, server::client()?.get(format!("{base}{PATH}")).timeout(PATIENCE)).await
+    })?;
     let published = Published::decode(&octets)
         .map_err(|why| io::Error::other(format!("what {base} sends is no table of estimates: {why}")))?;
     if arguments.file == Path::new("-") {

@@ -38,7 +38,7 @@ fn offline(arguments: &arguments::Explain) -> Result<Explanation, StartError> {
     let mut explanation =
         control::explain(&snapshot, &databases, arguments.client, &arguments.name, arguments.family, false);
     if let Some(samples) = control::kept_samples(&loaded.parts.config) {
-        explanation.add_counts(&samples.count(arguments.client));
+        explanation.add_counts(&samples.count(arguments.client.addr()));
     }
     Ok(explanation)
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::arguments::Status;
 use super::report::{self, StartError};
 use super::server;
-use crate::control::{Override, Scope};
+use crate::control::{Override, Scope, Unwritten};
 
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -61,6 +61,10 @@ struct Seen {
     ready: bool,
     started: Timestamp,
     reload: Reload,
+    #[serde(default)]
+    warnings: Vec<Wrong>,
+    #[serde(default)]
+    unwritten: Vec<Unwritten>,
     endpoints: Vec<Endpoint>,
     failing: Vec<Failing>,
     #[serde(default)]
@@ -76,6 +80,19 @@ struct Seen {
     overrides: Vec<serde_json::Value>,
     services_total: usize,
     events: Vec<Event>,
+    webhook: Option<Webhook>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Webhook {
+    waiting: usize,
+    error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Unresolved {
+    since: Timestamp,
+    reason: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -92,6 +109,7 @@ struct Wrong {
     file: String,
     line: Option<usize>,
     message: String,
+    help: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -104,6 +122,7 @@ struct Endpoint {
     since: Timestamp,
     r#override: Option<String>,
     ramp: Option<Ramp>,
+    unresolved: Option<Unresolved>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,7 +170,7 @@ impl Endpoint {
 
     /// Is there nothing to say of it?
     fn is_plain(&self) -> bool {
-        self.verdict == "up" && self.r#override.is_none() && self.ramp.is_none()
+        self.verdict == "up" && self.r#override.is_none() && self.ramp.is_none() && self.unresolved.is_none()
     }
 
     /// What is to be said of it besides its verdict.
@@ -160,7 +179,11 @@ impl Endpoint {
             format!("{phase}: {:.0} % of its clients, done at {ends:.0}", share * 100.0)
         });
         let why = (self.verdict != "up").then(|| self.reason.clone());
-        [ramp, self.r#override.clone(), why].into_iter().flatten().collect::<Vec<_>>().join("; ")
+        let unresolved = self
+            .unresolved
+            .as_ref()
+            .map(|Unresolved { since, reason }| format!("its hostname does not resolve since {since:.0}: {reason}"));
+        [ramp, self.r#override.clone(), why, unresolved].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -180,12 +203,17 @@ fn in_words(seen: &Seen, all: bool, now: Timestamp) -> String {
     let stale = if *stale { ", and what serves is NOT what is on disk" } else { "" };
     let restart = if *restart_pending { "; some edits wait for a restart" } else { "" };
     let _ = writeln!(text, "files read {} ago: {result}{stale}{restart}", ago(*at, now));
-    for Wrong { file, line, message } in errors.iter().take(WRONG) {
-        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
-        let _ = writeln!(text, "    {file}{line}: {message}");
+    problems_in_words(&mut text, errors);
+    if !seen.warnings.is_empty() {
+        let _ = writeln!(text, "warnings of what serves: {}", seen.warnings.len());
+        problems_in_words(&mut text, &seen.warnings);
     }
-    if errors.len() > WRONG {
-        let _ = writeln!(text, "    and {} more; `meridian check` shows all", errors.len() - WRONG);
+    for Unwritten { what, since, error } in &seen.unwritten {
+        let (what, since) = (what.as_str(), ago(*since, now));
+        let _ = writeln!(text, "NOT ON DISK since {since}, a restart would begin without: {what}: {error}");
+    }
+    if let Some(Webhook { waiting, error: Some(error) }) = &seen.webhook {
+        let _ = writeln!(text, "THE WEBHOOK TAKES NOTHING, {waiting} events wait: {error}");
     }
     if let Some(fault) = &seen.own_fault {
         let _ = writeln!(text, "OUR OWN FAULT, downs are held: {}", fault.reason);
@@ -226,6 +254,18 @@ fn in_words(seen: &Seen, all: bool, now: Timestamp) -> String {
     }
     endpoints_in_words(&mut text, seen, all, now);
     text
+}
+
+/// The first of them.
+fn problems_in_words(text: &mut String, problems: &[Wrong]) {
+    for Wrong { file, line, message, help } in problems.iter().take(WRONG) {
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        let help = help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        let _ = writeln!(text, "    {file}{line}: {message}{help}");
+    }
+    if problems.len() > WRONG {
+        let _ = writeln!(text, "    and {} more; `meridian check` shows all", problems.len() - WRONG);
+    }
 }
 
 fn endpoints_in_words(text: &mut String, seen: &Seen, all: bool, now: Timestamp) {
@@ -280,7 +320,10 @@ mod tests {
         serde_json::from_value(json!({
             "version": "0.1.0", "generation": 7, "ready": true, "started": at,
             "reload": {"at": at, "result": "ok", "stale": false, "restart_pending": false, "errors": [
-                {"file": "config.toml", "line": 7, "message": "`ttll` is not known"}]},
+                {"file": "config.toml", "line": 7, "message": "`ttll` is not known", "help": "did you mean `ttl`?"}]},
+            "warnings": [{"file": "shop.zone", "line": 2, "message": "its serial was not raised"}],
+            "unwritten": [{"what": "orders", "since": at, "error": "state/overrides.json: disk full"}],
+            "webhook": {"waiting": 7, "error": "refused"},
             "endpoints": endpoints, "failing": [{"cloud": "aws", "region": null, "reason": "3 of 4 down"}],
             "client_errors": [{"cloud": "aws", "region": "us-east-1", "reason": "5 of 9 networks"}],
             "unheeded": [], "self": null, "withdrawn": "the fault is ours", "overrides": [
@@ -305,6 +348,7 @@ mod tests {
         let mut drained = endpoint("long-name", "up");
         let mut forced = endpoint("c", "up");
         (forced["live"], forced["override"]) = (false.into(), "forced down by anna".into());
+        forced["unresolved"] = json!({"since": "2026-11-27T10:00:00Z", "reason": "timed out"});
         drained["override"] = "drained by anna".into();
         drained["ramp"] = json!({"phase": "draining", "share": 0.5, "ends": "2026-11-27T11:03:00Z"});
         let text = in_words(&seen(json!([drained, endpoint("b", "down"), forced])), false, now);
@@ -312,7 +356,11 @@ mod tests {
             text,
             "meridian 0.1.0 ready; runs for 1h2m, generation 7; 1 of 3 endpoints live, 2 services\n\
              files read 1h2m ago: ok\n\
-             \x20   config.toml:7: `ttll` is not known\n\
+             \x20   config.toml:7: `ttll` is not known (did you mean `ttl`?)\n\
+             warnings of what serves: 1\n\
+             \x20   shop.zone:2: its serial was not raised\n\
+             NOT ON DISK since 1h2m, a restart would begin without: orders: state/overrides.json: disk full\n\
+             THE WEBHOOK TAKES NOTHING, 7 events wait: refused\n\
              NOT READY for routers: the fault is ours\n\
              FAILS AS A WHOLE: aws: 3 of 4 down\n\
              CLIENTS REPORT ERRORS: aws us-east-1: 5 of 9 networks\n\
@@ -323,7 +371,7 @@ mod tests {
              \n\
              long-name  up            1h2m  draining: 50 % of its clients, done at 2026-11-27T11:03:00Z; drained by anna\n\
              b          down          1h2m  2 failures\n\
-             c          up            1h2m  forced down by anna\n\
+             c          up            1h2m  forced down by anna; its hostname does not resolve since 2026-11-27T10:00:00Z: timed out\n\
              \n\
              latest:\n\
              2026-11-27T10:00:00Z  b: up -> down: refused\n\

@@ -17,6 +17,7 @@ use super::last_good::LastGood;
 use super::load::Loaded;
 use super::run::Control;
 use super::shared::{Journal, Reload, Shared};
+use super::unwritten::Kept;
 use crate::config::Config;
 use crate::model::{Digest, Problem};
 
@@ -169,6 +170,7 @@ impl Control {
         self.deliveries.redirect(hook);
         let counters = std::mem::replace(&mut *self.shared.counters(), Arc::new(counters));
         self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
+        self.shared.set_unresolved(self.hosts.unresolved());
         let loaded = std::mem::replace(&mut self.loaded, Arc::new(loaded));
         let served = &loaded.parts.measured.published;
         if !Arc::ptr_eq(served, &self.loaded.parts.measured.published) {
@@ -194,7 +196,7 @@ impl Control {
     pub(super) fn keep(&mut self, files: DiskFiles) {
         let kept = LastGood::below(&self.config().server.state);
         let (config, digests) = (self.options.config.clone(), self.loaded.digests.clone());
-        let before = self.keeping.take();
+        let (before, shared) = (self.keeping.take(), self.shared.clone());
         let keep = move || {
             let kept = kept.keep(&config, &digests, |path| files.content(path), Timestamp::now());
             kept.map_err(|error| error.to_string())
@@ -203,8 +205,13 @@ impl Control {
             if let Some(before) = before {
                 let _ = before.await;
             }
-            if let Err(error) = idle::run(keep).await.flatten() {
-                warn!(error, "the good set could not be kept; a restart needs the files on disk to pass");
+            let error = idle::run(keep).await.flatten().err();
+            shared.state.note(Kept::LastGood, error.as_deref());
+            if let Some(error) = error {
+                warn!(
+                    error,
+                    "the good set could not be kept; a restart needs the files on disk to pass; SIGHUP tries again"
+                );
             }
         }));
     }

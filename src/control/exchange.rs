@@ -86,13 +86,19 @@ impl Exchange for Shared {
         Some(chosen.into_iter().filter_map(candidate).collect())
     }
 
-    fn take(&self, session: beacons::Reported) -> bool {
-        let beacons::Reported { client, absolute, samples } = session;
+    fn take(&self, sessions: Vec<beacons::Reported>) -> bool {
+        let reported = |session: &beacons::Reported| {
+            let samples = session.samples.iter().filter_map(|(site, ms)| Some((site.clone(), (*ms)?))).collect();
+            Reported { client: session.client, samples, absolute: session.absolute, at: None }
+        };
+        if !self.measuring.offer_all(sessions.iter().map(reported).collect()) {
+            return false;
+        }
         let mut errors = self.client_errors.lock().unwrap_or_else(PoisonError::into_inner);
-        errors.take(client, &samples, Timestamp::now()).into_iter().for_each(|complaint| self.complain(complaint));
-        drop(errors);
-        let samples = samples.into_iter().filter_map(|(site, ms)| Some((site, ms?))).collect();
-        self.measuring.offer(vec![Reported { client, samples, absolute, at: None }]) == 1
+        for beacons::Reported { client, samples, .. } in sessions {
+            errors.take(client, &samples, Timestamp::now()).into_iter().for_each(|complaint| self.complain(complaint));
+        }
+        true
     }
 }
 

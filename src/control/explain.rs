@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
 use hickory_proto::rr::{self, RecordType};
+use ipnet::IpNet;
 
 use super::explanation::{Answered, Choice, Contender, DatabaseSays, Explanation, MeasuredBy, Placed};
 use crate::answer::{self, Asker, Transport};
@@ -26,18 +27,36 @@ const SOURCE_V6: u8 = 56;
 /// Aliases followed to a service.
 const MAX_ALIASES: usize = 8;
 
-/// Explains the answer to `name` for `client`. `databases` are for telling which file says what.
+/// A client, and how much of its address its resolver tells: that of `203.0.113.7/16`; without a length, what resolvers tell.
+///
+/// # Errors
+/// What is wrong with the text, and how to write one.
+pub fn asked_as(text: &str) -> Result<IpNet, String> {
+    let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let wrong = || "write an address such as 103.86.96.1, or a prefix such as 103.86.96.0/24".to_owned();
+    let address = address.parse::<IpAddr>().map_err(|_| wrong())?.to_canonical();
+    let length = match length {
+        None if address.is_ipv4() => SOURCE_V4,
+        None => SOURCE_V6,
+        Some(length) => length.parse().map_err(|_| wrong())?,
+    };
+    if length == 0 {
+        return Err("/0 tells nothing of a client: give the resolver's own address instead".to_owned());
+    }
+    IpNet::new(address, length).map_err(|_| format!("/{length} is too long for {address}"))
+}
+
+/// Explains the answer to `name` for `client` as [`asked_as`] has it. `databases` are for telling which file says what.
 #[must_use]
 pub fn explain(
     snapshot: &Snapshot,
     databases: &[Database],
-    client: IpAddr,
+    client: IpNet,
     name: &Name,
     family: Family,
     live: bool,
 ) -> Explanation {
-    let client = client.to_canonical();
-    let source = if client.is_ipv4() { SOURCE_V4 } else { SOURCE_V6 };
+    let (client, source) = (client.addr(), client.prefix_len());
     let place = snapshot.parts.measured.locate_prefix(&snapshot.parts.geo, client, source);
     let location = snapshot.parts.location(place.location);
     let mut choice = find_service(snapshot, name, family).map(|service| {
@@ -256,7 +275,7 @@ fn placed(databases: &[Database], client: IpAddr, place: Match, location: &Locat
 }
 
 fn prefix(address: IpAddr, length: u8) -> String {
-    ipnet::IpNet::new(address, length).map_or_else(|_| address.to_string(), |net| net.trunc().to_string())
+    IpNet::new(address, length).map_or_else(|_| address.to_string(), |net| net.trunc().to_string())
 }
 
 /// Asks with the bytes that a resolver would send, and reads the reply's.
@@ -296,7 +315,7 @@ fn query(client: IpAddr, source: u8, name: &Name, family: Family) -> Option<Vec<
     let mut message = Message::query();
     let rtype = if family == Family::V4 { RecordType::A } else { RecordType::AAAA };
     message.add_query(Query::query(name, rtype));
-    let prefix = ipnet::IpNet::new(client, source).ok()?.trunc().addr();
+    let prefix = IpNet::new(client, source).ok()?.trunc().addr();
     let mut edns = Edns::new();
     edns.set_max_payload(4096);
     edns.options_mut().insert(EdnsOption::Subnet(ClientSubnet::new(prefix, source, 0)));
@@ -327,7 +346,7 @@ mod tests {
         let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
             files.map(|(path, text)| (path.into(), text.as_bytes().into())).into();
         let (_, snapshot) = super::super::trial(&mut files, Path::new("config.toml")).unwrap();
-        let client = "198.51.100.1".parse().unwrap();
+        let client = asked_as("198.51.100.1").unwrap();
         explain(&snapshot, &[], client, &"www.shop.example".parse().unwrap(), family, false).choice.unwrap()
     }
 

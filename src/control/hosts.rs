@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -15,11 +17,26 @@ use crate::probe::Resolved;
 pub(super) struct Hosts {
     addresses: HostAddresses,
     ttls: BTreeMap<Arc<str>, u32>,
+    unresolved: BTreeMap<Arc<str>, Unresolved>,
+}
+
+/// A hostname does not resolve: its endpoint goes by what it resolved to last, for `keep_for` of `[resolver]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unresolved {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: String,
 }
 
 impl Hosts {
     pub(super) fn addresses(&self) -> &HostAddresses {
         &self.addresses
+    }
+
+    /// Those that do not resolve, by endpoint.
+    pub(super) fn unresolved(&self) -> &BTreeMap<Arc<str>, Unresolved> {
+        &self.unresolved
     }
 
     /// Bound on the TTL of answers with the endpoint's addresses, in seconds.
@@ -33,7 +50,14 @@ impl Hosts {
     /// Takes in what a hostname resolves to from now on. Are they other addresses than before? The TTL
     /// alone changes with almost every answer of a cache.
     pub(super) fn take_in(&mut self, resolved: Resolved) -> bool {
-        let Resolved { endpoint, addresses, ttl } = resolved;
+        let Resolved { endpoint, addresses, ttl, problem } = resolved;
+        match problem {
+            None => drop(self.unresolved.remove(&endpoint)),
+            Some(reason) => {
+                let since = self.unresolved.get(&endpoint).map_or_else(Timestamp::now, |before| before.since);
+                self.unresolved.insert(endpoint.clone(), Unresolved { since, reason });
+            }
+        }
         let moved = self.addresses.get(&endpoint) != Some(&addresses);
         if addresses.is_empty() {
             warn!(%endpoint, "no address of its hostname is known");
@@ -57,6 +81,7 @@ impl Hosts {
         };
         self.addresses.retain(|name, _| stays(name));
         self.ttls.retain(|name, _| stays(name));
+        self.unresolved.retain(|name, _| stays(name));
     }
 }
 
@@ -84,12 +109,35 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_resolve_is_told_since_then() {
+        let mut hosts = Hosts::default();
+        let resolved = |problem: Option<&str>| {
+            let (endpoint, addresses) = (Arc::from("a"), vec!["192.0.2.1".parse().unwrap()]);
+            Resolved { endpoint, addresses, ttl: Duration::from_secs(7), problem: problem.map(str::to_owned) }
+        };
+        assert!(hosts.take_in(resolved(None)));
+        assert!(!hosts.take_in(resolved(Some("refused"))), "its addresses stay");
+        let since = hosts.unresolved()["a"].since;
+        hosts.take_in(resolved(Some("timed out")));
+        assert_eq!(hosts.unresolved()["a"], Unresolved { since, reason: "timed out".to_owned() });
+        let one = config("us-east-1", "hostname = \"one.example.net\"");
+        hosts.edited(&one, &one);
+        assert_eq!(hosts.unresolved().len(), 1);
+        hosts.edited(&one, &config("us-east-1", "addresses = [\"192.0.2.2\"]"));
+        assert!(hosts.unresolved().is_empty());
+        hosts.take_in(resolved(Some("refused")));
+        hosts.take_in(resolved(None));
+        assert!(hosts.unresolved().is_empty());
+    }
+
+    #[test]
     fn no_address_is_carried_to_another_site() {
         let (one, two) = ("hostname = \"one.example.net\"", "hostname = \"two.example.net\"");
         let kept = |(region, host): (&str, &str)| {
             let mut hosts = Hosts::default();
             let (endpoint, ttl) = (Arc::from("a"), Duration::from_secs(7));
-            let resolved = Resolved { endpoint, addresses: vec!["192.0.2.1".parse().unwrap()], ttl };
+            let addresses = vec!["192.0.2.1".parse().unwrap()];
+            let resolved = Resolved { endpoint, addresses, ttl, problem: None };
             assert!(hosts.take_in(resolved.clone()) && !hosts.take_in(resolved));
             let after = config(region, host);
             hosts.edited(&config("us-east-1", one), &after);

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use super::overrides::{Action, Held, Ordered, Override, Overrides, Scope, Unread};
 use super::request::{Done, Order, Request, Verb};
 use super::run::Control;
+use super::unwritten::Kept;
 use crate::config::{self, Config};
 use crate::health::Recovered;
 use crate::model::{Digest, EndpointId, PlanId, Service, State};
@@ -333,7 +334,7 @@ impl Control {
     /// Writes them, after what is being written, then replies.
     fn keep_orders(&mut self, waiting: Option<(Done, oneshot::Sender<Result<Done, String>>)>) {
         let (path, overrides) = (Overrides::file_below(&self.started.server.state), self.shared.overrides().clone());
-        let (held, unkept) = (self.orders.held.clone(), self.orders.unkept.clone());
+        let (held, unkept, shared) = (self.orders.held.clone(), self.orders.unkept.clone(), self.shared.clone());
         let before = self.keeping_orders.take();
         self.keeping_orders = Some(tokio::spawn(async move {
             if let Some(before) = before {
@@ -343,6 +344,7 @@ impl Control {
             let written = tokio::task::spawn_blocking(write).await.map_err(|error| error.to_string());
             let not_kept = written.flatten().err();
             unkept.store(not_kept.is_some(), Ordering::Relaxed);
+            shared.state.note(Kept::Orders, not_kept.as_deref());
             if let Some(error) = &not_kept {
                 error!(error, "orders could not be kept; a restart would lose them");
             }

@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 use super::idle;
 use super::last_good::write_whole;
 use super::run::{Control, LAST_WAIT};
+use super::unwritten;
 use crate::health::{Recovered, Remembered, RememberedCheck};
 
 /// How often it is written.
@@ -68,10 +69,13 @@ impl Control {
             return;
         }
         let (path, known) = (file_below(&self.started.server.state), self.shared.board().remember());
+        let shared = self.shared.clone();
         self.remembering = Some(tokio::spawn(async move {
             let written =
                 idle::run(move || write(&path, known).map_err(|error| format!("{}: {error}", path.display())));
-            if let Err(error) = written.await.flatten() {
+            let error = written.await.flatten().err();
+            shared.state.note(unwritten::Kept::Verdicts, error.as_deref());
+            if let Some(error) = error {
                 warn!(error, "verdicts could not be kept; a restart would begin without");
             }
         }));

@@ -18,7 +18,7 @@ use super::first::First;
 use super::freeing::Freeing;
 use super::hosts::Hosts;
 use super::load::Loaded;
-use super::measuring::Looks;
+use super::looks::Looks;
 use super::orders::Orders;
 use super::remembered;
 use super::request::Order;
@@ -271,6 +271,7 @@ impl Control {
             let Ok(resolved) = self.resolved.try_recv() else { break };
             moved |= self.hosts.take_in(resolved);
         }
+        self.shared.set_unresolved(self.hosts.unresolved());
         let snapshot = self.shared.published.load_full();
         if moved {
             return self.swap_in(&snapshot);
@@ -356,8 +357,9 @@ impl Control {
         self.hold_as_served();
         let mut board = shared.board();
         self.reconfigure_board(&mut board);
-        let mut next = self.with_board(&board, snapshot);
-        next.steering = shared.published.load().steering;
+        let served = shared.published.load_full();
+        let mut next = self.with_board(&board, snapshot).panicking_as(&served, Timestamp::now());
+        next.steering = served.steering;
         self.publish(next);
         drop(board);
         shared.make_room();

@@ -1,6 +1,6 @@
 //! What the control plane shows to the others: the published snapshot and the record of what happened.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use jiff::Timestamp;
@@ -8,10 +8,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::digests::Digests;
 use super::events::Events;
+use super::hosts::Unresolved;
 use super::load::Loaded;
 use super::measuring::Measuring;
 use super::overrides::Overrides;
 use super::request::{Done, Order, Request};
+use super::unwritten::{State, Unwritten};
 use super::webhook::{Posting, Progress};
 use crate::health::{Board, ClientErrors, Complaint};
 use crate::model::{Digest, Problem, Source};
@@ -35,6 +37,10 @@ pub struct Shared {
     /// Who could reach which site of late. The thread of the beacon listener alone locks it.
     pub(super) client_errors: Mutex<ClientErrors>,
     pub(super) posting: Arc<Progress>,
+    /// What of `state` could not be written.
+    pub(super) state: State,
+    /// Hostnames of endpoints that do not resolve.
+    unresolved: Mutex<BTreeMap<Arc<str>, Unresolved>>,
     /// What holds the process; none: nothing.
     pub sandbox: Option<Arc<Sandbox>>,
     board: Mutex<Board>,
@@ -156,6 +162,8 @@ impl Shared {
             events: Events::default(),
             measuring: Measuring::default(),
             posting: Arc::default(),
+            state: State::default(),
+            unresolved: Mutex::default(),
             sandbox,
             board: Mutex::new(board),
             overrides: Mutex::default(),
@@ -252,6 +260,22 @@ impl Shared {
     #[must_use]
     pub fn posting(&self) -> Option<Posting> {
         self.posting.get()
+    }
+
+    /// What could not be written to `state`, so that a restart would begin without it.
+    #[must_use]
+    pub fn unwritten(&self) -> Vec<Unwritten> {
+        self.state.list()
+    }
+
+    /// The endpoints whose hostname does not resolve: they are answered with what it resolved to last, for `keep_for`.
+    #[must_use]
+    pub fn unresolved(&self) -> BTreeMap<Arc<str>, Unresolved> {
+        lock(&self.unresolved).clone()
+    }
+
+    pub(super) fn set_unresolved(&self, unresolved: &BTreeMap<Arc<str>, Unresolved>) {
+        lock(&self.unresolved).clone_from(unresolved);
     }
 
     /// Takes in what counts the sockets' faults.

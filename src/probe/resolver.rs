@@ -36,6 +36,8 @@ pub struct Resolved {
     pub addresses: Vec<IpAddr>,
     /// Answers that hold these addresses may not be kept longer than this.
     pub ttl: Duration,
+    /// Why it does not resolve now, so that these are of earlier; none: it does.
+    pub problem: Option<String>,
 }
 
 /// Resolves hostname endpoints and sends a [`Resolved`] for each when it is first known and when it
@@ -143,8 +145,8 @@ async fn run(
             None if logged.is_some() => tracing::info!(%endpoint, %hostname, "hostname resolves again"),
             _ => {}
         }
-        logged = problem;
-        let now = Resolved { endpoint: endpoint.clone(), addresses: known.addresses, ttl: known.ttl };
+        logged.clone_from(&problem);
+        let now = Resolved { endpoint: endpoint.clone(), addresses: known.addresses, ttl: known.ttl, problem };
         if sent.as_ref() != Some(&now) {
             if changes.send(now.clone()).await.is_err() {
                 return;

@@ -321,6 +321,10 @@ impl fmt::Display for BindError {
             ErrorKind::PermissionDenied => {
                 write!(f, "ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it, or change {key}")
             }
+            _ if source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+                write!(f, "this machine has no {family}; take the address out of {key}")
+            }
             _ => write!(f, "{source}"),
         }
     }

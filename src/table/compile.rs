@@ -1,6 +1,5 @@
 //! Plans of a configuration → their tables: ranked, given tries, settled.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,15 +7,14 @@ use jiff::Timestamp;
 
 use super::chunks::Chunks;
 use super::endpoint::EndpointEntry;
-use super::panics::Panics;
 use super::plan::{Now, PlanTable};
-use super::ranking::{MemberSet, Ranking, Rankings, bases};
+use super::ranking::{Ranking, Rankings, bases};
 use super::reuse::{InConfig, Ranked};
-use super::snapshot::{Before, Parts, ServiceEntry, Snapshot};
+use super::snapshot::{Before, Parts, ServiceEntry};
 use super::survey::Survey;
 use super::tries::{Demand, Tries};
 use crate::config::Config;
-use crate::model::{Endpoint, Family, Plan, Policy, Problem};
+use crate::model::{Endpoint, Family, Plan, Problem};
 
 /// The tables of all plans (index: `PlanId`).
 ///
@@ -31,7 +29,6 @@ pub(super) fn compile_plans(
 ) -> Result<Box<[Arc<PlanTable>]>, Vec<Problem>> {
     let config = &parts.config;
     let demands = demands(config, services, before);
-    let panics = before.map(|before| Panicking::of(before.snapshot)).unwrap_or_default();
     // Orders, and tries even more so, are of the locations that they were made over.
     let before = before.filter(|before| is_over_the_same(&before.snapshot.parts, parts));
     let rankings = rank_all(parts, before)?;
@@ -44,52 +41,9 @@ pub(super) fn compile_plans(
     let table = |(plan, rankings): (&Plan, Rankings)| {
         let tries = rankings.each_ref().map(|ranking| tries.of(ranking.base()));
         let now = Now { endpoints: &config.endpoints, entries, at };
-        let panics = panics.go_on(plan, &config.endpoints, &rankings);
-        Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, now, panics.as_ref(), None))
+        Arc::new(PlanTable::new(Arc::new(plan.clone()), rankings, tries, now, None, None))
     };
     Ok(config.plans.iter().zip(rankings).map(table).collect())
-}
-
-/// The plans of the snapshot before, by the names of their endpoints, if any of them is in panic.
-#[derive(Default)]
-struct Panicking<'a>(HashMap<Vec<Arc<str>>, Vec<&'a PlanTable>>);
-
-impl<'a> Panicking<'a> {
-    fn of(snapshot: &'a Snapshot) -> Self {
-        let mut panicking = Self::default();
-        if snapshot.plans.iter().any(|table| table.panics().is_some()) {
-            for table in &snapshot.plans {
-                let names = names(&table.plan, &snapshot.parts.config.endpoints);
-                panicking.0.entry(names).or_default().push(table);
-            }
-        }
-        panicking
-    }
-
-    /// What goes on in a plan of the same endpoints, in whatever orders: of each set of members what goes on in that in the plan
-    /// with the same policy, or in one that panics alike. None: nothing.
-    fn go_on(&self, plan: &Plan, endpoints: &[Endpoint], rankings: &Rankings) -> Option<[Panics; 2]> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let panics_by = |policy: &Policy| {
-            let Policy { panic_below, panic_hold, warmup, spread, .. } = policy;
-            (panic_below.to_bits(), *panic_hold, *warmup, *spread)
-        };
-        let is_alike = |table: &&&PlanTable| panics_by(&table.plan.policy) == panics_by(&plan.policy);
-        let mut alike: Vec<_> = self.0.get(&names(plan, endpoints))?.iter().filter(is_alike).collect();
-        alike.sort_by_key(|table| table.plan.policy != plan.policy);
-        let of = |family: Family| {
-            let panic =
-                |set: &MemberSet| alike.iter().find_map(|table| table.panic_of(family, set)).unwrap_or_default();
-            rankings[family as usize].sets().iter().map(panic).collect()
-        };
-        Some(Family::ALL.map(of))
-    }
-}
-
-fn names(plan: &Plan, endpoints: &[Endpoint]) -> Vec<Arc<str>> {
-    plan.members.iter().map(|id| endpoints[id.index()].name.clone()).collect()
 }
 
 fn is_over_the_same(before: &Parts, now: &Parts) -> bool {

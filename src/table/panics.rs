@@ -1,9 +1,14 @@
 //! Panic of a plan: by each set of members that some fence leaves.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use super::ranking::{MemberSet, holds};
-use crate::model::{Endpoint, Plan, Policy, State};
+use super::plan::PlanTable;
+use super::ranking::{MemberSet, Rankings, holds};
+use super::snapshot::Snapshot;
+use crate::model::{Endpoint, Family, Plan, Policy, State};
 use crate::steer::{Panic, Usage};
 
 /// By set of a ranking.
@@ -67,4 +72,46 @@ impl Capacities {
         }
         (all > 0.0).then(|| good / all)
     }
+}
+
+/// The plans of a snapshot, by the names of their endpoints, if any of them is in panic.
+#[derive(Default)]
+pub(super) struct Panicking<'a>(HashMap<Vec<Arc<str>>, Vec<&'a PlanTable>>);
+
+impl<'a> Panicking<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+        let mut panicking = Self::default();
+        if snapshot.plans.iter().any(|table| table.panics().is_some()) {
+            for table in &snapshot.plans {
+                let names = names(&table.plan, &snapshot.parts.config.endpoints);
+                panicking.0.entry(names).or_default().push(table);
+            }
+        }
+        panicking
+    }
+
+    /// What goes on in a plan of the same endpoints, in whatever orders: of each set of members what goes on in that in the plan
+    /// with the same policy, or in one that panics alike. None: nothing.
+    pub(super) fn go_on(&self, plan: &Plan, endpoints: &[Endpoint], rankings: &Rankings) -> Option<[Panics; 2]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let panics_by = |policy: &Policy| {
+            let Policy { panic_below, panic_hold, warmup, spread, .. } = policy;
+            (panic_below.to_bits(), *panic_hold, *warmup, *spread)
+        };
+        let is_alike = |table: &&&PlanTable| panics_by(&table.plan.policy) == panics_by(&plan.policy);
+        let mut alike: Vec<_> = self.0.get(&names(plan, endpoints))?.iter().filter(is_alike).collect();
+        alike.sort_by_key(|table| table.plan.policy != plan.policy);
+        let of = |family: Family| {
+            let panic =
+                |set: &MemberSet| alike.iter().find_map(|table| table.panic_of(family, set)).unwrap_or_default();
+            rankings[family as usize].sets().iter().map(panic).collect()
+        };
+        Some(Family::ALL.map(of))
+    }
+}
+
+fn names(plan: &Plan, endpoints: &[Endpoint]) -> Vec<Arc<str>> {
+    plan.members.iter().map(|id| endpoints[id.index()].name.clone()).collect()
 }

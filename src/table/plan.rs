@@ -116,6 +116,11 @@ impl PlanTable {
         self.settled_as(now, self.held.clone())
     }
 
+    /// The same, panic going on from another.
+    pub(super) fn settled_after(&self, now: Now<'_>, panics: Option<&[Panics; 2]>) -> Self {
+        Self::new(self.plan.clone(), self.rankings.clone(), self.tries.clone(), now, panics, self.held.clone())
+    }
+
     /// The same, held so or no more.
     pub(super) fn settled_as(&self, now: Now<'_>, held: Option<Held>) -> Self {
         Self::new(self.plan.clone(), self.rankings.clone(), self.tries.clone(), now, Some(&self.panics), held)

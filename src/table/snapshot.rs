@@ -13,6 +13,7 @@ use super::endpoint::EndpointEntry;
 use super::hot::Hot;
 use super::indices::Lists;
 use super::measured::Measured;
+use super::panics::Panicking;
 use super::plan::{Held, Now, PlanTable};
 use super::standing::Standing;
 use crate::config::Config;
@@ -126,7 +127,8 @@ pub struct Changed<'s> {
 
 impl Snapshot {
     /// Compiles `parts` as generation 0, steered names not answered yet, under `standings` (index: `EndpointId`) at `now`.
-    /// Plans that rank as one of `before` does, over the same locations, take its orders over.
+    /// Plans that rank as one of `before` does, over the same locations, take its orders over; its panic goes on by
+    /// [`panicking_as`](Self::panicking_as).
     ///
     /// # Errors
     /// What only shows when places and fences meet: a fence that leaves a location no endpoint.
@@ -152,7 +154,7 @@ impl Snapshot {
         };
         let services: Arc<[ServiceEntry]> = config.services.iter().enumerate().map(entry).collect();
         let plans = compile_plans(&parts, &endpoints, &services, before, now)?;
-        let due = (0..).zip(&plans).filter_map(|(plan, table)| Some((plan, table.due?))).collect();
+        let due = due(&plans);
         let zone_counters = config.zones.iter().map(|zone| counters.queries(&zone.name.to_string())).collect();
         let no_zone = counters.queries("");
         let location_counters = ["ecs", "resolver", "default"].map(|source| counters.id(CounterKey::Location(source)));
@@ -203,6 +205,22 @@ impl Snapshot {
         next
     }
 
+    /// The same, in which panic goes on from what `served`, in plans of the same endpoints that panic alike.
+    #[must_use]
+    pub fn panicking_as(self, served: &Self, now: Timestamp) -> Self {
+        let (panicking, endpoints) = (Panicking::of(served), &self.parts.config.endpoints);
+        let mut plans = self.plans.clone();
+        for table in &mut plans {
+            let before = panicking.go_on(&table.plan, endpoints, table.rankings());
+            if before.is_some() || table.panics().is_some() {
+                let now = Now { endpoints, entries: &self.endpoints, at: now };
+                *table = Arc::new(table.settled_after(now, before.as_ref()));
+            }
+        }
+        let due = due(&plans);
+        Self { plans, due, ..self }
+    }
+
     /// The same, in which the members of these plans are held in such states, and those of no other.
     #[must_use]
     pub fn holding(self, holds: &[(PlanId, Held)], now: Timestamp) -> Self {
@@ -214,7 +232,7 @@ impl Snapshot {
                 *table = Arc::new(table.settled_as(now, held.cloned()));
             }
         }
-        let due = (0..).zip(&plans).filter_map(|(plan, table)| Some((plan, table.due?))).collect();
+        let due = due(&plans);
         Self { plans, due, ..self }
     }
 
@@ -344,6 +362,11 @@ impl ServiceEntry {
             counter: counters.id(CounterKey::Service(service.label.clone())),
         }
     }
+}
+
+/// When each plan is to be settled anew by time alone, if it is.
+fn due(plans: &[Arc<PlanTable>]) -> BTreeMap<u32, Timestamp> {
+    (0..).zip(plans).filter_map(|(plan, table)| Some((plan, table.due?))).collect()
 }
 
 /// For each endpoint the plans that hold it.

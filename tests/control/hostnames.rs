@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 
 use crate::of;
 use crate::probes::one_port;
-use crate::server::{SYDNEY, Shop, ip};
+use crate::server::{SYDNEY, Shop, get, ip};
 
 /// Answers from one of its versions of the zone.
 struct Upstream {
@@ -46,7 +46,7 @@ fn version(address: [u8; 4], ttl: u32) -> Catalog {
 async fn hostnames_are_answered_as_addresses_that_probes_follow() {
     let ([_first, second], port) = one_port(["127.0.0.1", "127.0.0.2"]).await;
     let now = Arc::new(AtomicUsize::new(0));
-    let versions = vec![version([127, 0, 0, 1], 7), version([127, 0, 0, 2], 90)];
+    let versions = vec![version([127, 0, 0, 1], 7), version([127, 0, 0, 2], 90), Catalog::new()];
     let mut upstream = hickory_server::Server::new(Upstream { versions, now: now.clone() });
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let resolver = socket.local_addr().unwrap();
@@ -76,5 +76,19 @@ async fn hostnames_are_answered_as_addresses_that_probes_follow() {
     server.until_verdict("hosted", "down").await;
     let status = server.status().await;
     assert_eq!(of(&status, "hosted")["addresses"][0]["address"], "127.0.0.2");
+
+    // Where it does not resolve, that is told, and it is known as it was.
+    now.store(2, Ordering::SeqCst);
+    assert_eq!(server.reading("an edit", || shop.edit("keep_for = \"2h\"", "keep_for = \"3h\"")).await, "ok");
+    let told = async || of(&server.status().await, "hosted")["unresolved"]["reason"].as_str().map(str::to_owned);
+    server.until("that it does not resolve", told).await;
+    assert_eq!(of(&server.status().await, "hosted")["addresses"][0]["address"], "127.0.0.2");
+    let failing = "meridian_hostname_failing{endpoint=\"hosted\"} 1";
+    assert!(get(server.admin, "/metrics").await.1.contains(failing));
+    now.store(1, Ordering::SeqCst);
+    assert_eq!(server.reading("an edit", || shop.edit("keep_for = \"3h\"", "keep_for = \"4h\"")).await, "ok");
+    let resolves = async || of(&server.status().await, "hosted")["unresolved"].is_null().then_some(());
+    server.until("that it resolves", resolves).await;
+    assert!(!get(server.admin, "/metrics").await.1.contains(failing));
     server.stop().await;
 }

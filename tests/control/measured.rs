@@ -3,6 +3,8 @@
 use std::fs;
 
 use hickory_proto::rr::RecordType;
+use jiff::{SignedDuration, Timestamp};
+use meridian::latency::Published;
 use serde_json::{Value, json};
 
 use crate::server::{NETHERLANDS, SYDNEY, Server, Shop, WWW, ask, get, http, ip, meridian, query};
@@ -173,5 +175,36 @@ async fn a_second_server_goes_by_the_table_of_the_first() {
     second.stop().await;
     let second = shop.start_ready().await;
     assert_eq!(second.www(SYDNEY).await.0, [ip("192.0.2.2")], "a restart keeps it");
+
+    // With an edit at the same time, both are in force, whichever comes first.
+    shop.write("none", Published::default().encode());
+    for (ttl, table, answer) in [(20, "none", "192.0.2.1"), (21, "table", "192.0.2.2")].repeat(3) {
+        let edit =
+            || shop.edit(&format!("ttl = \"{ttl}s\""), &format!("ttl = \"{}s\"", if ttl == 20 { 21 } else { 20 }));
+        let ((code, told), read) = tokio::join!(latency(&second, "load", table), second.reading("an edit", edit));
+        assert_eq!((code, read), (Some(0), "ok"), "{told}");
+        assert_eq!(second.www(SYDNEY).await, (vec![ip(answer)], if ttl == 20 { 21 } else { 20 }));
+    }
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_old_samples_is_refused() {
+    let (shop, _lab) = Shop::with_lab().await;
+    let server = shop.start_ready().await;
+    let mut sessions = detour();
+    for session in sessions.as_array_mut().unwrap() {
+        session["at"] = (Timestamp::now() - SignedDuration::from_hours(48)).to_string().into();
+    }
+    assert_eq!(post(&server, &sessions).await.0, 200);
+    server.until_answer(SYDNEY, "192.0.2.2").await;
+    let url = format!("http://{}", server.admin);
+    let (code, ..) = meridian(shop.folder(), &["latency", "save", "table", "--server", &url]).await;
+    assert_eq!(code, Some(0));
+    let shorter = || shop.append("[beacons]\nkeep_for = \"24h\"\n");
+    assert_eq!(server.reading("a shorter time", shorter).await, "ok");
+    let (code, _, error) = meridian(shop.folder(), &["latency", "load", "table", "--server", &url]).await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("is longer ago than `keep_for` of [beacons], 24 hours"), "{error}");
+    server.stop().await;
 }

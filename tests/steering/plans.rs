@@ -201,7 +201,12 @@ fn panic_goes_on_over_an_edit() {
     };
     let now = jiff::Timestamp::UNIX_EPOCH;
     let compile = |loaded: &Loaded, down: &[&str], before: Option<Before<'_>>| {
-        Snapshot::compile(loaded.parts.clone(), standings(down), &mut Counters::default(), before, now).unwrap()
+        let compiled = Snapshot::compile(loaded.parts.clone(), standings(down), &mut Counters::default(), before, now);
+        let compiled = compiled.unwrap();
+        match before {
+            Some(before) => compiled.panicking_as(before.snapshot, now),
+            None => compiled,
+        }
     };
     let serving = compile(&first, &["ams", "iad"], None);
     assert_eq!(["a", "b"].map(|name| plan(&serving, name).is_panicking()), [true, false]);
@@ -210,6 +215,15 @@ fn panic_goes_on_over_an_edit() {
     let next = compile(&second, &["iad"], Some(Before { snapshot: &serving, count: &|_| 0 }));
     assert_eq!(["a", "b"].map(|name| plan(&next, name).is_panicking()), [true, false]);
     assert!(!plan(&compile(&second, &["iad"], None), "a").is_panicking());
+    // What has begun, or ended, while the edit was read goes on, or does not.
+    let ams = endpoints.iter().position(|endpoint| &*endpoint.name == "ams").unwrap();
+    let back = vec![(EndpointId::at(ams), Standing::all(&endpoints[ams], State::Up))];
+    let calming = serving.with_standings(back.clone(), now);
+    let next = compile(&second, &["iad"], None).panicking_as(&calming, now);
+    assert!(plan(&calming, "a").is_panicking() && plan(&next, "a").is_panicking());
+    let calm = compile(&first, &["iad"], None);
+    let next = compile(&second, &["ams", "iad"], None).with_standings(back, now);
+    assert_eq!([&next, &next.clone().panicking_as(&calm, now)].map(|at| plan(at, "a").is_panicking()), [true, false]);
     // Nor where all locations are others, as after an edit of fences, another database or new networks.
     let fenced = service("d", "\"fra\", \"sin\"", EU);
     let third = read(&[&*fenced, &a, &b].concat(), Some(&first));

@@ -26,21 +26,23 @@ pub struct Guide<'a> {
     pub service: &'a str,
     /// An endpoint to kill.
     pub endpoint: &'a str,
+    /// How this program is called.
+    pub program: &'a str,
 }
 
 impl Guide<'_> {
     /// The text, in whole lines; bold and dim by ANSI sequences where `colour` is set.
     #[must_use]
     pub fn text(&self, colour: bool) -> String {
-        let Self { dns, admin, lab, service, endpoint } = self;
+        let Self { dns, admin, lab, service, endpoint, program } = self;
         let dig = format!("dig @{} -p {} {service} +short", dns.ip(), dns.port());
         let mut asking: Vec<Row> =
             CLIENTS.iter().map(|(place, prefix)| (format!("{dig} +subnet={prefix}"), *place)).collect();
         let live = admin.map_or(String::new(), |admin| format!(" --live=http://{admin}"));
-        asking.push((format!("meridian explain --client 103.86.96.1 {service}{live}"), "why that one"));
+        asking.push((format!("{program} explain --client 103.86.96.1 {service}{live}"), "why that one"));
         let breaking = [
             (format!("kill {endpoint}"), "then ask again: the next one answers"),
-            ("heal all".to_owned(), "and it is back"),
+            ("heal all".to_owned(), "it comes back, by steps: `status --watch` shows them"),
             ("help".to_owned(), "delays, errors, resets, black holes; by endpoint, region or cloud"),
         ];
         let mut looking = vec![
@@ -48,6 +50,8 @@ impl Guide<'_> {
             (format!("curl --data 'kill {endpoint}' http://{lab}/lab"), "break it from a script"),
         ];
         looking.extend(admin.map(|admin| (format!("curl http://{admin}/status"), "what the server's probes see")));
+        let watch = admin.map(|admin| format!("{program} status --watch --server http://{admin}"));
+        looking.extend(watch.map(|watch| (watch, "the same in words, each second")));
         let mut text = String::new();
         section(&mut text, "In another terminal, ask as a client in", &asking, colour);
         section(&mut text, "Here, break something", &breaking, colour);
@@ -85,6 +89,7 @@ mod tests {
         lab: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8054),
         service: "www.shop.example",
         endpoint: "gcp-sydney",
+        program: "meridian",
     };
 
     #[test]
@@ -101,13 +106,14 @@ mod tests {
 
         Here, break something
           kill gcp-sydney  # then ask again: the next one answers
-          heal all         # and it is back
+          heal all         # it comes back, by steps: `status --watch` shows them
           help             # delays, errors, resets, black holes; by endpoint, region or cloud
 
         See what goes on
           curl http://127.0.0.1:8054/lab                           # what each stand-in does
           curl --data 'kill gcp-sydney' http://127.0.0.1:8054/lab  # break it from a script
           curl http://127.0.0.1:8053/status                        # what the server's probes see
+          meridian status --watch --server http://127.0.0.1:8053   # the same in words, each second
         "#);
     }
 

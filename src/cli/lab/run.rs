@@ -40,12 +40,14 @@ async fn lab(arguments: &arguments::Lab) -> Result<(), StartError> {
     let server = Running::start(Options { config: path, strict: false }).await?;
     let config = server.config();
     let shown = lab.roster().iter().find(|stand_in| &*stand_in.endpoint == SHOWN).unwrap_or(&lab.roster()[0]);
+    let program = std::env::args().next().unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned());
     let guide = Guide {
         dns: server.addresses()[0],
         admin: server.admin_address(),
         lab: lab_address,
         service: config.services.first().map_or("", |service| &service.label),
         endpoint: &shown.endpoint,
+        program: &program,
     };
     let _ = io::stdout().write_all(guide.text(colour_wanted()).as_bytes()); // nobody reads: nothing to do
     let commands = tokio::spawn(serve_http(commands, lab.clone()));

@@ -84,7 +84,7 @@ const SAYS_NOTHING: f32 = 0.02;
 /// What a prefix says for its group is shrunk towards the prior by little: that is done with all votes together.
 const VOTE_SPREAD: f64 = 0.30;
 /// No shift is larger: from an eighth of the prior to some sixty times, since the nearest sites may be a few ms away by it.
-const MOST_LN: f64 = 4.1;
+pub(super) const MOST_LN: f64 = 4.1;
 
 /// The prefixes, and what the world says of them.
 #[derive(Default)]

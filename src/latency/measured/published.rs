@@ -264,6 +264,12 @@ impl Published {
         self.countries == other.countries && of(self) == of(other)
     }
 
+    /// When the newest sample came that anything of it rests on; none: nothing is published.
+    #[must_use]
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.factors().flatten().map(|factor| factor.newest).max()
+    }
+
     /// Is nothing published, so that all goes by the prior?
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::Settings;
 use super::biases::MOST_MS;
+use super::estimate::MOST_LN;
 use super::published::{self, Factor, Factors, Prefix, Published};
 use super::record::{MAX_TARGETS, MAX_WORDS, in_order, is_whole, trimmed};
 use super::store::{Key, MAX_NAME, MAX_PREFIXES, Record, Samples};
@@ -24,6 +25,8 @@ const PUBLISHED_1: &[u8] = b"meridian estimates 1\n";
 const DIGEST: usize = 32;
 /// What is published of more countries, or networks, than this was not written by us.
 const MAX_GROUPS: u32 = 1 << 20;
+/// A factor's logarithm may be over its bound by so much: it is kept as an `f32`.
+const ROUNDING: f64 = 1e-3;
 
 impl Samples {
     /// All samples, to be kept; some 140 octets a prefix at most where there are many. Equal stores give equal octets.
@@ -244,7 +247,8 @@ impl<'a> Reader<'a> {
             let (factor, spread, samples) = (figure()?, figure()?, figure()?);
             let newest = Timestamp::from_second(self.u64()? as i64).map_err(|error| error.to_string())?;
             let are_good = [factor, spread, samples].iter().all(|figure| figure.is_finite() && *figure >= 0.0);
-            if !are_good || factor == 0.0 || factors.last().is_some_and(|last| last.site >= site) {
+            let is_shift = factor > 0.0 && f64::from(factor).ln().abs() <= MOST_LN + ROUNDING;
+            if !are_good || !is_shift || factors.last().is_some_and(|last| last.site >= site) {
                 return Err(format!("the factor of site '{site}' is none, or out of order"));
             }
             factors.push(Factor { site, factor, spread, samples, newest });
