@@ -334,7 +334,7 @@ async fn hostnames_are_followed_and_kept_while_their_servers_fail() {
         ttl: Duration::from_secs(ttl),
         problem: None,
     };
-    let (sender, mut changes) = mpsc::channel(1);
+    let (sender, mut changes) = mpsc::channel::<Resolved>(1);
     let mut resolver = Resolver::new(&settings(600, false), sender);
     let www = [hosted("www", "www.cloud.example")];
     resolver.reconfigure(&settings(600, false), &www).unwrap();
@@ -348,17 +348,23 @@ async fn hostnames_are_followed_and_kept_while_their_servers_fail() {
 
     broken.store(true, Ordering::SeqCst);
     resolver.reconfigure(&settings(602, false), &www).unwrap();
-    assert_eq!(changes.recv().await, Some(resolved("www", &three, 30)), "last good, with a short TTL");
+    let mut failing = async || {
+        let told = changes.recv().await.unwrap();
+        assert!(told.problem.is_some(), "{told:?}");
+        Resolved { problem: None, ..told }
+    };
+    assert_eq!(failing().await, resolved("www", &three, 30), "last good, with a short TTL");
     resolver.reconfigure(&settings(0, false), &www).unwrap();
-    assert_eq!(changes.recv().await, Some(resolved("www", &[], 5)), "keep_for is over");
+    assert_eq!(failing().await, resolved("www", &[], 5), "keep_for is over");
     broken.store(false, Ordering::SeqCst);
 
     let inside = [hosted("inside", "inside.cloud.example")];
     resolver.reconfigure(&settings(0, false), &inside).unwrap();
-    assert_eq!(changes.recv().await, Some(resolved("inside", &[], 5)), "private addresses are refused");
+    assert_eq!(failing().await, resolved("inside", &[], 5), "private addresses are refused");
     resolver.reconfigure(&settings(0, true), &inside).unwrap();
     let meant = changes.recv().await.unwrap();
     assert_eq!(meant.addresses, ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+    assert_eq!(meant.problem, None);
 
     drop(resolver);
     assert_eq!(changes.recv().await, None, "no task is left");

@@ -15,6 +15,7 @@ use super::status::{MeasuredStatus, is_live};
 use crate::control::{Action, Kept, ReloadResult, Shared};
 use crate::health::{Board, Subject};
 use crate::model::{EndpointId, Severity, State};
+use crate::serve::Faults;
 use crate::table::{CounterKey, OTHER_ZONES, PlanTable, RCODE_SLOTS};
 
 /// Services with a label of their own; the rest count as `other`.
@@ -206,38 +207,8 @@ fn record_state(shared: &Shared) {
     gauge!("meridian_generation").set(shared.published.load().generation as f64);
     record_steering(shared);
     record_measured(shared);
-    describe_gauge!("meridian_ready", "1 once steered names are answered.");
-    describe_gauge!("meridian_config_stale", "1 while the files on disk do not pass and the last good set serves.");
-    describe_gauge!("meridian_config_errors", "Errors of the last reading of files.");
-    describe_gauge!("meridian_config_warnings", "Warnings of the set that serves.");
-    describe_gauge!("meridian_config_error", "Always 1: an error of the last reading of files, with its place.");
     if let Some(faults) = shared.faults() {
-        describe_counter!("meridian_socket_errors_total", "Errors in receiving, sending and accepting.");
-        describe_counter!(
-            "meridian_tcp_evictions_total",
-            "Connections of TCP or QUIC closed to make room at the limit."
-        );
-        describe_counter!(
-            "meridian_tls_handshake_failures_total",
-            "Handshakes of TLS or QUIC that failed or took too long."
-        );
-        describe_counter!(
-            "meridian_tcp_client_evictions_total",
-            "Connections of TCP or QUIC closed at the limit of one client."
-        );
-        describe_counter!(
-            "meridian_tcp_pauses_total",
-            "Waits of clients that had taken what one may in a second by TCP or QUIC."
-        );
-        describe_counter!("meridian_panics_total", "Panics in answering: bugs of ours.");
-        describe_counter!("meridian_udp_drops_total", "Queries by UDP that the kernel dropped before they were read.");
-        counter!("meridian_socket_errors_total").absolute(faults.socket_errors());
-        counter!("meridian_tcp_evictions_total").absolute(faults.evicted());
-        counter!("meridian_tcp_client_evictions_total").absolute(faults.client_evicted());
-        counter!("meridian_tcp_pauses_total").absolute(faults.paused());
-        counter!("meridian_tls_handshake_failures_total").absolute(faults.failed_handshakes());
-        counter!("meridian_panics_total").absolute(faults.panics());
-        counter!("meridian_udp_drops_total").absolute(faults.udp_drops());
+        record_faults(faults);
     }
     if let Some(ends) = shared.certificates.ends() {
         describe_gauge!("meridian_certificate_ends_seconds", "When the certificate of [tls] ends, in Unix time.");
@@ -251,6 +222,44 @@ fn record_state(shared: &Shared) {
     }
     describe_gauge!("meridian_sandbox_lacking", "Protections that were asked for and the kernel did not give.");
     gauge!("meridian_sandbox_lacking").set(shared.sandbox.as_ref().map_or(0, |sandbox| sandbox.lacking.len()) as f64);
+    record_files(shared);
+    record_health(&shared.board());
+}
+
+/// What has gone wrong at the sockets.
+fn record_faults(faults: &Faults) {
+    describe_counter!("meridian_socket_errors_total", "Errors in receiving, sending and accepting.");
+    describe_counter!("meridian_tcp_evictions_total", "Connections of TCP or QUIC closed to make room at the limit.");
+    describe_counter!(
+        "meridian_tls_handshake_failures_total",
+        "Handshakes of TLS or QUIC that failed or took too long."
+    );
+    describe_counter!(
+        "meridian_tcp_client_evictions_total",
+        "Connections of TCP or QUIC closed at the limit of one client."
+    );
+    describe_counter!(
+        "meridian_tcp_pauses_total",
+        "Waits of clients that had taken what one may in a second by TCP or QUIC."
+    );
+    describe_counter!("meridian_panics_total", "Panics in answering: bugs of ours.");
+    describe_counter!("meridian_udp_drops_total", "Queries by UDP that the kernel dropped before they were read.");
+    counter!("meridian_socket_errors_total").absolute(faults.socket_errors());
+    counter!("meridian_tcp_evictions_total").absolute(faults.evicted());
+    counter!("meridian_tcp_client_evictions_total").absolute(faults.client_evicted());
+    counter!("meridian_tcp_pauses_total").absolute(faults.paused());
+    counter!("meridian_tls_handshake_failures_total").absolute(faults.failed_handshakes());
+    counter!("meridian_panics_total").absolute(faults.panics());
+    counter!("meridian_udp_drops_total").absolute(faults.udp_drops());
+}
+
+/// What was read, and how that ended.
+fn record_files(shared: &Shared) {
+    describe_gauge!("meridian_ready", "1 once steered names are answered.");
+    describe_gauge!("meridian_config_stale", "1 while the files on disk do not pass and the last good set serves.");
+    describe_gauge!("meridian_config_errors", "Errors of the last reading of files.");
+    describe_gauge!("meridian_config_warnings", "Warnings of the set that serves.");
+    describe_gauge!("meridian_config_error", "Always 1: an error of the last reading of files, with its place.");
     describe_gauge!("meridian_geoip_built_seconds", "When a database that serves was made, in Unix time.");
     for file in shared.published.load().parts.geo.files() {
         let path = file.path.display().to_string();
@@ -276,7 +285,6 @@ fn record_state(shared: &Shared) {
         ];
         gauge!("meridian_config_error", &labels).set(1.0);
     }
-    record_health(&shared.board());
 }
 
 /// What health says.

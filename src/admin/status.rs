@@ -10,6 +10,7 @@ use super::ramp::RampStatus;
 use crate::control::{
     Event, Journal, Override, Posting, Reload, ReloadResult, Shared, Talker, Told, Unresolved, Unwritten,
 };
+use crate::geo::FileInfo;
 use crate::health::{Board, Complained, EndpointHealth, Fault, Group, Notice, Subject};
 use crate::model::{Endpoint, EndpointId, Family, Problem, Severity, State};
 use crate::sandbox::Sandbox;
@@ -312,12 +313,6 @@ impl Status {
             exhausted: snapshot.plan(entry).is_exhausted(),
             panicking: snapshot.plan(entry).is_panicking(),
         });
-        let geo = snapshot.parts.geo.files().iter().map(|file| GeoStatus {
-            file: file.path.display().to_string(),
-            r#type: file.database_type.clone(),
-            built: file.built,
-            networks: file.networks,
-        });
         let journal = shared.journal();
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -342,7 +337,7 @@ impl Status {
             services_total: snapshot.services.len(),
             events: shared.events.latest(EVENTS),
             webhook: shared.posting(),
-            geo: geo.collect(),
+            geo: snapshot.parts.geo.files().iter().map(GeoStatus::of).collect(),
             measured: MeasuredStatus::of(shared, &snapshot),
             talkers: shared.talkers(TALKERS).iter().map(TalkerStatus::of).collect(),
         }
@@ -367,6 +362,13 @@ impl MeasuredStatus {
         let networks = geo.measured_networks().len();
         let networks_left_out = geo.left_out() + measured.published.networks_beyond();
         Self { samples: shared.measuring.told(), groups, networks, networks_left_out, derived_locations }
+    }
+}
+
+impl GeoStatus {
+    fn of(file: &FileInfo) -> Self {
+        let FileInfo { path, database_type, built, networks, .. } = file;
+        Self { file: path.display().to_string(), r#type: database_type.clone(), built: *built, networks: *networks }
     }
 }
 

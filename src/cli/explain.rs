@@ -48,8 +48,11 @@ fn live(arguments: &arguments::Explain, url: Option<&str>) -> Result<Explanation
     let base = server::base(&arguments.config, url)?;
     let family = if arguments.family == Family::V4 { "A" } else { "AAAA" };
     let mut url = reqwest::Url::parse(&format!("{base}/api/v1/explain")).map_err(io::Error::other)?;
+    // An older server takes no length.
+    let address = arguments.client.addr().to_string();
+    let is_usual = control::asked_as(&address) == Ok(arguments.client);
     url.query_pairs_mut()
-        .append_pair("client", &arguments.client.to_string())
+        .append_pair("client", &if is_usual { address } else { arguments.client.to_string() })
         .append_pair("name", &arguments.name.to_string())
         .append_pair("type", family);
     report::block_on(async {

@@ -170,8 +170,8 @@ impl Control {
         self.deliveries.redirect(hook);
         let counters = std::mem::replace(&mut *self.shared.counters(), Arc::new(counters));
         self.hosts.edited(&self.loaded.parts.config, &loaded.parts.config);
-        self.shared.set_unresolved(self.hosts.unresolved());
         let loaded = std::mem::replace(&mut self.loaded, Arc::new(loaded));
+        self.shared.set_unresolved(self.hosts.unresolved(&self.loaded.parts.config));
         let served = &loaded.parts.measured.published;
         if !Arc::ptr_eq(served, &self.loaded.parts.measured.published) {
             self.shared.measuring.keep(served.clone());

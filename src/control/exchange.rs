@@ -91,14 +91,13 @@ impl Exchange for Shared {
             let samples = session.samples.iter().filter_map(|(site, ms)| Some((site.clone(), (*ms)?))).collect();
             Reported { client: session.client, samples, absolute: session.absolute, at: None }
         };
-        if !self.measuring.offer_all(sessions.iter().map(reported).collect()) {
-            return false;
-        }
+        // Who reached what is heard whether or not there is room, of each network once.
         let mut errors = self.client_errors.lock().unwrap_or_else(PoisonError::into_inner);
-        for beacons::Reported { client, samples, .. } in sessions {
-            errors.take(client, &samples, Timestamp::now()).into_iter().for_each(|complaint| self.complain(complaint));
+        for beacons::Reported { client, samples, .. } in &sessions {
+            errors.take(*client, samples, Timestamp::now()).into_iter().for_each(|complaint| self.complain(complaint));
         }
-        true
+        drop(errors);
+        self.measuring.offer_all(sessions.iter().map(reported).collect())
     }
 }
 

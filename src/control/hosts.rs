@@ -34,9 +34,12 @@ impl Hosts {
         &self.addresses
     }
 
-    /// Those that do not resolve, by endpoint.
-    pub(super) fn unresolved(&self) -> &BTreeMap<Arc<str>, Unresolved> {
-        &self.unresolved
+    /// Those of this configuration that do not resolve, by endpoint.
+    pub(super) fn unresolved(&self, config: &Config) -> BTreeMap<Arc<str>, Unresolved> {
+        let hostnames = hostnames(config);
+        let mut unresolved = self.unresolved.clone();
+        unresolved.retain(|name, _| hostnames.contains_key(&**name)); // one of before the last edit may have been on its way
+        unresolved
     }
 
     /// Bound on the TTL of answers with the endpoint's addresses, in seconds.
@@ -81,7 +84,11 @@ impl Hosts {
         };
         self.addresses.retain(|name, _| stays(name));
         self.ttls.retain(|name, _| stays(name));
-        self.unresolved.retain(|name, _| stays(name));
+        let is_the_same = |name: &Arc<str>| {
+            let (before, after) = (before.get(&**name), after.get(&**name));
+            before.zip(after).is_some_and(|(before, after)| before.addresses == after.addresses)
+        };
+        self.unresolved.retain(|name, _| is_the_same(name));
     }
 }
 
@@ -111,23 +118,23 @@ mod tests {
     #[test]
     fn what_does_not_resolve_is_told_since_then() {
         let mut hosts = Hosts::default();
+        let [one, two] = ["one", "two"].map(|host| config("us-east-1", &format!("hostname = \"{host}.example.net\"")));
         let resolved = |problem: Option<&str>| {
             let (endpoint, addresses) = (Arc::from("a"), vec!["192.0.2.1".parse().unwrap()]);
             Resolved { endpoint, addresses, ttl: Duration::from_secs(7), problem: problem.map(str::to_owned) }
         };
         assert!(hosts.take_in(resolved(None)));
         assert!(!hosts.take_in(resolved(Some("refused"))), "its addresses stay");
-        let since = hosts.unresolved()["a"].since;
+        let since = hosts.unresolved(&one)["a"].since;
         hosts.take_in(resolved(Some("timed out")));
-        assert_eq!(hosts.unresolved()["a"], Unresolved { since, reason: "timed out".to_owned() });
-        let one = config("us-east-1", "hostname = \"one.example.net\"");
         hosts.edited(&one, &one);
-        assert_eq!(hosts.unresolved().len(), 1);
-        hosts.edited(&one, &config("us-east-1", "addresses = [\"192.0.2.2\"]"));
-        assert!(hosts.unresolved().is_empty());
+        assert_eq!(hosts.unresolved(&one)["a"], Unresolved { since, reason: "timed out".to_owned() });
+        hosts.edited(&one, &two);
+        assert!(hosts.unresolved(&two).is_empty());
         hosts.take_in(resolved(Some("refused")));
+        assert!(hosts.unresolved(&config("us-east-1", "addresses = [\"192.0.2.2\"]")).is_empty());
         hosts.take_in(resolved(None));
-        assert!(hosts.unresolved().is_empty());
+        assert!(hosts.unresolved(&two).is_empty());
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::tables::{Brought, InForce};
 use super::unwritten::Kept;
 use crate::answer::with_hot;
 use crate::config::Config;
-use crate::latency::{Destination, Origin, Samples, TargetId, World};
+use crate::latency::{Destination, Origin, Published, Samples, TargetId, World};
 use crate::model::{Country, EndpointId, LocationId, Site};
 use crate::table::{Before, Parts, Snapshot};
 
@@ -100,37 +100,25 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// `served` is of the same set as `of`.
+    /// By what samples say. `served` is of the same set as `of`.
     fn make(of: Arc<Loaded>, served: &Snapshot, state: &Path, shared: &Shared) -> Self {
-        if let Some(brought) = shared.measuring.tables.take() {
-            let is_new = *brought.published != *of.parts.measured.published;
-            let next = is_new.then(|| of.going_by(brought.published.clone(), &mut disk(shared)));
-            let next = next.map(|next| compile(next, served, shared, Timestamp::now()));
-            // Where it could not be compiled, which was said, whoever waits for it learns that it is gone.
-            let brought = next.as_ref().is_none_or(Option::is_some).then_some(brought);
-            return Self { of, next: next.flatten(), brought };
-        }
         let (parts, now) = (&of.parts, Timestamp::now());
-        shared.measuring.set_unseen(false);
-        let published = shared.measuring.take_in(&parts.config, state, |samples| {
+        let measuring = &shared.measuring;
+        let published = measuring.take_in(&parts.config, state, &measuring.unseen, |samples| {
             let before = (samples.prefixes(), samples.octets());
             samples.forget(now);
             if before != (samples.prefixes(), samples.octets()) {
-                shared.measuring.set_unkept(true); // nor do they stay on disk
+                measuring.unkept.set(true); // nor do they stay on disk
             }
             let world = Known::new(parts, samples);
             let (published, min_gain_ms) = (&parts.measured.published, min_gain_ms(&parts.config));
             let estimates = samples.estimate(published, &world, min_gain_ms, now);
-            *lock(&shared.measuring.told) =
-                Told { prefixes: samples.prefixes(), octets: samples.octets(), at: Some(now) };
+            *lock(&measuring.told) = Told { prefixes: samples.prefixes(), octets: samples.octets(), at: Some(now) };
             let next = published.next(&estimates, &world, min_gain_ms);
-            let before = std::mem::replace(&mut *lock(&shared.measuring.latest), Arc::new(estimates));
+            let before = std::mem::replace(&mut *lock(&measuring.latest), Arc::new(estimates));
             drop(before); // unlocked: on this lane that may take long
             next
         });
-        if published.is_none() {
-            shared.measuring.set_unseen(true); // those on disk could not be read, which is tried again
-        }
         let next = match published.flatten() {
             Some(published) => Some(of.going_by(Arc::new(published), &mut disk(shared))),
             None => of.telling_networks_apart(&mut disk(shared)),
@@ -138,6 +126,23 @@ impl Look {
         let next = next.and_then(|next| compile(next, served, shared, now));
         Self { of, next, brought: None }
     }
+}
+
+/// What a table that is brought comes to; none: it serves already.
+///
+/// # Errors
+/// It cannot be put in force, which was said.
+fn going_by(
+    published: &Arc<Published>,
+    of: &Loaded,
+    served: &Snapshot,
+    shared: &Shared,
+) -> Result<Option<(Loaded, Snapshot)>, ()> {
+    if **published == *of.parts.measured.published {
+        return Ok(None);
+    }
+    let next = of.going_by(published.clone(), &mut disk(shared));
+    compile(next, served, shared, Timestamp::now()).map(Some).ok_or(())
 }
 
 /// Holds what it reads until it is dropped.
@@ -188,8 +193,8 @@ impl Looks {
             return Some(last);
         }
         let soon = last + EVERY.max(PART * self.took).min(ANYHOW);
-        let unseen = measuring.has_unseen().then_some(soon);
-        let unkept = self.kept.filter(|_| measuring.is_unkept()).map(|kept| soon.max(kept + KEEP_EVERY));
+        let unseen = measuring.unseen.is_set().then_some(soon);
+        let unkept = self.kept.filter(|_| measuring.unkept.is_set()).map(|kept| soon.max(kept + KEEP_EVERY));
         unseen.into_iter().chain(unkept).chain([last + ANYHOW]).min()
     }
 
@@ -215,7 +220,17 @@ impl Control {
         (self.looks.last, self.looks.hurried) = (Some(Instant::now()), false);
         let (of, state, shared) = (self.loaded.clone(), self.started.server.state.clone(), self.shared.clone());
         let served = shared.published.load_full();
-        self.looks.under_way = Some(tokio::spawn(idle::run(move || Look::make(of, &served, &state, &shared))));
+        self.looks.under_way = Some(match shared.measuring.tables.take() {
+            None => tokio::spawn(idle::run(move || Look::make(of, &served, &state, &shared))),
+            // Somebody waits for it.
+            Some(brought) => tokio::spawn(async move {
+                let (by, published) = (of.clone(), brought.published.clone());
+                let next = idle::run_soon(move || going_by(&published, &by, &served, &shared)).await?;
+                // Where it cannot be put in force, whoever waits for it learns that it is gone.
+                let brought = next.is_ok().then_some(brought);
+                Ok(Look { of, next: next.ok().flatten(), brought })
+            }),
+        });
     }
 
     pub(super) fn finish_look(&mut self, look: Result<Look, String>) {
@@ -223,7 +238,7 @@ impl Control {
         let Look { of, next, brought } = match look {
             Ok(look) => look,
             Err(why) => {
-                self.shared.measuring.set_unseen(true); // what came in is to be looked at again
+                self.shared.measuring.unseen.set(true); // what came in is to be looked at again
                 return error!(why, "our bug: estimates stay as they are");
             }
         };
@@ -266,7 +281,7 @@ impl Control {
             self.keep_estimates(None); // again
         }
         let is_due = self.looks.kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY);
-        if is_due && self.shared.measuring.is_unkept() {
+        if is_due && self.shared.measuring.unkept.is_set() {
             self.keep_samples();
         }
     }
@@ -305,13 +320,13 @@ impl Control {
         let (config, state) = (self.config(), self.started.server.state.clone());
         move || {
             let measuring = &shared.measuring;
-            measuring.set_unkept(false);
-            let octets = measuring.take_in(&config, &state, |samples| samples.encode());
-            let written = octets.as_ref().map_or(Ok(()), |octets| write(&path, octets));
-            if octets.is_none() || written.is_err() {
-                measuring.set_unkept(true);
+            let octets = measuring.take_in(&config, &state, &measuring.unkept, |samples| samples.encode());
+            match octets {
+                Some(octets) => write(&path, &octets),
+                None => {
+                    Err(format!("{}: those of an earlier run cannot be read, and are not written over", path.display()))
+                }
             }
-            written
         }
     }
 
@@ -328,6 +343,9 @@ impl Control {
             }
             let error = write.await.flatten().err();
             shared.state.note(what, error.as_deref());
+            if error.is_some() && what == Kept::Samples {
+                shared.measuring.unkept.set(true);
+            }
             if let Some(error) = error {
                 warn!(error, "what was measured could not be kept; a restart would begin without");
             }
@@ -336,7 +354,7 @@ impl Control {
 
     /// The last time, at the end. Nobody is served any more, so not on the idle lane.
     pub(super) async fn keep_measured_last(&mut self) {
-        if self.shared.measuring.is_unkept() {
+        if self.shared.measuring.unkept.is_set() {
             let write = self.samples_writer();
             let written = async { tokio::task::spawn_blocking(write).await.map_err(|error| error.to_string()) };
             self.write_behind(Kept::Samples, written);
@@ -365,17 +383,16 @@ mod tests {
         assert!(measuring.offer_all(vec![session]));
         assert_eq!(due(), Some(EVERY));
         // Whoever writes samples takes in what came, and has not looked at it.
-        measuring.set_unkept(false);
         let text = "geoip.databases = []\n[[zones]]\nname = \"shop.example\"\nfile = \"zone\"\n";
         let mut files: BTreeMap<PathBuf, Arc<[u8]>> =
             [("config.toml", text), ("zone", "")].map(|(path, text)| (path.into(), text.as_bytes().into())).into();
         let config = crate::config::read(&mut files, Path::new("config.toml")).unwrap().config;
-        measuring.take_in(&config, Path::new("/nonexistent"), |_| ()).unwrap();
+        measuring.take_in(&config, Path::new("/nonexistent"), &measuring.unkept, |_| ()).unwrap();
         assert_eq!(due(), Some(EVERY));
         // A look has seen it; it is written behind the next one.
-        measuring.set_unseen(false);
+        measuring.unseen.set(false);
         assert_eq!(due(), Some(ANYHOW));
-        measuring.set_unkept(true);
+        measuring.unkept.set(true);
         assert_eq!(due(), Some(KEEP_EVERY));
         let later = Looks { last: Some(now + KEEP_EVERY), ..looks };
         assert_eq!(later.due(&measuring).map(|due| due - now), Some(KEEP_EVERY + EVERY));

@@ -61,9 +61,23 @@ pub struct Measuring {
     pub(super) on_disk: Mutex<Option<Arc<latency::Published>>>,
     pub(super) told: Mutex<Told>,
     /// Some came that no look has seen.
-    unseen: AtomicBool,
-    /// Some are not on disk. Control, which must wait for no thread of the idle lane, goes by these two.
-    unkept: AtomicBool,
+    pub(super) unseen: Flag,
+    /// Some are not on disk.
+    pub(super) unkept: Flag,
+}
+
+/// What control goes by, which must wait for no thread of the idle lane.
+#[derive(Default)]
+pub(super) struct Flag(AtomicBool);
+
+impl Flag {
+    pub(super) fn set(&self, is_so: bool) {
+        self.0.store(is_so, Ordering::Release);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// What `/status` tells of it.
@@ -99,8 +113,8 @@ impl Measuring {
             return 0;
         }
         waiting.extend(sessions.into_iter().take(room).map(|session| (session.at.unwrap_or(now), session)));
-        self.set_unseen(true);
-        self.set_unkept(true);
+        self.unseen.set(true);
+        self.unkept.set(true);
         taken
     }
 
@@ -148,33 +162,22 @@ impl Measuring {
         lock(&self.told).clone()
     }
 
-    /// Did sessions come that no look has seen? To be taken back before they are taken in, so that none that comes meanwhile is
-    /// overlooked; as [`set_unkept`](Self::set_unkept) is.
-    pub(super) fn set_unseen(&self, are_some: bool) {
-        self.unseen.store(are_some, Ordering::Release);
-    }
-
-    pub(super) fn has_unseen(&self) -> bool {
-        self.unseen.load(Ordering::Acquire)
-    }
-
-    /// Is anything not on disk?
-    pub(super) fn set_unkept(&self, is_some: bool) {
-        self.unkept.store(is_some, Ordering::Release);
-    }
-
-    pub(super) fn is_unkept(&self) -> bool {
-        self.unkept.load(Ordering::Acquire)
-    }
-
-    /// Hands the samples, with all that waited in them, to `look`. None: those on disk cannot be read now.
-    pub(super) fn take_in<T>(&self, config: &Config, state: &Path, look: impl FnOnce(&mut Samples) -> T) -> Option<T> {
+    /// Hands the samples, with all that waited in them, to `look`, and takes the flag back first, so that what comes meanwhile is
+    /// not overlooked. None: those on disk cannot be read now.
+    pub(super) fn take_in<T>(
+        &self,
+        config: &Config,
+        state: &Path,
+        flag: &Flag,
+        look: impl FnOnce(&mut Samples) -> T,
+    ) -> Option<T> {
         let (mut guard, settings) = (lock(&self.kept), settings(&config.beacons));
         if guard.is_none() {
             *guard = Some(read_samples(&samples_below(state), &settings)?);
         }
         let known = guard.as_mut().expect("it was just put there");
         known.set(settings);
+        flag.set(false);
         let waiting = std::mem::take(&mut *lock(&self.waiting));
         // Sites at which nothing stands take no place among those that are known.
         let stand: HashSet<String> = config.endpoints.iter().map(|endpoint| endpoint.site.name()).collect();

@@ -271,7 +271,7 @@ impl Control {
             let Ok(resolved) = self.resolved.try_recv() else { break };
             moved |= self.hosts.take_in(resolved);
         }
-        self.shared.set_unresolved(self.hosts.unresolved());
+        self.shared.set_unresolved(self.hosts.unresolved(&self.loaded.parts.config));
         let snapshot = self.shared.published.load_full();
         if moved {
             return self.swap_in(&snapshot);
@@ -336,14 +336,17 @@ impl Control {
 
     /// What services come to by it is told by [`tell_published`](Self::tell_published), with what served before.
     pub(super) fn publish_untold(&mut self, mut next: Snapshot) -> Arc<Snapshot> {
+        next = self.held(next, Timestamp::now());
         next.generation = self.shared.published.load().generation + 1;
-        let holds = self.orders.holds(&next.parts.config);
-        if !holds.is_empty() || next.is_holding() {
-            next = next.holding(&holds, Timestamp::now());
-        }
         let before = self.shared.published.publish(next);
         self.shared.tell();
         before
+    }
+
+    /// The same, its services held as ordered.
+    fn held(&self, next: Snapshot, now: Timestamp) -> Snapshot {
+        let holds = self.orders.holds(&next.parts.config);
+        if holds.is_empty() && !next.is_holding() { next } else { next.holding(&holds, now) }
     }
 
     pub(super) fn tell_published(&mut self, before: Arc<Snapshot>) {
@@ -358,7 +361,8 @@ impl Control {
         let mut board = shared.board();
         self.reconfigure_board(&mut board);
         let served = shared.published.load_full();
-        let mut next = self.with_board(&board, snapshot).panicking_as(&served, Timestamp::now());
+        let now = Timestamp::now();
+        let mut next = self.held(self.with_board(&board, snapshot), now).panicking_as(&served, now);
         next.steering = served.steering;
         self.publish(next);
         drop(board);

@@ -274,8 +274,8 @@ impl Shared {
         lock(&self.unresolved).clone()
     }
 
-    pub(super) fn set_unresolved(&self, unresolved: &BTreeMap<Arc<str>, Unresolved>) {
-        lock(&self.unresolved).clone_from(unresolved);
+    pub(super) fn set_unresolved(&self, unresolved: BTreeMap<Arc<str>, Unresolved>) {
+        *lock(&self.unresolved) = unresolved;
     }
 
     /// Takes in what counts the sockets' faults.

@@ -36,7 +36,7 @@ pub struct Resolved {
     pub addresses: Vec<IpAddr>,
     /// Answers that hold these addresses may not be kept longer than this.
     pub ttl: Duration,
-    /// Why it does not resolve now, so that these are of earlier; none: it does.
+    /// Why it does not resolve now, so that there are no addresses or some are of earlier; none: it does.
     pub problem: Option<String>,
 }
 
@@ -137,6 +137,7 @@ async fn run(
         let now_set = settings.borrow_and_update().clone();
         let answers = resolve(&now_set, &hostname).await;
         let problem = problem_of(&answers);
+        let now: Vec<IpAddr> = answers.iter().flatten().flat_map(|answer| answer.addresses.clone()).collect();
         let known = memory.observe(Instant::now().into_std(), answers, now_set.keep_for);
         match &problem {
             Some(why) if problem != logged => {
@@ -146,6 +147,8 @@ async fn run(
             _ => {}
         }
         logged.clone_from(&problem);
+        let is_of_now = !known.addresses.is_empty() && known.addresses.iter().all(|address| now.contains(address));
+        let problem = problem.filter(|_| !is_of_now);
         let now = Resolved { endpoint: endpoint.clone(), addresses: known.addresses, ttl: known.ttl, problem };
         if sent.as_ref() != Some(&now) {
             if changes.send(now.clone()).await.is_err() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::plan::PlanTable;
-use super::ranking::{MemberSet, Rankings, holds};
+use super::ranking::{MemberSet, holds};
 use super::snapshot::Snapshot;
 use crate::model::{Endpoint, Family, Plan, Policy, State};
 use crate::steer::{Panic, Usage};
@@ -91,24 +91,33 @@ impl<'a> Panicking<'a> {
     }
 
     /// What goes on in a plan of the same endpoints, in whatever orders: of each set of members what goes on in that in the plan
-    /// with the same policy, or in one that panics alike. None: nothing.
-    pub(super) fn go_on(&self, plan: &Plan, endpoints: &[Endpoint], rankings: &Rankings) -> Option<[Panics; 2]> {
+    /// with the same policy, or in one that panics alike, if neither is held. None: nothing.
+    pub(super) fn go_on(&self, table: &PlanTable, endpoints: &[Endpoint]) -> Option<[Panics; 2]> {
         if self.0.is_empty() {
             return None;
         }
+        let (plan, is_held) = (&table.plan, |table: &PlanTable| table.held().is_some());
         let panics_by = |policy: &Policy| {
             let Policy { panic_below, panic_hold, warmup, spread, .. } = policy;
             (panic_below.to_bits(), *panic_hold, *warmup, *spread)
         };
-        let is_alike = |table: &&&PlanTable| panics_by(&table.plan.policy) == panics_by(&plan.policy);
-        let mut alike: Vec<_> = self.0.get(&names(plan, endpoints))?.iter().filter(is_alike).collect();
-        alike.sort_by_key(|table| table.plan.policy != plan.policy);
-        let of = |family: Family| {
-            let panic =
-                |set: &MemberSet| alike.iter().find_map(|table| table.panic_of(family, set)).unwrap_or_default();
-            rankings[family as usize].sets().iter().map(panic).collect()
+        let others = self.0.get(&names(plan, endpoints))?;
+        let own = others.iter().find(|other| other.plan.policy == plan.policy);
+        let is_alike = |other: &&&PlanTable| {
+            panics_by(&other.plan.policy) == panics_by(&plan.policy) && !is_held(other) && !is_held(table)
         };
-        Some(Family::ALL.map(of))
+        let panic_of = |family: Family, set: &MemberSet| {
+            let own = own.and_then(|own| own.panic_of(family, set));
+            own.or_else(|| {
+                let mut of_others = others.iter().filter(is_alike).filter_map(|other| other.panic_of(family, set));
+                of_others.find(|panic| *panic != Panic::default())
+            })
+        };
+        let of = |family: Family| {
+            let sets = table.rankings()[family as usize].sets().iter();
+            sets.map(|set| panic_of(family, set).unwrap_or_default()).collect::<Panics>()
+        };
+        Some(Family::ALL.map(of)).filter(|panics| panics.iter().flatten().any(|panic| *panic != Panic::default()))
     }
 }
 

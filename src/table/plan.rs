@@ -164,10 +164,10 @@ impl PlanTable {
         Family::ALL.into_iter().flat_map(of).collect()
     }
 
-    /// What goes on in a set of members; none: nothing.
+    /// What goes on in a set of members; none: no fence leaves just these.
     pub(super) fn panic_of(&self, family: Family, set: &MemberSet) -> Option<Panic> {
         let at = self.rankings[family as usize].sets().iter().position(|known| known == set)?;
-        Some(self.panics[family as usize][at]).filter(|panic| *panic != Panic::default())
+        Some(self.panics[family as usize][at])
     }
 
     /// Panic, by family and set; none: there is none.

@@ -211,7 +211,7 @@ impl Snapshot {
         let (panicking, endpoints) = (Panicking::of(served), &self.parts.config.endpoints);
         let mut plans = self.plans.clone();
         for table in &mut plans {
-            let before = panicking.go_on(&table.plan, endpoints, table.rankings());
+            let before = panicking.go_on(table, endpoints);
             if before.is_some() || table.panics().is_some() {
                 let now = Now { endpoints, entries: &self.endpoints, at: now };
                 *table = Arc::new(table.settled_after(now, before.as_ref()));
