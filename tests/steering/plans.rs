@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use meridian::control::{Loaded, load};
-use meridian::model::{CounterId, EndpointId, Family, LocationId, Service, State};
+use meridian::model::{Addresses, CounterId, EndpointId, Family, LocationId, Service, State};
 use meridian::table::{
-    Before, Changed, CounterKey, Counters, Image, PlanTable, Ready, ReadyKind, Reply, Snapshot, Standing,
+    Before, Changed, CounterKey, Counters, HeldAs, Image, PlanTable, Ready, ReadyKind, Reply, Snapshot, Standing,
 };
 use proptest::prelude::*;
 
@@ -246,6 +246,37 @@ fn panic_goes_on_over_an_edit() {
     let second = read(&[of("b", "0.3"), of("a", "0.9"), of("c", "0.2")].concat(), Some(&first));
     let next = compile(&second, &["ams"], Some(Before { snapshot: &serving, count: &|_| 0 }));
     assert_eq!(["a", "b", "c"].map(|name| plan(&next, name).is_panicking()), [true, false, false]);
+}
+
+#[test]
+fn panic_of_others_moves_no_plan_that_is_held() {
+    let (endpoints, keys) = ("\"ams\", \"iad\", \"sin\"", "panic_below = 0.6");
+    let services = [service("a", endpoints, keys), service("b", endpoints, &format!("{keys}\nttl_doubt = \"7s\""))];
+    let loaded = read(&services.concat(), None);
+    let (endpoints, now) = (&loaded.parts.config.endpoints, jiff::Timestamp::UNIX_EPOCH);
+    let state = |name: &str, down: &[&str]| if down.contains(&name) { State::Down } else { State::Up };
+    let standings =
+        |down: &[&str]| endpoints.iter().map(|endpoint| Standing::all(endpoint, state(&endpoint.name, down))).collect();
+    let compile = |down: &[&str]| {
+        Snapshot::compile(loaded.parts.clone(), standings(down), &mut Counters::default(), None, now).unwrap()
+    };
+    // Two of three live, which is in the margin: no panic begins, and one that goes on stays.
+    let held = |id: &EndpointId| {
+        let endpoint = &endpoints[id.index()];
+        let Addresses::Fixed(addresses) = &endpoint.addresses else { unreachable!("all are fixed here") };
+        let state = state(&endpoint.name, &["ams"]);
+        HeldAs { addresses: addresses.iter().map(|address| (*address, state)).collect(), ..HeldAs::default() }
+    };
+    let a = loaded.parts.config.services.iter().find(|service| service.label.starts_with("a.")).unwrap().plan;
+    let holds = [(a, loaded.parts.config.plans[a.index()].members.iter().map(held).collect())];
+    let iad = endpoints.iter().position(|endpoint| &*endpoint.name == "iad").unwrap();
+    let down = vec![(EndpointId::at(iad), Standing::all(&endpoints[iad], State::Down))];
+    let serving = compile(&["ams"]).holding(&holds, now).with_standings(down, now);
+    let panicking = |snapshot: &Snapshot| ["a", "b"].map(|name| plan(snapshot, name).is_panicking());
+    assert_eq!(panicking(&serving), [false, true]);
+    let next = compile(&["ams", "iad"]);
+    assert_eq!(panicking(&next), [true, true]);
+    assert_eq!(panicking(&next.holding(&holds, now).panicking_as(&serving, now)), [false, true]);
 }
 
 /// BEHAVIOUR rule 20.
