@@ -29,12 +29,18 @@ pub(crate) fn nearest(mut regions: Vec<usize>, prior_ms: impl Fn(usize) -> f32) 
 /// One session's samples, ms, of ways each with its round trip and its server's bias. `noise`: how far off samples are, in parts
 /// of the round trip.
 pub(crate) fn session(ways: &[(f32, f64)], noise: f64, random: &mut Random) -> Vec<f32> {
-    let last_mile_ms = 15.0 * (0.6 * random.normal()).exp();
-    let sample = |&(truth_ms, bias_ms): &(f32, f64)| {
+    let last_mile_ms = (15.0 * (0.6 * random.normal()).exp()) as f32;
+    let bias_ms = ways.iter().map(|(_, bias_ms)| *bias_ms as f32);
+    table(ways, noise, random).into_iter().zip(bias_ms).map(|(ms, bias_ms)| ms + bias_ms + last_mile_ms).collect()
+}
+
+/// The same without last mile and biases, as a table has them.
+pub(crate) fn table(ways: &[(f32, f64)], noise: f64, random: &mut Random) -> Vec<f32> {
+    let sample = |&(truth_ms, _): &(f32, f64)| {
         let squares: f64 = (0..4).map(|_| random.normal().powi(2)).sum();
         let noise = (1.0 + noise * random.normal() / (squares / 4.0).sqrt()).max(0.3);
         let outlier = if random.below(50) == 0 { 2.0 + 4.0 * random.unit() } else { 1.0 };
-        (f64::from(truth_ms) * noise * outlier + last_mile_ms + bias_ms) as f32
+        (f64::from(truth_ms) * noise * outlier) as f32
     };
     ways.iter().map(sample).collect()
 }

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use judge::{Case, Method, Settings};
+use meridian::latency::Kind;
 use meridian::model::Location;
 use tables::{Directions, Measured};
 
@@ -41,7 +42,7 @@ What choosing a region without measuring costs, by tables of measured round trip
 
 cargo bench --bench regret -- judge --rtt PATH --cities PATH --regions PATH [--leave-out CITY[,CITY]]
                                     [--directions both] [--geoip PATH] [--draws N] [--seed N] [--svg PATH]
-                                    [--samples only|too [--noise PERCENT]]
+                                    [--samples only|too [--noise PERCENT] [--kind absolute]]
 cargo bench --bench regret -- wire  --rtt PATH --cities PATH --regions PATH --geoip PATH [--leave-out CITY[,CITY]]
                                     [--directions both] [--draws N] [--seed N] [--noise PERCENT] [--services N] [--tie MS]
 cargo bench --bench regret -- fit --aws PATH --azure PATH --sites PATH
@@ -58,6 +59,7 @@ cargo bench --bench regret -- memory [--prefixes N] [--sites N]
     --svg        regret by share of cases, drawn into this file
     --samples    too: and with cities that measure, before and after a region has moved; only: nothing but that
     --noise      of their samples, per cent, 10
+    --kind       relative: as browsers measure; absolute: as tables have it, without last mile and servers' time
   wire    the same sets as services of a real server, asked by ECS with a prefix of each city, which brings samples by HTTP
     --draws      sets, 100               --services  of one server, which share its samples, 1
     --tie        `tie` of its configuration, ms, 3
@@ -86,7 +88,7 @@ fn main() -> ExitCode {
     }
     let done = match arguments[0].as_str() {
         "judge" => {
-            let known = [OF_SETS, &["svg", "samples"]].concat();
+            let known = [OF_SETS, &["svg", "samples", "kind"]].concat();
             Options::read(&arguments[1..], &known).and_then(|options| judge(&options))
         }
         "wire" => {
@@ -186,11 +188,17 @@ fn judge(options: &Options) -> Result<(), String> {
     println!("{}", report::legend());
     let true_locations: Vec<Location> = measured.cities.iter().map(judge::true_location).collect();
     let noise = options.number("noise", 10)? as f64 / 100.0;
+    let kind = match options.0.get("kind").map(String::as_str) {
+        None | Some("relative") => Kind::Relative,
+        Some("absolute") => Kind::Absolute,
+        Some(word) => return Err(format!("--kind: 'relative' or 'absolute', not '{word}'")),
+    };
+    let measuring = || println!("{}", samples::run(&measured, &true_locations, &settings, noise, kind).table());
     match options.0.get("samples").map(String::as_str) {
         None => {}
-        Some("too") => println!("{}", samples::run(&measured, &true_locations, &settings, noise).table()),
+        Some("too") => measuring(),
         Some("only") => {
-            println!("{}", samples::run(&measured, &true_locations, &settings, noise).table());
+            measuring();
             return Ok(());
         }
         Some(word) => return Err(format!("--samples: 'too' or 'only', not '{word}'")),

@@ -10,7 +10,7 @@ use meridian::latency::{
 };
 use meridian::model::{Country, Location};
 
-use crate::browser::{CANDIDATES, bias_ms, farther_ms, nearest, session};
+use crate::browser::{CANDIDATES, bias_ms, farther_ms, nearest, session, table};
 use crate::fenced;
 use crate::judge::{NOISE_MS, Random, Settings, quantile, sets};
 use crate::tables::Measured;
@@ -62,6 +62,8 @@ pub(crate) struct Service<'a> {
     clients: Vec<usize>,
     /// How far off samples are, in parts of the round trip.
     noise: f64,
+    /// What they hold.
+    kind: Kind,
 }
 
 impl World for Service<'_> {
@@ -93,7 +95,7 @@ fn city(client: IpAddr) -> usize {
 }
 
 /// All sets, each on its own.
-pub(crate) fn run(measured: &Measured, locations: &[Location], settings: &Settings, noise: f64) -> Outcome {
+pub(crate) fn run(measured: &Measured, locations: &[Location], settings: &Settings, noise: f64, kind: Kind) -> Outcome {
     let destinations: Vec<Destination> = measured.hosts.iter().map(|host| Destination::new(&host.site)).collect();
     let origins: Vec<Origin> = locations.iter().map(Origin::new).collect();
     let mut outcome = Outcome::default();
@@ -110,7 +112,7 @@ pub(crate) fn run(measured: &Measured, locations: &[Location], settings: &Settin
         };
         let clients: Vec<usize> = cities.filter(asks).collect();
         let biases = set.iter().map(|_| bias_ms(&mut random)).collect();
-        let mut service = Service { measured, locations, set, prior, truth, biases, clients, noise };
+        let mut service = Service { measured, locations, set, prior, truth, biases, clients, noise, kind };
         service.live(&mut outcome, &mut random);
     }
     outcome
@@ -209,8 +211,12 @@ impl Service<'_> {
         let ways: Vec<(f32, f64)> =
             regions.iter().map(|&region| (self.truth[city][region], self.biases[region])).collect();
         let targets = regions.iter().map(|&region| TargetId(region as u16));
-        let measured: Vec<(TargetId, f32)> = targets.zip(session(&ways, self.noise, random)).collect();
-        let session = Session { client: address(city), kind: Kind::Relative, samples: &measured };
+        let found = match self.kind {
+            Kind::Relative => session(&ways, self.noise, random),
+            Kind::Absolute => table(&ways, self.noise, random),
+        };
+        let measured: Vec<(TargetId, f32)> = targets.zip(found).collect();
+        let session = Session { client: address(city), kind: self.kind, samples: &measured };
         samples.take(&session, after_hours(hour));
     }
 

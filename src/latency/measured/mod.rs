@@ -11,7 +11,8 @@
 //! nothing. What is worked out of them:
 //!
 //! 1. **A session's offset.** A client's own last mile is in each round trip that it measures, in those of one session alike. So
-//!    of a [`Kind::Relative`] session only differences count: its offset is an unknown beside the round trips (`solve`).
+//!    of a [`Kind::Relative`] session only differences count: its offset is an unknown beside the round trips (`solve`). So is
+//!    that of all [`Kind::Absolute`] ones of a prefix: what all its ways have in common would lengthen one more, too.
 //! 2. **A server's bias.** A server takes its time, whoever asks. What is missing at all prefixes alike is taken off; near
 //!    prefixes tell it best, since there the prior can be wrong by little (`biases`).
 //! 3. **Shifts of countries and networks** (autonomous system × country): the median of what prefixes say, of which each has one
@@ -79,7 +80,7 @@ pub struct Session<'a> {
 pub enum Kind {
     /// The client's own last mile and the servers' time: only differences within a session count.
     Relative,
-    /// Nothing: an imported table; an agent's TCP round trip.
+    /// Nothing: an imported table; an agent's TCP round trip. Those of several sessions can be compared.
     Absolute,
 }
 

@@ -45,6 +45,9 @@ impl Case {
     /// Of a prefix that measured once: the mean of what it could have meant. As this gets older it says less.
     pub(super) fn average(&mut self) {
         let [sitting] = &*self.sittings else { return };
+        if self.samples.len() > self.told().count() {
+            return; // more than one session, all absolute
+        }
         let scales: Vec<Scale> = self.samples.iter().map(|sample| scale(&self.told[sample.site])).collect();
         let offsets = match sitting.offset {
             Offset::None => vec![0.0],
@@ -62,10 +65,10 @@ impl Case {
             sum += likely;
             sums.iter_mut().zip(&means).for_each(|(sum, mean)| *sum += likely * mean);
         }
-        for (Sample { site, .. }, sum_ms) in self.samples.iter().zip(sums) {
+        for (Sample { site, aged, .. }, sum_ms) in self.samples.iter().zip(sums) {
             let told = &mut self.told[*site];
             let expected_ms = told.expected.ms();
-            let ms = expected_ms + sitting.weight * (sum_ms / sum - expected_ms);
+            let ms = expected_ms + aged * (sum_ms / sum - expected_ms);
             told.ms = if ms.is_finite() { ms.max(told.least_ms()) } else { told.ms };
         }
     }

@@ -1,7 +1,8 @@
 //! What the samples of one prefix say: its round trips, and how far each session's samples are off alike.
 //!
 //! Unknown are a round trip R to each site and an offset o of each session. A sample is R + o + the server's bias, give or take a
-//! tenth of R ([`NOISE`]). Known beforehand is that R lies about what is expected, by prior or parent; of o only that it is not
+//! tenth of R ([`NOISE`]). Absolute samples have one offset together and no bias: what is longer on all ways of a prefix alike than
+//! expected is its access, which would lengthen the way to a site that it has not measured, too; so it is not told of those that it has. Known beforehand is that R lies about what is expected, by prior or parent; of o only that it is not
 //! below 0, since a last mile may be glass or a satellite. So what is added to all samples of a session changes nothing.
 //!
 //! The most likely R and o come from normal equations, out of which the offsets are taken: a matrix as wide as there are
@@ -100,19 +101,20 @@ impl Told {
     }
 }
 
-/// A session.
+/// A session, or all of a prefix whose samples hold nothing but the way.
 pub(super) struct Sitting {
-    pub(super) weight: f64,
     pub(super) offset: Offset,
+    /// It is the latter.
+    is_absolute: bool,
     /// Its samples, as indices.
     from: usize,
     to: usize,
 }
 
-/// How far all samples of a session are off alike.
+/// How far all samples of a sitting are off alike.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Offset {
-    /// They are absolute.
+    /// Not at all, as far as anybody can tell: they are absolute, and of one site.
     None,
     /// It would be below 0, so it is 0.
     Least,
@@ -131,6 +133,9 @@ pub(super) struct Sample {
     pub(super) site: usize,
     /// Without bias.
     pub(super) ms: f64,
+    /// By its age.
+    pub(super) aged: f64,
+    minute: u32,
     /// Of this round.
     weight: f64,
 }
@@ -145,6 +150,8 @@ pub(super) struct Case {
     /// Row by row, and one more column for the right side.
     matrix: Vec<f64>,
     votes: Vec<Weighted>,
+    /// What the samples of a sitting weigh.
+    by_site: Vec<(usize, f64)>,
 }
 
 /// The age of samples in weights.
@@ -190,33 +197,44 @@ impl Case {
                 }
             }
         }
-        for session in sessions(words).filter(|session| session.minute() >= clock.oldest) {
-            self.load_session(session, clock.weight(session.minute()));
+        let sessions = || sessions(words).filter(|session| session.minute() >= clock.oldest);
+        for session in sessions().filter(|session| !session.is_absolute()) {
+            let from = self.samples.len();
+            self.load_session(session, clock);
+            self.sit(from, false);
         }
+        let from = self.samples.len();
+        sessions().filter(|session| session.is_absolute()).for_each(|session| self.load_session(session, clock));
+        self.sit(from, true);
         if self.samples.is_empty() {
             self.told.clear();
         }
     }
 
-    fn load_session(&mut self, session: Seen<'_>, weight: f64) {
-        let from = self.samples.len();
+    fn load_session(&mut self, session: Seen<'_>, clock: Clock) {
+        let (minute, aged) = (session.minute(), clock.weight(session.minute()));
         for (target, ms) in session.samples() {
             if let Ok(site) = self.told.binary_search_by_key(&target, |told| told.target) {
                 let bias_ms = if session.is_absolute() { 0.0 } else { self.told[site].bias_ms };
-                self.samples.push(Sample { site, ms: ms - bias_ms, weight: 0.0 });
+                self.samples.push(Sample { site, ms: ms - bias_ms, aged, minute, weight: 0.0 });
             }
         }
-        let to = self.samples.len();
-        let least = if session.is_absolute() { 1 } else { 2 };
-        if to - from < least {
+    }
+
+    /// Makes one sitting of the samples from there on, if these can be compared or stand for themselves.
+    fn sit(&mut self, from: usize, is_absolute: bool) {
+        let samples = &self.samples[from..];
+        let Some(first) = samples.first() else { return };
+        let is_of_one_site = samples.iter().all(|sample| sample.site == first.site);
+        if is_of_one_site && !is_absolute {
             return self.samples.truncate(from);
         }
-        for sample in &self.samples[from..] {
+        for sample in samples {
             let told = &mut self.told[sample.site];
-            (told.samples, told.minute) = (told.samples + weight, told.minute.max(session.minute()));
+            (told.samples, told.minute) = (told.samples + sample.aged, told.minute.max(sample.minute));
         }
-        let offset = if session.is_absolute() { Offset::None } else { Offset::Ms(0.0) };
-        self.sittings.push(Sitting { weight, offset, from, to });
+        let offset = if is_of_one_site { Offset::None } else { Offset::Ms(0.0) };
+        self.sittings.push(Sitting { offset, is_absolute, from, to: self.samples.len() });
     }
 
     /// The sites that it has samples of, ascending.
@@ -243,7 +261,7 @@ impl Case {
             votes.clear();
             votes.extend(samples[sitting.from..sitting.to].iter().map(|sample| {
                 let told = &told[sample.site];
-                (sample.ms - told.expected.ms(), 1.0 / told.expected.spread_ms())
+                (sample.ms - told.expected.ms(), sample.aged / told.expected.spread_ms())
             }));
             let longest = samples[sitting.from..sitting.to]
                 .iter()
@@ -255,7 +273,7 @@ impl Case {
             votes.clear();
             for sitting in &*sittings {
                 let own = samples[sitting.from..sitting.to].iter().filter(|sample| sample.site == site);
-                votes.extend(own.map(|sample| (sample.ms - sitting.offset.ms(), sitting.weight)));
+                votes.extend(own.map(|sample| (sample.ms - sitting.offset.ms(), sample.aged)));
             }
             told.ms = median(votes).unwrap_or(told.expected.ms()).max(told.least_ms());
         }
@@ -268,7 +286,7 @@ impl Case {
                 let told = &self.told[sample.site];
                 let ms = sample.ms - sitting.offset.ms();
                 let weight = 5.0 / (4.0 * squared(told.noise_ms(told.ms)) + squared(ms - told.ms));
-                sample.weight = sitting.weight * weight;
+                sample.weight = sample.aged * weight;
             }
         }
     }
@@ -294,11 +312,18 @@ impl Case {
             // o = Σ w (sample − R) / Σ w: put into the rows of R.
             let all = samples.iter().fold(0.0, |sum, sample| sum + sample.weight);
             let known = samples.iter().fold(0.0, |sum, sample| sum + sample.weight * sample.ms);
+            self.by_site.clear();
             for sample in samples {
-                let (row, part) = (sample.site * width, sample.weight / all);
+                match self.by_site.iter_mut().find(|(site, _)| *site == sample.site) {
+                    Some((_, weight)) => *weight += sample.weight,
+                    None => self.by_site.push((sample.site, sample.weight)),
+                }
+            }
+            for (site, weight) in &self.by_site {
+                let (row, part) = (site * width, weight / all);
                 self.matrix[row + width - 1] -= part * known;
-                for other in samples {
-                    self.matrix[row + other.site] -= part * other.weight;
+                for (other, weight) in &self.by_site {
+                    self.matrix[row + other] -= part * weight;
                 }
             }
         }
@@ -354,7 +379,7 @@ impl Case {
     /// without what is expected, and without what the session's *other* sites say of its offset.
     pub(super) fn say_biases(&mut self, mut vote: impl FnMut(TargetId, Weighted)) {
         let Self { told, sittings, samples, votes, .. } = self;
-        let relative = || sittings.iter().filter(|sitting| sitting.offset != Offset::None);
+        let relative = || sittings.iter().filter(|sitting| !sitting.is_absolute);
         let missing = |sample: &Sample| sample.ms - STRETCH * told[sample.site].expected.ms();
         let variance = |sample: &Sample| {
             let told = &told[sample.site];
@@ -371,7 +396,7 @@ impl Case {
                     (sum + missing(sample) / variance(sample), all + 1.0 / variance(sample))
                 });
                 least = least.min(variance(own) + 1.0 / weight);
-                votes.push((missing(own) - (sum / weight).max(0.0) + here.bias_ms, sitting.weight));
+                votes.push((missing(own) - (sum / weight).max(0.0) + here.bias_ms, own.aged));
             }
             let well = squared(BIAS_TOLD_MS);
             if let Some(bias_ms) = median(votes) {
