@@ -193,7 +193,14 @@ fn judge(options: &Options) -> Result<(), String> {
         Some("absolute") => Kind::Absolute,
         Some(word) => return Err(format!("--kind: 'relative' or 'absolute', not '{word}'")),
     };
-    let measuring = || println!("{}", samples::run(&measured, &true_locations, &settings, noise, kind).table());
+    let measuring = || {
+        let what = match kind {
+            Kind::Relative => "as browsers measure: with a last mile, and servers that take their time",
+            Kind::Absolute => "as tables have them: without last mile and servers' time",
+        };
+        println!("samples {what}; noise: {} % as the scale of Student's t, 4 degrees of freedom", noise * 100.0);
+        println!("{}", samples::run(&measured, &true_locations, &settings, noise, kind).table());
+    };
     match options.0.get("samples").map(String::as_str) {
         None => {}
         Some("too") => measuring(),

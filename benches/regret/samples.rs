@@ -1,4 +1,4 @@
-//! What samples are worth: each city measures as a browser would, and then chooses.
+//! What samples are worth: each city measures as a browser would, or as a table has it, and then chooses.
 //!
 //! For each set of regions a store of its own, since a service knows its own clients alone. `browser` says what samples hold.
 

@@ -22,15 +22,12 @@ pub(super) struct Vote<G> {
 
 /// Prefixes of one group lie no nearer to each other than so, whatever they say, and no farther off than the prior.
 const LEAST_SPREAD: f64 = 0.06;
-/// Where none is sure of anything, they say that all is as it was, and not nothing.
-const LEAST_WEIGHT: f32 = 1e-6;
 /// The scale of Student's t with three degrees of freedom, in medians of what is off.
 const IN_MEDIANS: f64 = 1.31;
 
 /// By group: the shifts that most of its prefixes share, beside so many votes for what is said without them (`before`).
 ///
-/// Ascending by group and site. Groups of which nothing is new are left out; of the others a site that is as it was before is not,
-/// since something else may be published of it.
+/// Ascending by group and site; what stays as it was before is left out.
 pub(super) fn gather<G: Ord + Copy>(
     mut votes: Vec<Vote<G>>,
     abstentions: f64,
@@ -42,7 +39,6 @@ pub(super) fn gather<G: Ord + Copy>(
         by_place.then(by_say)
     });
     let mut groups: Vec<(G, Vec<Shift>)> = Vec::new();
-    let is_new = |group: G, shift: &Shift| shift.ln != before(group, shift.target);
     for votes in votes.chunk_by(|a, b| (a.group, a.target) == (b.group, b.target)) {
         let (group, target) = (votes[0].group, votes[0].target);
         let Some(shift) = shared(votes, abstentions, before(group, target)) else { continue };
@@ -51,18 +47,17 @@ pub(super) fn gather<G: Ord + Copy>(
             _ => groups.push((group, vec![shift])),
         }
     }
-    groups.retain(|(group, shifts)| shifts.iter().any(|shift| is_new(*group, shift)));
     groups
 }
 
-/// What these say of one site; none: there are none.
+/// What these say of one site; none: nothing new.
 fn shared<G>(votes: &[Vote<G>], abstentions: f64, before: f32) -> Option<Shift> {
     let of = |figure: &dyn Fn(&Vote<G>) -> f64| -> Vec<Weighted> {
-        votes.iter().map(|vote| (figure(vote), f64::from(vote.weight.max(LEAST_WEIGHT)))).collect()
+        votes.iter().map(|vote| (figure(vote), f64::from(vote.weight))).collect()
     };
     let mut said = of(&|vote| f64::from(vote.ln));
     said.push((f64::from(before), abstentions));
-    let ln = median(&mut said)?;
+    let ln = median(&mut said).filter(|ln| *ln != f64::from(before))?;
     let off = median(&mut of(&|vote| (f64::from(vote.ln) - ln).abs()))?;
     let prior_ms = median(&mut of(&|vote| f64::from(vote.prior_ms)))?;
     let newest = votes.iter().map(|vote| vote.minute).max()?;

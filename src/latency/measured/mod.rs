@@ -18,7 +18,7 @@
 //! 3. **Shifts of countries and networks** (autonomous system × country): the median of what prefixes say, of which each has one
 //!    vote, however often it measured (`groups`).
 //! 4. **Shifts of prefixes**: what its own samples say, shrunk towards its network, country, or the prior, by how much they weigh
-//!    (`solve`; `once` where there is but one session). Weight halves with each half-life.
+//!    (`solve`; `once` where no site has a second sample). Weight halves with each half-life.
 //!
 //! Why a few liars do not steer others: a sample belongs to the prefix that it came from, and moves that one. All that goes
 //! beyond a prefix is a median with at most one vote a prefix, beside votes for no change that nobody cast: as many as make

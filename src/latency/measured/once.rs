@@ -46,7 +46,7 @@ impl Case {
     pub(super) fn average(&mut self) {
         let [sitting] = &*self.sittings else { return };
         if self.samples.len() > self.told().count() {
-            return; // more than one session, all absolute
+            return; // absolute ones, some of one site: these can contradict each other
         }
         let scales: Vec<Scale> = self.samples.iter().map(|sample| scale(&self.told[sample.site])).collect();
         let offsets = match sitting.offset {

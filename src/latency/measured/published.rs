@@ -314,12 +314,21 @@ impl Step<'_> {
         let next = |group: G| {
             let (old, shifts) = (old.get(&group), said.get(&group).copied().unwrap_or_default());
             let factors = match is_heard(&group) {
-                true => self.place(old, shifts, |site| parent(&group, site)),
+                true => {
+                    let still_said = old.map(|old| self.still_said(old, shifts));
+                    self.place(still_said.as_ref(), shifts, |site| parent(&group, site))
+                }
                 false => old.filter(|old| self.lasts(old)).cloned(),
             };
             Some((group, factors?))
         };
         groups.into_iter().filter_map(next).collect()
+    }
+
+    /// Those of a group without the sites that it says nothing of any more: its parent's hold for these, lest what is over stay beside
+    /// what goes on.
+    fn still_said(&self, old: &Factors, said: &[Shift]) -> Factors {
+        old.iter().filter(|factor| said.iter().any(|shift| *self.name(shift) == factor.site)).cloned().collect()
     }
 
     /// Those of a prefix without what stood beside them until now: what its network says of sites that nothing is said of.

@@ -1,8 +1,8 @@
 //! What the samples of one prefix say: its round trips, and how far each session's samples are off alike.
 //!
 //! Unknown are a round trip R to each site and an offset o of each session. A sample is R + o + the server's bias, give or take a
-//! tenth of R ([`NOISE`]). Absolute samples have one offset together and no bias: what is longer on all ways of a prefix alike than
-//! expected is its access, which would lengthen the way to a site that it has not measured, too; so it is not told of those that it has. Known beforehand is that R lies about what is expected, by prior or parent; of o only that it is not
+//! tenth of R ([`NOISE`]). Absolute samples have one offset together and no bias: what is longer on all ways of a prefix alike
+//! than expected is its access, which would lengthen the way to a site that it has not measured, too. Known beforehand is that R lies about what is expected, by prior or parent; of o only that it is not
 //! below 0, since a last mile may be glass or a satellite. So what is added to all samples of a session changes nothing.
 //!
 //! The most likely R and o come from normal equations, out of which the offsets are taken: a matrix as wide as there are
@@ -226,7 +226,8 @@ impl Case {
         let samples = &self.samples[from..];
         let Some(first) = samples.first() else { return };
         let is_of_one_site = samples.iter().all(|sample| sample.site == first.site);
-        if is_of_one_site && !is_absolute {
+        // Of one site alone an absolute run is taken as it stands, but not beside sessions that know better.
+        if is_of_one_site && !(is_absolute && self.sittings.is_empty()) {
             return self.samples.truncate(from);
         }
         for sample in samples {

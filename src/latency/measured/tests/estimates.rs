@@ -256,6 +256,17 @@ fn what_is_common_to_all_ways_speaks_against_no_site_that_was_measured() {
             assert!(ms[0] < ms[1] && ms[1] < ms[2] && ms[0] < 45.0, "{ms:?}");
         }
     }
+    // An agent tells of one site alone, newer and as often as browsers, which compare it with another.
+    let mut samples = made.store();
+    for hour in 0..8 {
+        let session = |kind, samples| Session { client: client(0), kind, samples };
+        let compared = [0, 1].map(|site| (TargetId(site), made.truth[0][usize::from(site)] + 25.0));
+        samples.take(&session(Kind::Relative, &compared), later(hour));
+        samples.take(&session(Kind::Absolute, &[(TargetId(0), made.truth[0][0])]), later(hour + 1));
+    }
+    let estimates = made.estimates(&samples, later(9));
+    let ms = [0, 1, 2].map(|site| made.estimated_ms(&estimates, 0, site));
+    assert!(ms[0] < ms[1] && ms[1] < ms[2], "{ms:?}");
 }
 
 #[test]
