@@ -11,6 +11,8 @@ const WINDOW: usize = 200;
 const GROUP: usize = 32;
 /// No reply for this long: what is in flight is lost.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// A client that looks again after this long or more has not run meanwhile: a look takes it some 100 µs at most.
+const HELD_UP: Duration = Duration::from_millis(1);
 /// Time for a server to go back to sleep, so that the kernel has booked all its time.
 const SETTLE: Duration = Duration::from_micros(300);
 
@@ -96,15 +98,22 @@ fn drain(client: &mut Client) -> Result<(), String> {
     Ok(())
 }
 
-/// `rate` queries a second, evenly, for `time`, whatever comes back.
-pub fn steadily(client: &mut Client, rate: u64, time: Duration) -> Result<(), String> {
-    let (start, mut sent) = (Instant::now(), 0);
+/// `rate` queries a second, evenly, for `time`, whatever comes back; how long the client itself did not
+/// run meanwhile. What was due then is never sent: all at once it would be a flood that nobody asked for,
+/// and its losses the client's doing.
+pub fn steadily(client: &mut Client, rate: u64, time: Duration) -> Result<Duration, String> {
+    let (start, mut sent, mut held_up) = (Instant::now(), 0, Duration::ZERO);
+    let mut last = Duration::ZERO;
     loop {
         let elapsed = start.elapsed();
         if elapsed >= time {
             break;
         }
-        let due = (elapsed.as_secs_f64() * rate as f64) as u64;
+        if elapsed - last > HELD_UP {
+            held_up += elapsed - last;
+        }
+        last = elapsed;
+        let due = ((elapsed - held_up).as_secs_f64() * rate as f64) as u64;
         if due > sent {
             let count = (due - sent).min(BATCH as u64);
             client.send(count as usize)?;
@@ -115,5 +124,5 @@ pub fn steadily(client: &mut Client, rate: u64, time: Duration) -> Result<(), St
     drain(client)?;
     client.forget();
     sleep(SETTLE);
-    Ok(())
+    Ok(held_up)
 }

@@ -11,6 +11,7 @@ use crate::load::{Load, steadily};
 use crate::query::Set;
 use crate::server::Server;
 use crate::stats::percentile;
+use crate::sys;
 
 /// One server's turn.
 const SLICE: Duration = Duration::from_millis(60);
@@ -132,32 +133,63 @@ pub fn compare(
     Ok(())
 }
 
-/// Asks each server at a fixed rate, once in order and once backwards, `seconds` in all.
-pub fn rate(servers: &[Server], set: Set, rate: u64, seconds: f64, raw: &mut Raw) -> Result<(), String> {
-    let mut results = vec![(0, Tally::default(), Vec::new()); servers.len()];
-    let forwards = 0..servers.len();
-    for index in forwards.clone().chain(forwards.rev()) {
-        let mut client = Client::new(&servers[index], set)?;
+/// What a server's seconds at a fixed rate came to.
+#[derive(Clone, Default)]
+struct Steady {
+    tally: Tally,
+    latencies: Vec<Duration>,
+    cost_ns: u64,
+    /// The server's threads were ready to run, and did not.
+    waited_ns: u64,
+    /// The client did not run.
+    held_up_ns: u64,
+    /// The hypervisor kept from all cores.
+    stolen_ns: u64,
+}
+
+impl Steady {
+    fn ask(&mut self, server: &Server, set: Set, rate: u64, time: Duration) -> Result<(), String> {
+        let mut client = Client::new(server, set)?;
         steadily(&mut client, rate, RATE_WARM)?;
         client.tally = Tally::default();
         client.latencies = Some(Vec::new());
-        let before = client.server.cost_ns()?;
-        steadily(&mut client, rate, Duration::from_secs_f64(seconds / 2.0))?;
-        let (cost, tally, latencies) = &mut results[index];
-        *cost += client.server.cost_ns()? - before;
-        tally.add(client.tally);
-        latencies.extend(client.latencies.take().unwrap_or_default());
+        let (before, stolen) = (server.scheduled()?, sys::stolen_ns());
+        self.held_up_ns += steadily(&mut client, rate, time)?.as_nanos() as u64;
+        let after = server.scheduled()?;
+        self.stolen_ns += sys::stolen_ns() - stolen;
+        self.cost_ns += after.had_ns - before.had_ns;
+        self.waited_ns += after.waited_ns - before.waited_ns;
+        self.tally.add(client.tally);
+        self.latencies.extend(client.latencies.take().unwrap_or_default());
+        Ok(())
     }
-    for (server, (cost, tally, latencies)) in servers.iter().zip(results) {
-        if tally.answers == 0 {
+
+    /// Nanoseconds an answer; latencies in µs: the median, 99 % and 99.9 % of them, the longest; in ms: the
+    /// server waited, the client was held up, the hypervisor stole.
+    fn values(&self) -> String {
+        let cost = self.cost_ns as f64 / self.tally.answers as f64;
+        let mut latencies: Vec<f64> = self.latencies.iter().map(|latency| latency.as_secs_f64() * 1e6).collect();
+        latencies.sort_by(f64::total_cmp);
+        let latencies = [0.5, 0.99, 0.999, 1.0].map(|share| percentile(&latencies, share));
+        let told: Vec<_> = [cost].iter().chain(&latencies).map(|value| format!("{value:.1}")).collect();
+        let ms = [self.waited_ns, self.held_up_ns, self.stolen_ns].map(|ns| format!("{:.1}", ns as f64 / 1e6));
+        [told, ms.to_vec()].concat().join(" ")
+    }
+}
+
+/// Asks each server at a fixed rate, once in order and once backwards, `seconds` in all.
+pub fn rate(servers: &[Server], set: Set, rate: u64, seconds: f64, raw: &mut Raw) -> Result<(), String> {
+    let mut results = vec![Steady::default(); servers.len()];
+    let forwards = 0..servers.len();
+    for index in forwards.clone().chain(forwards.rev()) {
+        results[index].ask(&servers[index], set, rate, Duration::from_secs_f64(seconds / 2.0))?;
+    }
+    for (server, result) in servers.iter().zip(results) {
+        if result.tally.answers == 0 {
             return Err(format!("{} does not answer", server.name));
         }
-        let cost = cost as f64 / tally.answers as f64;
-        let mut latencies: Vec<f64> = latencies.iter().map(|latency| latency.as_secs_f64() * 1e6).collect();
-        latencies.sort_by(f64::total_cmp);
-        let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| percentile(&latencies, share));
         let head = ["rate", &rate.to_string(), &set.name(), "", &server.name];
-        raw.line(head, tally, &format!("{cost:.1} {p50:.1} {p99:.1} {p999:.1}"))?;
+        raw.line(head, result.tally, &result.values())?;
     }
     Ok(())
 }

@@ -12,6 +12,12 @@ pub struct Server {
     pids: Vec<u32>,
 }
 
+/// Nanoseconds: processor time, and ready to run without it.
+pub struct Scheduled {
+    pub had_ns: u64,
+    pub waited_ns: u64,
+}
+
 impl Server {
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not NAME=ADDRESS:PORT,PID");
@@ -28,15 +34,24 @@ impl Server {
 
     /// Nanoseconds of processor time that all threads of all its processes have had.
     pub fn cost_ns(&self) -> Result<u64, String> {
-        let mut sum = 0;
+        Ok(self.scheduled()?.had_ns)
+    }
+
+    /// What the scheduler has booked for all threads of all its processes.
+    pub fn scheduled(&self) -> Result<Scheduled, String> {
+        let mut sum = Scheduled { had_ns: 0, waited_ns: 0 };
         for pid in &self.pids {
             let tasks = fs::read_dir(format!("/proc/{pid}/task"));
             let tasks = tasks.map_err(|_| format!("{} (process {pid}) has ended", self.name))?;
             for task in tasks.flatten() {
                 // A thread may end between the two looks.
                 let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else { continue };
-                let first = text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok());
-                sum += first.ok_or("this kernel has no /proc/PID/schedstat (CONFIG_SCHED_INFO)")?;
+                let fields: Vec<u64> = text.split_whitespace().map_while(|field| field.parse().ok()).collect();
+                let [had, waited, ..] = *fields else {
+                    return Err("this kernel has no /proc/PID/schedstat (CONFIG_SCHED_INFO)".to_owned());
+                };
+                sum.had_ns += had;
+                sum.waited_ns += waited;
             }
         }
         Ok(sum)

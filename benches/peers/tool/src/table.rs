@@ -100,14 +100,22 @@ fn comparison(out: &mut String, rows: &[&Row]) {
 
 fn rate(out: &mut String, rows: &[&Row]) {
     let _ = writeln!(out, "\n{} queries/s: {}\n", rows[0].mode, describe(rows[0].set));
-    let head = ["µs/answer", "p50 µs", "p99 µs", "p99.9 µs", "answers", "lost", "odd"];
-    let _ = write!(out, "{:<18}", "server");
-    let _ = writeln!(out, "{}", head.map(|word| format!("{word:>11}")).concat());
+    let head = ["µs/answer", "p50 µs", "p99 µs", "p99.9 µs", "most µs", "answers", "lost", "odd"];
+    let why = ["waited", "held up", "stolen"];
+    let words = |words: &[&str]| words.iter().map(|word| format!("{word:>11}")).collect::<String>();
+    let _ = writeln!(out, "{:<18}{}{}", "server", words(&head), words(&why));
     for row in rows {
-        let [cost, p50, p99, p999] = [0, 1, 2, 3].map(|index| row.values.get(index).copied().unwrap_or(0.0));
-        let _ = write!(out, "{:<18}{:>11.2}{p50:>11.0}{p99:>11.0}{p999:>11.0}", row.server, cost / 1e3);
-        let _ = writeln!(out, "{:>11}{:>11}{:>11}", row.answers, row.lost, row.odd);
+        // Figures of before they were taken: without the longest, and why.
+        let value = |index: usize| row.values.get(index).map_or(String::from("–"), |value| format!("{value:.0}"));
+        let _ = write!(out, "{:<18}{:>11.2}", row.server, row.values[0] / 1e3);
+        let _ = write!(out, "{}", [1, 2, 3, 4].map(|index| format!("{:>11}", value(index))).concat());
+        let _ = write!(out, "{:>11}{:>11}{:>11}", row.answers, row.lost, row.odd);
+        let _ = writeln!(out, "{}", [5, 6, 7].map(|index| format!("{:>11}", value(index))).concat());
     }
+    let _ = writeln!(
+        out,
+        "in ms: the server's threads were ready and did not run, the client did not run, stolen from all cores"
+    );
 }
 
 fn memory(out: &mut String, rows: &[&Row]) {
@@ -127,6 +135,7 @@ slices,burst,geo,echo:echo-again,echo-again,900,0,0,3003.0 3003.0 3003.0 3003.0
 slices,burst,geo,echo:meridian,echo,900,0,0,3000.0 3000.0 3000.0 3000.0
 slices,burst,geo,echo:meridian,meridian,900,2,0,3090.0 3090.0 3090.0 3090.0
 rate,20000,geo,,meridian,80000,1,0,12000.0 30.0 80.0 200.0
+rate,20000,geo,,gdnsd,80000,1,0,12000.0 30.0 80.0 200.0 450.0 1.0 77.0 90.0
 memory,,,,meridian,0,0,0,20480
 ";
 
@@ -135,11 +144,14 @@ memory,,,,meridian,0,0,0,20480
         let told = render(RAW).unwrap();
         assert!(told.contains("meridian ÷ echo") && told.contains("1.0300"), "{told}");
         assert!(told.contains("off by +0.10 %: good"), "{told}");
+        let held_up = told.lines().find(|line| line.starts_with("gdnsd")).unwrap();
+        assert!(held_up.split_whitespace().rev().take(3).eq(["90", "77", "1"]), "{told}");
+        assert!(told.lines().any(|line| line.starts_with("meridian") && line.ends_with('–')), "{told}");
         assert!(told.contains("20.0 MiB") && told.contains("20000 queries/s"), "{told}");
     }
 
     #[test]
     fn a_damaged_line_is_named() {
-        assert!(render(&format!("{RAW}rate,1\n")).unwrap_err().contains("line 8"));
+        assert!(render(&format!("{RAW}rate,1\n")).unwrap_err().contains("line 9"));
     }
 }
