@@ -88,6 +88,8 @@ start_meridian() {
 listen = ["127.0.0.1:${port[$name]}"]
 state = "state"
 workers = 1
+tcp_client_queries = 1_000_000_000
+tcp_client_octets = "100GB"
 [admin]
 listen = "${admin[$name]}"
 [rate_limit]
