@@ -40,7 +40,8 @@ pub(crate) struct Settings {
 /// One client and one set.
 pub(crate) struct Case {
     pub(crate) city: usize,
-    /// By method: the round trip to the region that it chooses, in ms.
+    /// By method: the region that it chooses, and the round trip to it, in ms.
+    pub(crate) hosts: [usize; 3],
     pub(crate) ms: [f32; 3],
 }
 
@@ -86,10 +87,10 @@ fn cases_of(measured: &Measured, locations: &[Location], left_out: &[String], se
                 set.iter().filter_map(|&host| Some((host, measured.ms(city, host)?))).collect();
             if measured.len() > 1 {
                 let least = |figure: &dyn Fn(&(usize, f32)) -> f32| {
-                    measured.iter().min_by(|a, b| figure(a).total_cmp(&figure(b))).map_or(0.0, |choice| choice.1)
+                    measured.iter().copied().min_by(|a, b| figure(a).total_cmp(&figure(b))).unwrap_or_default()
                 };
-                let ms = [least(&|case| km[case.0]), least(&|case| expected[case.0]), least(&|case| case.1)];
-                cases.push(Case { city, ms });
+                let chosen = [least(&|case| km[case.0]), least(&|case| expected[case.0]), least(&|case| case.1)];
+                cases.push(Case { city, hosts: chosen.map(|(host, _)| host), ms: chosen.map(|(_, ms)| ms) });
             }
         }
     }

@@ -239,7 +239,9 @@ fn show(measured: &Measured, locations: &[Location], settings: &Settings, how: &
     let cases = judge::cases(measured, locations, settings);
     println!("{}", report::table(&format!("sets of 3 to 8 regions of one to three clouds, {how}"), &cases, &groups));
     println!("{}", report::where_it_sits(&cases, &measured.cities, Method::Prior));
+    println!("{}", report::dearest_choices(&cases, measured, Method::Prior));
     let whole = judge::whole_clouds(measured, locations, settings);
     println!("{}", report::table(&format!("all regions of one cloud, {how}"), &whole, &groups));
+    println!("{}", report::dearest_choices(&whole, measured, Method::Prior));
     cases
 }

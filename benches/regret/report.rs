@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::judge::{Case, Method, NOISE_MS, Score, quantile, sorted_regrets};
-use crate::tables::City;
+use crate::tables::{City, Measured};
+
+/// Choices that are named.
+const DEAREST: usize = 12;
 
 /// Scores by who asks and by method.
 pub(crate) fn table(title: &str, cases: &[Case], groups: &[(String, Vec<bool>)]) -> String {
@@ -54,6 +57,30 @@ pub(crate) fn where_it_sits(cases: &[Case], cities: &[City], method: Method) -> 
         100.0 * far / regrets.len().max(1) as f64,
         100.0 * far_sum / all
     )
+}
+
+/// The choices that make most of a method's regret: a city, the region chosen, and the best one.
+pub(crate) fn dearest_choices(cases: &[Case], measured: &Measured, method: Method) -> String {
+    let mut sums: BTreeMap<(usize, [usize; 2]), (f64, u32)> = BTreeMap::new();
+    for case in cases {
+        let choice = [case.hosts[method as usize], case.hosts[Method::Oracle as usize]];
+        let (sum, count) = sums.entry((case.city, choice)).or_default();
+        (*sum, *count) = (*sum + f64::from(case.regret(method)), *count + 1);
+    }
+    let all: f64 = sums.values().map(|(sum, _)| sum).sum();
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
+    let region = |host: usize| format!("{}/{}", measured.hosts[host].cloud, measured.hosts[host].site.region);
+    let mut text = format!(
+        "the dearest choices of the {}: its share of the regret, and what it costs in the mean\n",
+        method.label()
+    );
+    for ((city, [chosen, best]), (sum, count)) in sums.into_iter().take(DEAREST) {
+        let City { name, country, .. } = &measured.cities[city];
+        let (chosen, best, share, mean) = (region(chosen), region(best), 100.0 * sum / all, sum / f64::from(count));
+        let _ = writeln!(text, "{share:>5.1} % {mean:>5.0} ms  {name}, {country}: {chosen}, where {best} is nearer");
+    }
+    text
 }
 
 /// What the columns are.

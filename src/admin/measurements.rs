@@ -1,5 +1,6 @@
 //! `/api/v1/measurements`: round trips that the operator brings.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::control::Reported;
 
 /// The longest body, in octets.
 pub(super) const LONGEST: usize = 2 * 1024 * 1024;
+
+/// Samples of one session.
+const MOST_SAMPLES: usize = 16;
 
 /// The reply to sessions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +49,7 @@ pub(super) async fn take(
     if let Some(refused) = not_admitted(&context, peer, &headers) {
         return refused;
     }
-    let sessions: Vec<Reported> = match serde_json::from_slice(&body) {
+    let mut sessions: Vec<Reported> = match serde_json::from_slice(&body) {
         Ok(sessions) => sessions,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("the body is no list of sessions: {error}")),
     };
@@ -54,12 +58,20 @@ pub(super) async fn take(
     if let Some(wrong) = sessions.iter().filter_map(|session| session.at).find_map(|at| wrong_time(at, keep_for)) {
         return refuse(StatusCode::BAD_REQUEST, wrong);
     }
-    let known: std::collections::BTreeSet<String> =
-        snapshot.parts.config.endpoints.iter().map(|endpoint| endpoint.site.name()).collect();
-    let sites = sessions.iter().flat_map(|session| &session.samples).map(|(site, _)| site);
-    let unknown: std::collections::BTreeSet<&str> =
-        sites.map(|site| &**site).filter(|site| !known.contains(*site)).collect();
-    let unknown_sites = unknown.into_iter().map(str::to_owned).collect();
+    let known: BTreeSet<String> = snapshot.parts.config.endpoints.iter().map(|endpoint| endpoint.site.name()).collect();
+    if let Some(long) = sessions.iter().map(|session| session.samples.len()).find(|count| *count > MOST_SAMPLES) {
+        let wrong =
+            format!("a session has {MOST_SAMPLES} samples at most, and one of these {long}: nothing was taken in");
+        return refuse(StatusCode::BAD_REQUEST, wrong);
+    }
+    // What is left out takes no memory while the others wait.
+    let mut unknown = BTreeSet::new();
+    for (site, _) in
+        sessions.iter_mut().flat_map(|session| session.samples.extract_if(.., |(site, _)| !known.contains(&**site)))
+    {
+        unknown.insert(site.to_string());
+    }
+    let unknown_sites = unknown.into_iter().collect();
     let all = sessions.len();
     let taken = context.shared.measuring.offer(sessions);
     if wish.last || taken < all {

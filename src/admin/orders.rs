@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, json, json_as};
-use crate::control::{Done, Impact, Override, Request, Weighed};
+use crate::control::{Done, Impact, Override, Request, Verb, Weighed};
 
 /// The longest order, in octets.
 pub(super) const LONGEST: usize = 4 * 1024;
@@ -21,7 +21,7 @@ pub(super) const LONGEST: usize = 4 * 1024;
 pub struct Ordered {
     /// What it came to; none: nothing was done.
     pub done: Option<Done>,
-    /// What it comes to for clients once it has had its whole effect; empty for orders that take nothing away.
+    /// What it comes to for clients once it has had its whole effect; empty for holds, which move nothing.
     pub impact: Impact,
     /// Why nothing was done; none: it was, or was not to be.
     pub refused: Option<String>,
@@ -97,7 +97,7 @@ async fn weigh(context: &Arc<Context>, request: &Request) -> Result<Impact, (Sta
     let before = context.shared.overrides().clone();
     let mut after = before.clone();
     after.obey(request, &snapshot.parts.config, now).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
-    if !request.action.may_harm() {
+    if request.action == Verb::Hold {
         return Ok(Impact::default());
     }
     let weighed = {

@@ -1,7 +1,8 @@
 //! Which web pages may ask and report (the Fetch standard's CORS protocol).
 //!
-//! A browser says in `Origin` of which page it asks; a page cannot make it say something else. Whoever says nothing is no
-//! page of another origin, and is held by its id alone.
+//! A browser says in `Origin` of which page it asks; a page cannot make it say something else. Where it asks for a picture or the like, it
+//! says in `Sec-Fetch-Site` alone that the page is another's: that gets the script, which pages load so, and no session, lest any page
+//! uses up those of its reader's network. Whoever says nothing is no page of another origin, and is held by its id alone.
 
 use std::sync::Arc;
 
@@ -15,10 +16,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::refusal::Refusal;
-use super::routes::Context;
+use super::routes::{self, Context};
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const PREFLIGHT: [(HeaderName, &str); 3] = [
     (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
     (ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
@@ -33,8 +35,11 @@ pub(super) async fn admit(State(context): State<Arc<Context>>, request: Request,
     let is_preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let allowed = origin.clone().filter(is_allowed);
+    let of_other_page =
+        request.headers().get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site" || site == "same-site");
     let mut response = match (&origin, &allowed) {
         (Some(_), None) => Refusal::Origin.reply(),
+        (None, _) if of_other_page && request.uri().path() != routes::SCRIPT_PATH => Refusal::Origin.reply(),
         (Some(_), Some(_)) if is_preflight => (StatusCode::NO_CONTENT, PREFLIGHT).into_response(),
         _ => next.run(request).await,
     };

@@ -57,13 +57,16 @@ const BACKLOG: i32 = 256;
 /// Nice 10, on a scale of 99 from nice 19 to -20.
 const NICE_10: u8 = 22;
 
-/// What the control plane offers the listener. Both are called on the one thread that serves all, which others may keep from
+/// What the control plane offers the listener. All are called on the one thread that serves all, which others may keep from
 /// running: they wait for nothing, and hold no lock that anybody waits for.
 pub trait Exchange: Send + Sync + 'static {
     /// Sites that a session of this client at this service should time, in this order: all inside the client's
     /// fence. The first sixteen are offered, as far as their names come to a kilobyte. Empty: there is nothing to measure.
     /// None: there is no such service. The address is the client's own and is not to be kept.
     fn candidates(&self, service: &str, client: IpAddr) -> Option<Vec<Candidate>>;
+
+    /// Does an endpoint stand there?
+    fn is_site(&self, site: &str) -> bool;
 
     /// Takes sessions in, all or none; false: there is no room for them now.
     fn take(&self, sessions: Vec<Reported>) -> bool;

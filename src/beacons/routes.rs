@@ -1,5 +1,6 @@
 //! What is asked and answered, one function a request.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,8 @@ use super::used::Used;
 use super::{Candidate, Exchange, Reported};
 use crate::config;
 
+/// Pages of other origins load it.
+pub(super) const SCRIPT_PATH: &str = "/v1/beacon.js";
 /// What a body may take to come.
 const BODY: Duration = Duration::from_secs(5);
 /// The script, but for what it is told when it is served.
@@ -87,7 +90,7 @@ impl Context {
 /// Requests bear their [`Peer`].
 pub(super) fn router(context: Arc<Context>) -> Router {
     Router::new()
-        .route("/v1/beacon.js", get(script))
+        .route(SCRIPT_PATH, get(script))
         .route("/v1/beacons/session", get(session))
         .route("/v1/beacons", post(report))
         .fallback(|| async { Refusal::NoPath.reply() })
@@ -176,12 +179,14 @@ fn fitting(candidates: &[Candidate]) -> &[Candidate] {
 
 async fn report(State(context): State<Arc<Context>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
     match take(&context, peer, request).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Ok(unknown) if unknown.is_empty() => StatusCode::NO_CONTENT.into_response(),
+        Ok(unknown) => json(StatusCode::OK, &serde_json::json!({ "unknown_sites": unknown })),
         Err(refusal) => refusal.reply(),
     }
 }
 
-async fn take(context: &Context, peer: Peer, request: Request) -> Result<(), Refusal> {
+/// The sites at which nothing stands: their samples are left out.
+async fn take(context: &Context, peer: Peer, request: Request) -> Result<BTreeSet<Arc<str>>, Refusal> {
     let client = context.client(peer, request.headers())?;
     let (prefix, is_agent) = (Prefix::of(client), context.settings.agents.contains(client));
     if !is_agent {
@@ -199,12 +204,15 @@ async fn take(context: &Context, peer: Peer, request: Request) -> Result<(), Ref
     let used = || context.used.lock().unwrap_or_else(PoisonError::into_inner);
     used().take(&ids)?;
     let count = judged.len() as u64;
+    // An id offers sites that there are, or were.
+    let told = judged.iter().filter(|(id, _)| id.is_none()).flat_map(|(_, reported)| &reported.samples);
+    let unknown = told.map(|(site, _)| site).filter(|site| !context.exchange.is_site(site)).cloned().collect();
     if !context.exchange.take(judged.into_iter().map(|(_, reported)| reported).collect()) {
         used().give_back(&ids); // so that the same may be sent again
         return Err(Refusal::Full);
     }
     outcomes("taken").increment(count);
-    Ok(())
+    Ok(unknown)
 }
 
 /// What a report comes to, and its id, of which it is not known yet whether it has been used.

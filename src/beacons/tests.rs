@@ -46,6 +46,10 @@ impl Exchange for StandIn {
         }
     }
 
+    fn is_site(&self, site: &str) -> bool {
+        site != "mars/olympus"
+    }
+
     fn take(&self, sessions: Vec<Reported>) -> bool {
         let is_full = self.is_full.load(Ordering::Relaxed);
         if !is_full {
@@ -306,6 +310,10 @@ async fn agents_need_no_id_and_may_be_absolute() {
     assert_eq!(served.post(AGENT, &report(&served.id(AGENT).await)).await.0, 204);
     assert!(!served.taken()[0].absolute);
     assert_eq!(served.post(HERE, &body).await.0, 403);
+    // A slip is told, and what is right is taken.
+    let slip = json!({ "kind": "absolute", "samples": [{ "site": "mars/olympus", "rtt_ms": 1 }, { "site": "own/a", "rtt_ms": 2 }] });
+    let (status, _, text) = served.ask("POST /v1/beacons", AGENT, &slip.to_string()).await;
+    assert_eq!((status, &*text, served.taken().len()), (200, "{\"unknown_sites\":[\"mars/olympus\"]}\n", 1));
 }
 
 #[tokio::test]
@@ -335,6 +343,13 @@ async fn pages_of_other_origins_are_refused() {
         assert_eq!(status, if is_allowed { 204 } else { 403 }, "{origin}");
         assert_eq!(head.contains("access-control-allow-headers: content-type"), is_allowed, "{head}");
     }
+    // A picture on somebody's page uses up no session; the script is for all.
+    for (of, status) in [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)] {
+        let headers = format!("{HERE}Sec-Fetch-Site: {of}\r\n");
+        assert_eq!(served.ask(session, &headers, "").await.0, status, "{of}");
+        assert_eq!(served.ask("GET /v1/beacon.js", &headers, "").await.0, 200, "{of}");
+    }
+    assert_eq!(served.ask(session, &format!("{HERE}Origin: {PAGE}\r\nSec-Fetch-Site: same-site\r\n"), "").await.0, 200);
     let id = served.id(HERE).await;
     let of = |origin: &str| format!("{HERE}Origin: {origin}\r\nContent-Type: text/plain;charset=UTF-8\r\n");
     assert_eq!(served.post(&of("https://evil.example"), &report(&id)).await.0, 403);

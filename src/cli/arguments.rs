@@ -58,7 +58,7 @@ pub enum Command {
     /// Let verdicts move nothing for a while; they are still seen and logged
     #[command(after_help = "Examples: meridian hold all --for 30m --reason firewall\n          \
                             meridian hold gcp --for 10m")]
-    Hold(Lasting),
+    Hold(Hold),
     /// Take back what was forced or held
     #[command(after_help = "Example: meridian release azure")]
     Release(Order),
@@ -109,13 +109,8 @@ pub struct Explain {
     pub client: IpNet,
     /// The name asked for
     pub name: Name,
-    /// The type asked for
-    #[arg(
-        value_name = "TYPE",
-        default_value = "A",
-        ignore_case = true,
-        value_parser = PossibleValuesParser::new(["A", "AAAA"]).map(|name| family(&name))
-    )]
+    /// The type asked for: A or AAAA
+    #[arg(value_name = "TYPE", default_value = "A", value_parser = family)]
     pub family: Family,
     /// Print JSON
     #[arg(long)]
@@ -123,6 +118,9 @@ pub struct Explain {
     /// Ask the running server, at the configuration's admin address or at URL, instead of the files alone
     #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, value_parser = url)]
     pub live: Option<Option<String>>,
+    /// The same as --live=URL
+    #[arg(long, value_name = "URL", conflicts_with = "live", value_parser = url)]
+    pub server: Option<String>,
 }
 
 /// `meridian status`
@@ -170,9 +168,20 @@ pub struct Lasting {
     /// Of what.
     #[command(flatten)]
     pub order: Order,
-    /// For how long, such as 30m or 2h; without it, until it is taken back (a hold needs it)
+    /// For how long, such as 30m or 2h; without it, until it is taken back
     #[arg(long = "for", value_name = "TIME", value_parser = span)]
     pub lasting: Option<String>,
+}
+
+/// `meridian hold`
+#[derive(Debug, PartialEq, Args)]
+pub struct Hold {
+    /// Of what.
+    #[command(flatten)]
+    pub order: Order,
+    /// For how long, such as 30m or 2h
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
+    pub lasting: String,
 }
 
 /// An order to the running server.
@@ -301,8 +310,13 @@ fn span(text: &str) -> Result<String, String> {
         .ok_or_else(|| "write a whole number with its unit, such as 90s, 30m or 2h".to_owned())
 }
 
-fn family(name: &str) -> Family {
-    if name.eq_ignore_ascii_case("AAAA") { Family::V6 } else { Family::V4 }
+fn family(name: &str) -> Result<Family, String> {
+    match name.to_ascii_uppercase().as_str() {
+        "A" => Ok(Family::V4),
+        "AAAA" => Ok(Family::V6),
+        _ if name.starts_with("http") => Err(format!("it is A or AAAA; a server is named by --live={name}")),
+        _ => Err("it is A or AAAA: addresses alone are steered".to_owned()),
+    }
 }
 
 fn sandboxing(word: &str) -> Sandboxing {
@@ -418,6 +432,7 @@ mod tests {
             family: Family::V4,
             json: false,
             live: None,
+            server: None,
         };
         assert_eq!(plain, expected);
         let full = explain("explain --live --client 2001:db8::1 www.shop.example aaaa --json");
@@ -439,7 +454,9 @@ mod tests {
             ("explain --client 192.0.2.1/64 www.shop.example", "/64 is too long for 192.0.2.1"),
             ("explain --client ::ffff:192.0.2.1/0 www.shop.example", "/0 tells nothing"),
             ("explain --client 192.0.2.1 www..example", "www..example"),
-            ("explain --client 192.0.2.1 www.shop.example MX", "possible values: A, AAAA"),
+            ("explain --client 192.0.2.1 www.shop.example MX", "it is A or AAAA"),
+            ("explain --client 192.0.2.1 www.shop.example --live http://[::1]:8053", "--live=http://[::1]:8053"),
+            ("hold gcp", "--for <TIME>"),
             ("explain --live=8053 --client 192.0.2.1 www.shop.example", "write http://"),
             ("drain", "<TARGET>"),
             ("force a", "unrecognized subcommand"),

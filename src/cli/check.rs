@@ -27,8 +27,10 @@ pub fn run(arguments: &arguments::Check) -> ExitCode {
     let config = &loaded.parts.config;
     let (zones, services, plans) = (config.zones.len(), config.services.len(), config.plans.len());
     let (endpoints, locations) = (config.endpoints.len(), loaded.parts.geo.locations().len());
+    // The last line tells of the delegations.
+    let good = if arguments.live { "is good in itself" } else { "is good" };
     say(&format!(
-        "{} is good: zones {zones}, services {services}, plans {plans}, endpoints {endpoints}, locations {locations}, warnings {}",
+        "{} {good}: zones {zones}, services {services}, plans {plans}, endpoints {endpoints}, locations {locations}, warnings {}",
         arguments.config.path.display(),
         loaded.warnings.len()
     ));
@@ -65,9 +67,13 @@ fn unknown_account(loaded: &Loaded) -> Option<Problem> {
 
 fn failed(arguments: &arguments::Check, problems: &[Problem]) -> ExitCode {
     report::show(problems);
-    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    let noun = if errors == 1 { "error" } else { "errors" };
-    let _ = writeln!(io::stderr(), "{}: {errors} {noun}", arguments.config.path.display());
+    let count = |severity, noun: &str| {
+        let count = problems.iter().filter(|problem| problem.severity == severity).count();
+        format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+    };
+    let (errors, warnings) = (count(Severity::Error, "error"), count(Severity::Warning, "warning"));
+    let warnings = if warnings.starts_with("0 ") { String::new() } else { format!(", {warnings}") };
+    let _ = writeln!(io::stderr(), "{}: {errors}{warnings}", arguments.config.path.display());
     ExitCode::FAILURE
 }
 

@@ -15,9 +15,10 @@ use crate::model::{Family, Files as _};
 #[must_use]
 pub fn run(arguments: &arguments::Explain) -> ExitCode {
     report::start_log();
-    let explained = match &arguments.live {
-        Some(url) => live(arguments, url.as_deref()),
-        None => offline(arguments),
+    let explained = match (&arguments.live, &arguments.server) {
+        (Some(url), _) => live(arguments, url.as_deref()),
+        (None, Some(url)) => live(arguments, Some(url)),
+        (None, None) => offline(arguments),
     };
     report::finish(explained.and_then(|explanation| {
         let text = if arguments.json {

@@ -17,8 +17,9 @@ use super::arguments::Import;
 use super::report::{self, StartError};
 use super::server;
 use crate::admin::Taken;
+use crate::config::closest;
 use crate::control::Reported;
-use crate::model::find_region;
+use crate::model::{Region, built_in_regions, find_region};
 
 /// Sessions of one request.
 const AT_ONCE: usize = 2_000;
@@ -49,24 +50,16 @@ fn import(arguments: &Import) -> Result<String, StartError> {
         read(&mut BufReader::new(File::open(&arguments.file).map_err(unread)?), &name)?
     };
     if sessions.is_empty() {
-        return Err(io::Error::other(format!("{name} has no round trips")).into());
+        return Err(io::Error::other(format!(
+            "{name} has no round trips: lines such as 203.0.113.0/24,aws/eu-central-1,23.5"
+        ))
+        .into());
     }
     sessions.iter_mut().for_each(|session| session.at = arguments.measured_on);
-    let prefixes: BTreeSet<IpAddr> = sessions.iter().map(|session| session.client).collect();
-    let round_trips: usize = sessions.iter().map(|session| session.samples.len()).sum();
     let unknown = report::block_on(send(&base, &sessions))?;
-    let mut text = format!(
-        "{round_trips} round trips of {} prefixes taken in; the estimates are looked at now, and `meridian explain --live` shows \
-         what becomes of one\n",
-        prefixes.len()
-    );
-    if !unknown.is_empty() {
-        let named: Vec<&str> = unknown.iter().take(TOLD).map(String::as_str).collect();
-        let more = if unknown.len() > TOLD { ", …" } else { "" };
-        text +=
-            &format!("left out, since no endpoint stands there: {} sites: {}{more}\n", unknown.len(), named.join(", "));
-    }
-    let strange: Vec<&str> = unknown.iter().filter(|site| !is_region(site)).take(TOLD).map(String::as_str).collect();
+    let text = taken_in(&sessions, &unknown);
+    let strange: Vec<String> =
+        unknown.iter().filter(|site| !is_region(site)).take(TOLD).map(|site| meant(site)).collect();
     if strange.is_empty() {
         return Ok(text);
     }
@@ -76,6 +69,54 @@ fn import(arguments: &Import) -> Result<String, StartError> {
         "{name}: no endpoint stands in a region of that name, and no cloud has one: {strange}"
     ))
     .into())
+}
+
+/// What became of them, in words.
+fn taken_in(sessions: &[Reported], unknown: &BTreeSet<String>) -> String {
+    let (mut prefixes, mut taken, mut left_out) = (BTreeSet::new(), 0, 0);
+    for session in sessions {
+        let known = session.samples.iter().filter(|(site, _)| !unknown.contains(&**site)).count();
+        (taken, left_out) = (taken + known, left_out + session.samples.len() - known);
+        prefixes.extend((known > 0).then_some(session.client));
+    }
+    let mut text = format!("{} of {} taken in", count(taken, "round trip"), count(prefixes.len(), "prefix"));
+    text += if taken > 0 {
+        "; the estimates are looked at now, and `meridian explain --live` shows what becomes of one\n"
+    } else {
+        "\n"
+    };
+    if left_out > 0 {
+        let named: Vec<&str> = unknown.iter().take(TOLD).map(String::as_str).collect();
+        let more = if unknown.len() > TOLD { ", …" } else { "" };
+        let (left_out, sites) = (count(left_out, "round trip"), count(unknown.len(), "site"));
+        text += &format!("{left_out} left out, to {sites} where no endpoint stands: {}{more}\n", named.join(", "));
+    }
+    text
+}
+
+/// So many of them.
+fn count(number: usize, noun: &str) -> String {
+    let plural = match noun {
+        "prefix" => "es",
+        _ => "s",
+    };
+    format!("{number} {noun}{}", if number == 1 { "" } else { plural })
+}
+
+/// The site, and which one that there is may be meant.
+fn meant(site: &str) -> String {
+    let regions = || built_in_regions().iter();
+    let of_city = site.split_once('/').and_then(|(cloud, city)| {
+        let is_city =
+            |region: &&Region| region.cloud.eq_ignore_ascii_case(cloud) && region.city.eq_ignore_ascii_case(city);
+        regions().find(is_city)
+    });
+    let names: Vec<String> = regions().map(|region| format!("{}/{}", region.cloud, region.name)).collect();
+    let of_city = of_city.map(|region| format!("{}/{}", region.cloud, region.name));
+    match of_city.as_deref().or_else(|| closest(site, names.iter().map(String::as_str))) {
+        Some(near) => format!("{site} (did you mean {near}?)"),
+        None => site.to_owned(),
+    }
 }
 
 /// Is it one of those that are built in?
@@ -88,7 +129,7 @@ fn is_region(site: &str) -> bool {
 /// # Errors
 /// Every wrong line, the first of them told.
 fn read(table: &mut impl BufRead, name: &str) -> Result<Vec<Reported>, StartError> {
-    let (mut sessions, mut wrong) = (Vec::<Reported>::new(), Vec::new());
+    let (mut sessions, mut wrong, mut is_first) = (Vec::<Reported>::new(), Vec::new(), true);
     let mut line = String::new();
     for number in 1.. {
         line.clear();
@@ -100,9 +141,7 @@ fn read(table: &mut impl BufRead, name: &str) -> Result<Vec<Reported>, StartErro
             return Err(io::Error::other(format!("{name}:{number}: the line is longer than {LONGEST} octets")).into());
         }
         let row = line.trim_start_matches('\u{feff}').trim();
-        let is_head =
-            number == 1 && row.rsplit(',').next().is_some_and(|last| last.trim().starts_with(char::is_alphabetic));
-        if row.is_empty() || row.starts_with('#') || is_head {
+        if row.is_empty() || row.starts_with('#') || std::mem::take(&mut is_first) && is_head(row) {
             continue;
         }
         match parse(row) {
@@ -125,7 +164,14 @@ fn read(table: &mut impl BufRead, name: &str) -> Result<Vec<Reported>, StartErro
     let count = wrong.len();
     wrong.truncate(TOLD);
     let told = wrong.join("\n");
-    Err(io::Error::other(format!("{told}\n{count} wrong lines: nothing was sent")).into())
+    Err(io::Error::other(format!("{told}\n{}: nothing was sent", self::count(count, "wrong line"))).into())
+}
+
+/// Is it one of the columns' names? A round trip that is damaged is not.
+fn is_head(row: &str) -> bool {
+    let is_number = |field: &str| field.trim().parse::<f32>().is_ok();
+    !row.split(',').next().is_some_and(|first| first.contains(['.', ':', '/']))
+        && !row.rsplit(',').next().is_some_and(is_number)
 }
 
 /// A row: the first address of the prefix, the site, and the round trip in ms.
@@ -168,16 +214,22 @@ async fn send(base: &str, sessions: &[Reported]) -> Result<BTreeSet<String>, Sta
     while sent < sessions.len() {
         let end = sessions.len().min(sent + AT_ONCE);
         let taken = send_some(&client, base, &sessions[sent..end], end == sessions.len(), &mut unknown).await;
-        sent += taken
-            .map_err(|error| io::Error::other(format!("{error}; {sent} of {} sessions were taken", sessions.len())))?;
+        sent += taken.map_err(|error| io::Error::other(format!("{error}{}", so_far(&sessions[..sent]))))?;
         if progress {
-            eprint!("\r{sent} of {} sessions", sessions.len());
+            eprint!("\r{} %", 100 * sent / sessions.len());
         }
     }
     if progress {
         eprintln!();
     }
     Ok(unknown)
+}
+
+/// A word on what was taken before the failure; bringing it again would count it twice.
+fn so_far(taken: &[Reported]) -> String {
+    let Some(last) = taken.last() else { return String::new() };
+    let round_trips: usize = taken.iter().map(|session| session.samples.len()).sum();
+    format!("; {} were taken before, to those of {}", count(round_trips, "round trip"), last.client)
 }
 
 /// How many of them were taken. Waits while the server is full.
@@ -219,6 +271,45 @@ mod tests {
             sessions.iter().map(|session| (session.client.to_string(), session.samples.len())).collect();
         assert_eq!(counts, [("203.0.113.0".into(), 2), ("203.0.113.0".into(), 1), ("2001:db8::".into(), 1)]);
         assert!(sessions.iter().all(|session| session.absolute));
+    }
+
+    #[test]
+    fn names_of_columns_are_passed_over_and_damaged_lines_are_not() {
+        for head in ["ip4,site,rtt_p50\n", "# of 2026\nprefix,site,ms\n", "\nprefix, site, round trip (ms)\n"] {
+            let sessions = read(&mut format!("{head}203.0.113.7,aws/eu-central-1,23.5\n").as_bytes(), "t").unwrap();
+            assert_eq!(sessions.len(), 1, "{head}");
+        }
+        for row in ["203.0.113.0/24,aws/eu-central-1", "203.0.113.0/24,aws/eu-central-1,timeout", "2001:db8::,a/b,NaN"]
+        {
+            let told = read(&mut format!("{row}\n203.0.113.7,aws/eu-central-1,23.5\n").as_bytes(), "t").unwrap_err();
+            assert!(
+                told.to_string().contains("t:1: ") && told.to_string().contains("\n1 wrong line: nothing"),
+                "{told}"
+            );
+        }
+        assert!(read(&mut "a,b,c\na,b,c\n".as_bytes(), "t").unwrap_err().to_string().contains("t:2: "));
+    }
+
+    #[test]
+    fn what_was_left_out_was_not_taken_in() {
+        let session = |sites: &[&str]| {
+            let samples = sites.iter().map(|&site| (site.into(), 20.0)).collect();
+            Reported { client: "203.0.113.0".parse().unwrap(), samples, absolute: true, at: None }
+        };
+        let unknown = |sites: &[&str]| sites.iter().map(|&site| site.to_owned()).collect();
+        let both = taken_in(&[session(&["aws/a", "gcp/b"]), session(&["aws/a"])], &unknown(&["gcp/b"]));
+        assert!(both.starts_with("2 round trips of 1 prefix taken in; "), "{both}");
+        assert!(both.ends_with("\n1 round trip left out, to 1 site where no endpoint stands: gcp/b\n"), "{both}");
+        let none = taken_in(&[session(&["aws/a"])], &unknown(&["aws/a"]));
+        assert!(none.starts_with("0 round trips of 0 prefixes taken in\n1 round trip left out"), "{none}");
+        for (site, near) in [
+            ("gcp/sydney", "gcp/australia-southeast1"),
+            ("GCP/australia-southeast1", "gcp/australia-southeast1"),
+            ("aws/eu-centrall-1", "aws/eu-central-1"),
+        ] {
+            assert_eq!(meant(site), format!("{site} (did you mean {near}?)"));
+        }
+        assert_eq!(meant("mars/olympus"), "mars/olympus");
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub mod status;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command, Drain, Force, Lasting, Latency};
+use arguments::{Arguments, Command, Drain, Force, Hold, Lasting, Latency};
 
 use crate::control::Verb;
 
@@ -39,7 +39,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::Force(Force::Down(Lasting { order, lasting })) => {
             orders::run(Verb::Down, order, lasting.as_deref(), None)
         }
-        Command::Hold(Lasting { order, lasting }) => orders::run(Verb::Hold, order, lasting.as_deref(), None),
+        Command::Hold(Hold { order, lasting }) => orders::run(Verb::Hold, order, Some(lasting), None),
         Command::Release(order) => orders::run(Verb::Release, order, None, None),
         Command::Latency(Latency::Import(arguments)) => latency::run(arguments),
         Command::Latency(Latency::Save(arguments)) => estimates::save(arguments),

@@ -10,7 +10,7 @@ use super::arguments::Order;
 use super::report::{self, StartError};
 use super::server;
 use crate::admin::Ordered;
-use crate::control::{Action, PlanImpact, Request, Scope, Verb};
+use crate::control::{Action, Impact, PlanImpact, Request, Scope, Verb};
 
 /// Services and countries without an endpoint that are named, and moves that are told.
 const NAMED: usize = 12;
@@ -57,17 +57,21 @@ fn give(verb: Verb, order: &Order, lasting: Option<&str>, over: Option<&str>) ->
     }
 }
 
-/// Who is logged in, as far as the environment tells.
+/// Who is logged in, as far as the environment tells, else whose process it is.
 fn user() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    let uid = || format!("uid {}", nix::unistd::getuid());
-    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(uid)
+    let uid = nix::unistd::getuid();
+    let account = || nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+    named.into_iter().find(|name| !name.is_empty()).or_else(account).unwrap_or_else(|| format!("uid {uid}"))
 }
 
 fn in_words(ordered: &Ordered) -> String {
     let mut text = String::new();
     if ordered.done.is_none() && ordered.refused.is_none() {
-        text.push_str("nothing has changed: this is what it would come to\n");
+        text.push_str("nothing has changed: this is what it would come to, once all steps are taken\n");
+        if ordered.impact == Impact::default() {
+            text.push_str("no client would get another answer\n");
+        }
     }
     for plan in &ordered.impact.plans {
         plan_in_words(&mut text, plan);
@@ -81,6 +85,10 @@ fn in_words(ordered: &Ordered) -> String {
             Scope::Endpoint(name) => writeln!(text, "{name}: {order}"),
             _ => writeln!(text, "{order}"), // names it
         };
+        if order.until.is_none() {
+            let word = if order.action == Action::Drain { "undrain" } else { "release" };
+            let _ = writeln!(text, "until `meridian {word} {}`", order.scope);
+        }
     }
     for order in &done.replaced {
         let _ = writeln!(text, "in place of: {order}");
@@ -116,23 +124,29 @@ fn plan_in_words(text: &mut String, plan: &PlanImpact) {
     if !plan.without.is_empty() {
         let _ = writeln!(text, "  NO ENDPOINT that lives is left for clients in {}", shortened(&plan.without));
     }
+    if !plan.dead.is_empty() {
+        let _ = writeln!(text, "  ALL ARE DOWN, now and then, for clients in {}", shortened(&plan.dead));
+    }
     if let Some(left) = plan.scarce {
-        let _ =
-            writeln!(text, "  TOO LITTLE: {:.0} % of a fence's capacity is left, less than panic_below", left * 100.0);
+        let of = shortened(&plan.scarce_of);
+        let _ = writeln!(
+            text,
+            "  TOO LITTLE: {:.0} % of a fence's capacity is left, less than panic_below: of {of}",
+            left * 100.0
+        );
     }
     for moved in plan.moves.iter().take(NAMED) {
         let (from, to) =
             (format!("{} {:.0} ms", moved.from, moved.from_ms), format!("{} {:.0} ms", moved.to, moved.to_ms));
-        let others = if moved.share < 0.995 {
-            format!(", {:.0} % of those that move", moved.share * 100.0)
-        } else {
-            String::new()
-        };
-        let _ = writeln!(text, "  {}  {from} -> {to}{others}", moved.country);
+        let percent = |part: f32| if part < 0.995 { Some(format!("{:.0}", (part * 100.0).max(1.0))) } else { None };
+        let others = percent(moved.share).map(|part| format!(", {part} % of those that move")).unwrap_or_default();
+        let places = percent(moved.of_country).map(|part| format!(" (of {part} % of its places)")).unwrap_or_default();
+        let _ = writeln!(text, "  {}{places}  {from} -> {to}{others}", moved.country);
     }
     let more = plan.more + plan.moves.len().saturating_sub(NAMED);
     if more > 0 {
-        let _ = writeln!(text, "  and {more} more countries, which move less far");
+        let countries = if more == 1 { "country, which moves" } else { "countries, which move" };
+        let _ = writeln!(text, "  and {more} more {countries} less far");
     }
 }
 
@@ -144,7 +158,7 @@ fn shortened(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Done, Impact, Move, Override};
+    use crate::control::{Done, Move, Override};
 
     #[test]
     fn what_an_order_stands_in_place_of_is_told() {
@@ -164,6 +178,7 @@ mod tests {
         assert_eq!(
             text,
             "held by ben since 2026-11-29T18:49:00Z (all)\n\
+             until `meridian release all`\n\
              in place of: held by anna since 2026-11-29T18:49:00Z (all)\n\
              what is held stays as it was when that one began\n"
         );
@@ -171,32 +186,36 @@ mod tests {
 
     #[test]
     fn the_impact_is_told_by_place() {
-        let of = |(country, share): (&str, f32)| Move {
+        let of = |(country, share, of_country): (&str, f32, f32)| Move {
             country: country.into(),
             from: "a".into(),
             to: "b".into(),
             from_ms: 2.0,
             to_ms: 170.4,
             share,
+            of_country,
         };
         let plan = PlanImpact {
             services: vec!["www.shop.example".into(), "api.shop.example".into()],
             without: vec!["DE".into(), "FR".into()],
+            dead: vec!["BR".into()],
             scarce: Some(0.25),
-            moves: [("SG", 1.0), ("US", 0.62)].map(of).into(),
-            more: 3,
+            scarce_of: vec!["b".into(), "c".into()],
+            moves: [("SG", 1.0, 1.0), ("US", 0.62, 0.002)].map(of).into(),
+            more: 1,
         };
         let impact = Impact { plans: vec![plan], blind: vec!["c".into()] };
         let text = in_words(&Ordered { done: None, impact, refused: None });
         assert_eq!(
             text,
-            "nothing has changed: this is what it would come to\n\
+            "nothing has changed: this is what it would come to, once all steps are taken\n\
              www.shop.example, api.shop.example\n  \
              NO ENDPOINT that lives is left for clients in DE, FR\n  \
-             TOO LITTLE: 25 % of a fence's capacity is left, less than panic_below\n  \
+             ALL ARE DOWN, now and then, for clients in BR\n  \
+             TOO LITTLE: 25 % of a fence's capacity is left, less than panic_below: of b, c\n  \
              SG  a 2 ms -> b 170 ms\n  \
-             US  a 2 ms -> b 170 ms, 62 % of those that move\n  \
-             and 3 more countries, which move less far\n\
+             US (of 1 % of its places)  a 2 ms -> b 170 ms, 62 % of those that move\n  \
+             and 1 more country, which moves less far\n\
              DOWN BY THEIR PROBES, and answered all the same: c\n"
         );
     }

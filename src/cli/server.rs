@@ -46,7 +46,12 @@ pub(super) async fn reply(base: &str, request: RequestBuilder) -> Result<(Status
 }
 
 async fn whole(base: &str, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), StartError> {
-    let failed = |error: reqwest::Error| io::Error::other(format!("{base} does not answer: {}", innermost(&error)));
+    let failed = |error: reqwest::Error| {
+        let why = innermost(&error);
+        io::Error::other(format!(
+            "{base} does not answer: {why}. Is that [admin] listen of a server that runs? --server URL names another"
+        ))
+    };
     let reply = request.send().await.map_err(failed)?;
     Ok((reply.status(), reply.bytes().await.map_err(failed)?.into()))
 }
@@ -70,5 +75,11 @@ pub(super) async fn octets(base: &str, request: RequestBuilder) -> Result<Vec<u8
 }
 
 pub(super) fn refused(base: &str, status: StatusCode, text: &str) -> StartError {
-    io::Error::other(format!("{base} says {status}: {}", text.trim())).into()
+    let text = text.trim();
+    let text = if status == StatusCode::NOT_FOUND && (text.is_empty() || text.starts_with('{')) {
+        "is that [admin] listen of a server, and of this version?"
+    } else {
+        text
+    };
+    io::Error::other(format!("{base} says {status}: {text}")).into()
 }

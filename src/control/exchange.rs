@@ -86,6 +86,11 @@ impl Exchange for Shared {
         Some(chosen.into_iter().filter_map(candidate).collect())
     }
 
+    fn is_site(&self, site: &str) -> bool {
+        let snapshot = self.published.load();
+        snapshot.parts.config.endpoints.iter().any(|endpoint| endpoint.site.name() == site)
+    }
+
     fn take(&self, sessions: Vec<beacons::Reported>) -> bool {
         let reported = |session: &beacons::Reported| {
             let samples = session.samples.iter().filter_map(|(site, ms)| Some((site.clone(), (*ms)?))).collect();

@@ -1,7 +1,7 @@
 //! What an order of the operator would come to, before it is in force (BEHAVIOUR rule 27).
 
 use std::cell::LazyCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,9 +36,15 @@ pub struct PlanImpact {
     pub services: Vec<String>,
     /// Countries with clients that have no endpoint that lives any more.
     pub without: Vec<String>,
+    /// Countries with clients that have none now either, and get another that does not live.
+    #[serde(default)]
+    pub dead: Vec<String>,
     /// The least share of a fence's capacity that is left; none: enough.
     pub scarce: Option<f64>,
-    /// By country, those that come to be farthest first.
+    /// Of that fence, the endpoints.
+    #[serde(default)]
+    pub scarce_of: Vec<String>,
+    /// By country, those that move farthest first, be it away or nearer.
     pub moves: Vec<Move>,
     /// Countries that are not told.
     pub more: usize,
@@ -60,6 +66,9 @@ pub struct Move {
     /// Their part of the country's places that move.
     #[serde(default)]
     pub share: f32,
+    /// And the part of the country's places that moves; of those with both address families, each is one.
+    #[serde(default)]
+    pub of_country: f32,
 }
 
 impl Impact {
@@ -126,16 +135,19 @@ impl Weighed {
     }
 }
 
-/// How an endpoint stands once a drain is over.
+/// How an endpoint stands once a drain is over, or all of its clients are back by what was taken back.
 fn finally(before: &Standing, was: Ordered, will: Ordered, health: &EndpointHealth) -> Standing {
     let hand = match will.hand {
         Hand::Drained { .. } => Hand::Drained { since: Timestamp::MIN, over: None },
         hand => hand,
     };
-    let mut standing = Standing { hand, held: will.held, ..before.clone() };
+    let is_given_back = matches!(was.hand, Hand::Drained { .. } | Hand::Down) && hand == Hand::Off;
+    let returned = if is_given_back { Vec::new() } else { before.returned.clone() };
+    let mut standing = Standing { hand, held: will.held, returned: returned.clone(), ..before.clone() };
     // What a hold that goes on has kept of one that was forced up is not known here: it may be what probes say.
     if was.held && !will.held || was.hand == Hand::Up && hand != Hand::Up {
-        standing = Standing { hand, held: will.held, ..Standing::of_health(health, before.ttl, before.in_doubt) };
+        standing =
+            Standing { hand, held: will.held, returned, ..Standing::of_health(health, before.ttl, before.in_doubt) };
     }
     if hand == Hand::Up {
         (standing.warming, standing.returned) = (Recovered::default(), Vec::new());
@@ -147,27 +159,32 @@ fn finally(before: &Standing, was: Ordered, will: Ordered, health: &EndpointHeal
 impl PlanImpact {
     fn none(services: &[&str]) -> Self {
         let services = services.iter().take(SERVICES).map(|&service| service.to_owned()).collect();
-        Self { services, without: Vec::new(), scarce: None, moves: Vec::new(), more: 0 }
+        Self { services, without: vec![], dead: vec![], scarce: None, scarce_of: vec![], moves: vec![], more: 0 }
     }
 
     fn of(snapshot: &Snapshot, origins: &[Origin], before: &PlanTable, after: &PlanTable, services: &[&str]) -> Self {
         let endpoints = &snapshot.parts.config.endpoints;
         let members = Members::of(&before.plan, endpoints, &snapshot.parts.measured);
         let mut impact = Self::none(services);
-        let (mut without, mut moves) = (BTreeMap::new(), BTreeMap::<String, Moves>::new());
+        let (mut without, mut dead, mut moves) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::<String, Moves>::new());
+        let mut places = BTreeMap::<String, u32>::new();
         for family in Family::ALL {
             let (then, now) = (Answers::of(after, endpoints, family), Answers::of(before, endpoints, family));
             for (index, location) in snapshot.parts.geo.locations().iter().enumerate() {
                 let order = before.order(family, crate::model::LocationId::at(index));
                 let country = location.country.map_or("??".to_owned(), |country| country.to_string());
+                *places.entry(country.clone()).or_default() += 1;
                 let is_lost = then.is_exhausted(order) && !now.is_exhausted(order);
                 let is_silent = then.members(order).is_empty() && !now.members(order).is_empty();
                 if is_lost || is_silent {
-                    without.insert(country, ());
+                    without.insert(country);
                 } else if let Some(from) = now.leaving(order, &then)
                     && let Some(to) = now.coming(order, &then)
                 {
                     let ms = [from, to].map(|member| members.ms(&origins[index], location, member));
+                    if then.is_exhausted(order) {
+                        dead.insert(country.clone());
+                    }
                     moves.entry(country).or_default().add((from, to), ms);
                 }
             }
@@ -178,12 +195,19 @@ impl PlanImpact {
             _ => LEAST,
         };
         let left = before.left(endpoints).into_iter().zip(after.left(endpoints));
-        let scarcer = left.filter(|(before, after)| after < before && *after < least).map(|(_, after)| after);
-        impact.scarce = scarcer.min_by(f64::total_cmp);
-        impact.without = without.into_keys().collect();
+        let scarcer = left.filter(|((_, before), (_, after))| after < before && *after < least).map(|(_, after)| after);
+        if let Some((of, left)) = scarcer.min_by(|a, b| a.1.total_cmp(&b.1)) {
+            impact.scarce = Some(left);
+            impact.scarce_of = of.iter().map(|id| endpoints[id.index()].name.to_string()).collect();
+        }
+        (impact.without, impact.dead) = (without.into_iter().collect(), dead.into_iter().collect());
         let name = |member: Member| members.list[member.index()].0.name.to_string();
-        let mut moves: Vec<_> = moves.into_iter().filter_map(|(country, moves)| moves.told(country, name)).collect();
-        moves.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let told = |(country, moves): (String, Moves)| {
+            let of = places[&country];
+            moves.told(country, of, name)
+        };
+        let mut moves: Vec<_> = moves.into_iter().filter_map(told).collect();
+        moves.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
         impact.more = moves.len().saturating_sub(COUNTRIES);
         impact.moves = moves.into_iter().take(COUNTRIES).map(|(moved, _)| moved).collect();
         impact
@@ -225,15 +249,16 @@ impl Moves {
 
     /// What most do, and how much farther all that move have it in the mean. (A few networks stand in odd places of the
     /// database: who goes farthest tells little.)
-    fn told(self, country: String, name: impl Fn(Member) -> String) -> Option<(Move, f32)> {
+    fn told(self, country: String, places: u32, name: impl Fn(Member) -> String) -> Option<(Move, f32)> {
         let (mut all, mut farther) = (0, 0.0);
         for (count, [now, then]) in self.of.values() {
             (all, farther) = (all + count, farther + then - now);
         }
         let ((from, to), (count, sums)) = self.of.into_iter().max_by_key(|(_, (count, _))| *count)?;
         let [from_ms, to_ms] = sums.map(|sum| sum / count as f32);
-        let share = count as f32 / all as f32;
-        Some((Move { country, from: name(from), to: name(to), from_ms, to_ms, share }, farther / all as f32))
+        let (share, of_country) = (count as f32 / all as f32, all as f32 / places as f32);
+        let (from, to) = (name(from), name(to));
+        Some((Move { country, from, to, from_ms, to_ms, share, of_country }, farther / all as f32))
     }
 }
 

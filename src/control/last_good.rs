@@ -303,9 +303,14 @@ fn read_again(path: &Path, digest: Digest) -> io::Result<Vec<u8>> {
     whole(path, digest, fs::read(path)?)
 }
 
+/// Where it stands until it is whole.
+pub(super) fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
 /// Writes beside the place, syncs and renames in, so that a crash leaves the old or the new.
 pub(super) fn write_whole(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let beside = path.with_extension("new");
+    let beside = unfinished(path);
     let mut file = File::create(&beside)?;
     write(&mut file)?;
     file.sync_all()?;

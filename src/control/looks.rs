@@ -13,13 +13,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use super::files::DiskFiles;
 use super::idle;
 use super::load::Loaded;
-use super::measured_files::{estimates_below, samples_below, write};
+use super::measured_files::{estimates_below, forget, samples_below, write};
 use super::measuring::{Measuring, Told, lock};
 use super::run::{Control, LAST_WAIT};
 use super::shared::Shared;
@@ -104,6 +104,7 @@ impl Look {
     fn make(of: Arc<Loaded>, served: &Snapshot, state: &Path, shared: &Shared) -> Self {
         let (parts, now) = (&of.parts, Timestamp::now());
         let measuring = &shared.measuring;
+        forget(state, parts.config.beacons.keep_for);
         let published = measuring.take_in(&parts.config, state, &measuring.unseen, |samples| {
             let before = (samples.prefixes(), samples.octets());
             samples.forget(now);
@@ -320,6 +321,7 @@ impl Control {
         let (config, state) = (self.config(), self.started.server.state.clone());
         move || {
             let measuring = &shared.measuring;
+            let _turn = lock(&measuring.writing);
             let octets = measuring.take_in(&config, &state, &measuring.unkept, |samples| samples.encode());
             match octets {
                 Some(octets) => write(&path, &octets),
@@ -341,27 +343,42 @@ impl Control {
             if let Some(before) = before {
                 let _ = before.await;
             }
-            let error = write.await.flatten().err();
-            shared.state.note(what, error.as_deref());
-            if error.is_some() && what == Kept::Samples {
-                shared.measuring.unkept.set(true);
-            }
-            if let Some(error) = error {
-                warn!(error, "what was measured could not be kept; a restart would begin without");
-            }
+            note(&shared, what, write.await.flatten());
         }));
     }
 
-    /// The last time, at the end. Nobody is served any more, so not on the idle lane.
+    /// The last time, at the end. What the idle lane writes may not come to its end before the process does, so samples are written
+    /// once more, on a thread that the process waits for.
     pub(super) async fn keep_measured_last(&mut self) {
-        if self.shared.measuring.unkept.is_set() {
-            let write = self.samples_writer();
-            let written = async { tokio::task::spawn_blocking(write).await.map_err(|error| error.to_string()) };
-            self.write_behind(Kept::Samples, written);
+        if self.shared.unwritten().iter().any(|unwritten| unwritten.what == Kept::Estimates) {
+            self.keep_estimates(None); // again
         }
+        let is_being_kept = self.looks.keeping.as_ref().is_some_and(|keeping| !keeping.is_finished());
+        let last = (is_being_kept || self.shared.measuring.unkept.is_set()).then(|| {
+            let (write, shared) = (self.samples_writer(), self.shared.clone());
+            tokio::task::spawn_blocking(move || note(&shared, Kept::Samples, write()))
+        });
+        let until = Instant::now() + LAST_WAIT;
         if let Some(keeping) = self.looks.keeping.take() {
-            let _ = timeout(LAST_WAIT, keeping).await; // its errors are logged
+            let _ = timeout_at(until, keeping).await; // its errors are logged
         }
+        if let Some(last) = last
+            && timeout_at(until, last).await.is_err()
+        {
+            warn!("samples are still being written: the process ends when they are");
+        }
+    }
+}
+
+/// Takes note of how writing ended.
+fn note(shared: &Shared, what: Kept, written: Result<(), String>) {
+    let error = written.err();
+    shared.state.note(what, error.as_deref());
+    if let Some(error) = error {
+        if what == Kept::Samples {
+            shared.measuring.unkept.set(true);
+        }
+        warn!(error, "what was measured could not be kept; a restart would begin without");
     }
 }
 

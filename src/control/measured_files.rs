@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::last_good::write_whole;
+use super::last_good::{unfinished, write_whole};
 use super::measuring::settings;
 use crate::config::Config;
 use crate::latency::{self, Samples};
@@ -35,11 +36,7 @@ pub(super) fn read_estimates(state: &Path) -> latency::Published {
 
 /// Those of an earlier run, or none where there was none or they are damaged. None: they are there and cannot be read now.
 pub(super) fn read_samples(path: &Path, settings: &latency::Settings) -> Option<Samples> {
-    let aside = path.with_extension("damaged");
-    let age = fs::metadata(&aside).and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
-    if age.is_some_and(|age| age > settings.keep_for) {
-        let _ = fs::remove_file(&aside); // it holds prefixes, too
-    }
+    let aside = set_aside(path);
     match read(path) {
         Ok(None) => {}
         Ok(Some(octets)) => match Samples::decode(&octets, settings.clone()) {
@@ -58,6 +55,21 @@ pub(super) fn read_samples(path: &Path, settings: &latency::Settings) -> Option<
         }
     }
     Some(Samples::new(settings.clone()))
+}
+
+fn set_aside(path: &Path) -> PathBuf {
+    path.with_extension("damaged")
+}
+
+/// Removes what was set aside, or not written to its end, longer ago than samples are kept: it holds prefixes, too.
+pub(super) fn forget(state: &Path, keep_for: Duration) {
+    let path = samples_below(state);
+    for path in [set_aside(&path), unfinished(&path)] {
+        let age = fs::metadata(&path).and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
+        if age.is_some_and(|age| age > keep_for) {
+            let _ = fs::remove_file(&path); // again at the next look
+        }
+    }
 }
 
 /// Those on disk, to be looked at; none: there are none, or none that can be read, which is said.
@@ -83,4 +95,27 @@ pub(super) fn write(path: &Path, octets: &[u8]) -> Result<(), String> {
     let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
     let written = folder.and_then(|()| write_whole(path, |file| file.write_all(octets)));
     written.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn what_lies_beside_the_samples_is_kept_no_longer_than_they() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, day) = (folder.path(), Duration::from_secs(86_400));
+        for (name, days) in [("samples.damaged", 29), ("samples.new", 31), ("samples", 99)] {
+            let file = File::create(state.join(name)).unwrap();
+            file.set_modified(SystemTime::now() - days * day).unwrap();
+        }
+        let there = || ["samples.damaged", "samples.new", "samples"].map(|name| state.join(name).exists());
+        forget(state, 30 * day);
+        assert_eq!(there(), [true, false, true]);
+        forget(state, 28 * day);
+        assert_eq!(there(), [false, false, true]);
+    }
 }

@@ -64,6 +64,8 @@ pub struct Measuring {
     pub(super) unseen: Flag,
     /// Some are not on disk.
     pub(super) unkept: Flag,
+    /// Held by whoever writes them: what is written last holds what was written before.
+    pub(super) writing: Mutex<()>,
 }
 
 /// What control goes by, which must wait for no thread of the idle lane.

@@ -117,8 +117,11 @@ impl Scope {
             [] => {
                 let names = endpoints().map(|endpoint| &*endpoint.name);
                 let clouds = endpoints().map(|endpoint| endpoint.site.cloud.as_str());
-                let near = crate::config::closest(word, names.chain(clouds));
-                let near = near.map(|near| format!("; did you mean '{near}'?")).unwrap_or_default();
+                let services = config.services.iter().map(|service| &*service.label);
+                let near = crate::config::closest(word, names.chain(clouds).chain(services));
+                let near = near.map(|near| format!("; did you mean '{near}'?"));
+                let pattern = || word.contains('*').then(|| "; an order has one target, and no patterns".to_owned());
+                let near = pattern().or(near).unwrap_or_default();
                 Err(format!("no endpoint, service, cloud or region is called '{word}'{near}"))
             }
             several => Err(format!("'{word}' may be {}: say which", several.join(" or "))),

@@ -52,12 +52,6 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// May clients lose an endpoint that lives by it, or get one that does not?
-    #[must_use]
-    pub fn may_harm(self) -> bool {
-        matches!(self, Self::Drain | Self::Down | Self::Up | Self::Release)
-    }
-
     pub(super) fn action(self) -> Option<Action> {
         match self {
             Self::Drain => Some(Action::Drain),

@@ -184,7 +184,8 @@ pub(super) fn tell_services(shared: &Shared, before: &Snapshot) {
     let left = tables.into_iter().map(|table| table.living_in_panic(&config.endpoints)).fold(1.0, f64::min) * 100.0;
     let panic = format!("panic: {left:.0} % of a fence's capacity is up, so endpoints that are down keep a part");
     say(&panicking, true, ("calm", "panic"), &panic);
-    say(&panicking, false, ("panic", "calm"), "the panic is over");
+    let over = "panic is over: enough lives again, or nothing does, and then `when_none` acts";
+    say(&panicking, false, ("panic", "calm"), over);
 }
 
 /// The services that have an endpoint at such a site, in words.

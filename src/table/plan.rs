@@ -13,7 +13,7 @@ use super::replies::{Replies, Settling};
 use super::snapshot::Parts;
 use super::standing::HeldAs;
 use crate::geo::{Geo, Merged};
-use crate::model::{Endpoint, Family, LocationId, Member, OrderId, Plan, State};
+use crate::model::{Endpoint, EndpointId, Family, LocationId, Member, OrderId, Plan, State};
 use crate::steer::{Order, Panic, Settler, Usage};
 
 /// One plan, compiled.
@@ -149,17 +149,17 @@ impl PlanTable {
         self.rankings[family as usize].orders().enumerate().map(|(id, order)| (order, OrderId(id as u32)))
     }
 
-    /// By what each fence leaves: the share of its capacity that lives and may be used.
+    /// What each fence leaves, and the share of its capacity that lives and may be used.
     #[must_use]
-    pub fn left(&self, endpoints: &[Endpoint]) -> Vec<f64> {
+    pub fn left(&self, endpoints: &[Endpoint]) -> Vec<(Vec<EndpointId>, f64)> {
         let capacities = Capacities::of(&self.plan, endpoints);
         let of = |family: Family| {
             let usages = &self.usages[family as usize];
-            self.rankings[family as usize]
-                .sets()
-                .iter()
-                .map(|set| capacities.left(set, usages).unwrap_or(1.0))
-                .collect::<Vec<_>>()
+            let left = |set: &MemberSet| {
+                let members = self.plan.members.iter().enumerate().filter(|(member, _)| holds(set, *member));
+                (members.map(|(_, id)| *id).collect(), capacities.left(set, usages).unwrap_or(1.0))
+            };
+            self.rankings[family as usize].sets().iter().map(left).collect::<Vec<_>>()
         };
         Family::ALL.into_iter().flat_map(of).collect()
     }

@@ -117,8 +117,8 @@ async fn a_table_is_imported_whole_or_not_at_all() {
     for (site, is_slip) in [("aws/eu-north-1", false), ("aws/nowhere-1", true)] {
         let (code, text, error) = import(&format!("{rows}103.86.96.0/24,{site},9\n")).await;
         assert_eq!((code, error.contains(site)), (Some(i32::from(is_slip)), is_slip), "{error}");
-        let left_out = format!("stands there: 1 sites: {site}");
-        assert!(text.contains("17 round trips of 1 prefixes taken in") && text.contains(&left_out), "{text}");
+        let left_out = format!("1 round trip left out, to 1 site where no endpoint stands: {site}\n");
+        assert!(text.contains("16 round trips of 1 prefix taken in; ") && text.contains(&left_out), "{text}");
     }
     server.until_answer(SYDNEY, "192.0.2.2").await;
     server.stop().await;
@@ -132,6 +132,10 @@ async fn what_is_no_session_is_refused() {
         let (status, text) = http(server.admin, "127.0.0.1", "POST", PATH, body).await;
         assert!(status == 400 && text.contains("no list of sessions"), "{status} {text}");
     }
+    let samples = vec![json!(["aws/ap-southeast-2", 80.0]); 17];
+    let long = json!([{"client": "192.0.2.1", "samples": samples, "absolute": true}]).to_string();
+    let (status, text) = http(server.admin, "127.0.0.1", "POST", PATH, &long).await;
+    assert!(status == 400 && text.contains("16 samples at most, and one of these 17"), "{status} {text}");
     server.stop().await;
 }
 

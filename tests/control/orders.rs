@@ -118,6 +118,45 @@ async fn what_leaves_clients_nothing_wants_to_be_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_order_would_come_to_is_what_it_changes() {
+    let (shop, lab) = Shop::with_lab().await;
+    shop.edit("warmup = \"0s\"", "warmup = \"10m\"");
+    let server = shop.start_ready().await;
+    let would = async |action: &str, target: &str| {
+        let body = json!({"action": action, "target": target, "author": "anna", "dry_run": true});
+        order(&server, body).await.1["impact"].clone()
+    };
+    // Those that come back by steps do so held or not.
+    done(&server, "down", "gcp-singapore").await;
+    done(&server, "release", "gcp-singapore").await;
+    done(&server, "hold", "all").await;
+    assert_eq!(would("release", "all").await, json!({"plans": [], "blind": []}));
+    done(&server, "release", "all").await;
+    // Who is given back has all of its clients in the end.
+    done(&server, "down", "azure-westeurope").await;
+    let moves = would("release", "azure-westeurope").await["plans"][0]["moves"].clone();
+    let of = |country: &str| moves.as_array().unwrap().iter().find(|moved| moved["country"] == country).cloned();
+    assert_eq!(of("NL").unwrap()["to"], "azure-westeurope", "{moves:#}");
+    done(&server, "release", "azure-westeurope").await;
+    let body = json!({"action": "drain", "target": "azure-westeurope", "author": "anna", "over": "1s"});
+    assert_eq!(order(&server, body).await.0, 200);
+    let back = would("undrain", "azure-westeurope").await["plans"][0]["moves"].clone();
+    assert!(back.as_array().unwrap().iter().any(|moved| moved["to"] == "azure-westeurope"), "{back:#}");
+    done(&server, "undrain", "azure-westeurope").await;
+    for (cloud, endpoint) in [("aws", "aws-sydney"), ("azure", "azure-westeurope"), ("gcp", "gcp-singapore")] {
+        lab.obey(&format!("kill {cloud}")).await.unwrap();
+        server.until_verdict(endpoint, "down").await;
+    }
+    let dead = would("down", "azure-westeurope").await["plans"][0].clone();
+    assert_eq!(
+        (&dead["without"], dead["dead"].as_array().unwrap().contains(&"NL".into())),
+        (&json!([]), true),
+        "{dead:#}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn orders_are_above_verdicts() {
     let (shop, lab) = Shop::with_lab().await;
     let server = shop.start_ready().await;

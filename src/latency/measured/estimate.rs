@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::groups::{Vote, gather};
-use super::published::{Place, Published};
+use super::groups::{Before, Gathered, Vote, gather};
+use super::published::{Factors, KEPT, MOST_MS, Place, Published, find_factor};
 use super::record::{minute, sessions, time_of};
 use super::solve::{Case, Clock, Expected, Told};
 use super::store::{Key, Samples};
@@ -75,6 +75,19 @@ pub(super) struct Heard {
     /// Samples from before, and from after, are forgotten.
     pub(super) oldest: Timestamp,
     pub(super) newest: Timestamp,
+}
+
+impl Heard {
+    /// Would a sample of then be kept?
+    pub(super) fn keeps(&self, at: Timestamp) -> bool {
+        (self.oldest..=self.newest).contains(&at)
+    }
+
+    /// The part of the time, of which samples are kept for eight, that it lies in.
+    pub(super) fn part(&self, at: Timestamp) -> i64 {
+        let part = self.newest.duration_since(self.oldest).as_secs() / 8;
+        at.as_second().div_euclid(part.max(1))
+    }
 }
 
 /// Prefixes in [`Estimates`].
@@ -211,9 +224,9 @@ impl Samples {
         let newest = time_of(self.newest(now));
         let heard = Heard { prefixes, oldest, newest, ..Heard::default() };
         let mut estimates = Estimates { targets: self.targets.clone(), biases_ms, heard, ..Estimates::default() };
-        self.estimate_groups(&mut estimates, &subjects, clock);
+        self.estimate_groups(&mut estimates, published, &subjects, clock);
         estimates.held = published.next_groups(&estimates, min_gain_ms);
-        estimates.prefixes = self.estimate_prefixes(&estimates, &subjects, clock);
+        estimates.prefixes = self.estimate_prefixes(&estimates, published, &subjects, clock);
         estimates
     }
 
@@ -249,16 +262,16 @@ impl Samples {
     }
 
     /// Countries first, then networks within them.
-    fn estimate_groups(&self, estimates: &mut Estimates, subjects: &Subjects, clock: Clock) {
+    fn estimate_groups(&self, estimates: &mut Estimates, published: &Published, subjects: &Subjects, clock: Clock) {
         let abstentions = self.settings.abstentions(subjects.votes());
-        // Fewer prefixes than there are votes for no change move nothing: they need not be asked.
-        let countries = heard(subjects.iter().filter_map(|subject| subject.country), abstentions);
-        let networks = heard(subjects.iter().filter_map(|subject| subject.network()), abstentions);
+        // A prefix has one vote at most: fewer than there are for no change need not be asked.
+        let countries = with_more(subjects.iter().filter_map(|subject| subject.country), abstentions);
+        let networks = with_more(subjects.iter().filter_map(|subject| subject.network()), abstentions);
         let (mut by_country, mut by_network) = (Vec::new(), Vec::new());
         let mut case = Case::default();
         for subject in subjects.iter() {
-            let country = subject.country.filter(|country| countries.contains_key(country));
-            let network = subject.network().filter(|network| networks.contains_key(network));
+            let country = subject.country.filter(|country| countries.contains(country));
+            let network = subject.network().filter(|network| networks.contains(network));
             if country.is_none() && network.is_none() {
                 continue;
             }
@@ -273,16 +286,33 @@ impl Samples {
                 by_network.extend(network.map(|group| vote(group, subject.share, told)));
             }
         }
-        estimates.heard.countries = countries.into_keys().collect();
-        estimates.heard.networks = networks.into_keys().collect();
-        estimates.countries = gather(by_country, abstentions, |_, _| 0.0);
-        let countries = &estimates.countries;
-        let of_country =
-            |group: (Country, u32), target| find(countries, &group.0, target).map_or(0.0, |shift| shift.ln);
-        estimates.networks = gather(by_network, abstentions, of_country);
+        let published_of = |factors: Option<&Factors>, target: TargetId| {
+            let factor = find_factor(factors?, &estimates.targets[target.index()])?;
+            estimates.heard.keeps(factor.newest).then(|| (ln(factor.factor.into()) as f32, factor.newest))
+        };
+        let of_country = |country, target| published_of(published.countries.get(&country), target);
+        let before = |country, target| Before { parent: 0.0, published: of_country(country, target) };
+        let Gathered { said: countries, heard } = gather(by_country, abstentions, before);
+        let before = |network: (Country, u32), target| {
+            let parent = match heard.contains(&network.0) {
+                true => find(&countries, &network.0, target).map(|shift| shift.ln),
+                false => of_country(network.0, target).map(|(ln, _)| ln),
+            };
+            let published = published_of(published.networks.get(&network), target);
+            Before { parent: parent.unwrap_or(0.0), published }
+        };
+        let networks = gather(by_network, abstentions, before);
+        (estimates.countries, estimates.heard.countries) = (countries, heard);
+        (estimates.networks, estimates.heard.networks) = (networks.said, networks.heard);
     }
 
-    fn estimate_prefixes(&self, estimates: &Estimates, subjects: &Subjects, clock: Clock) -> Vec<(IpNet, Vec<Shift>)> {
+    fn estimate_prefixes(
+        &self,
+        estimates: &Estimates,
+        published: &Published,
+        subjects: &Subjects,
+        clock: Clock,
+    ) -> Vec<(IpNet, Vec<Shift>)> {
         let mut said: Vec<(f32, Key, Vec<Shift>)> = Vec::new();
         let most_first =
             |a: &(f32, Key, Vec<Shift>), b: &(f32, Key, Vec<Shift>)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
@@ -305,9 +335,12 @@ impl Samples {
                 f64::from(estimates.held.factor(subject.country, subject.named_asn, site))
             };
             if case.told().any(|told| (shift_ln(told) - ln(served(told))).abs() as f32 >= SAYS_NOTHING) {
-                let off_ms = |told: &Told| (told.ms - told.expected.prior_ms * served(told)).abs();
+                // As what is published is ranked, or what is cut here would have stayed there.
+                let off_ms = |told: &Told| (told.ms - told.expected.prior_ms * served(told)).abs().min(MOST_MS.into());
                 let moves = case.told().map(|told| (off_ms(told) * told.samples) as f32);
-                said.push((moves.fold(0.0, f32::max) * subject.share, record.key, case.told().map(shift).collect()));
+                let kept = if published.prefix(&record.key.prefix()).is_some() { KEPT } else { 1.0 };
+                let rank = moves.fold(0.0, f32::max) * subject.share * kept;
+                said.push((rank, record.key, case.told().map(shift).collect()));
             }
             if said.len() >= 2 * MAX_PREFIXES {
                 keep_most(&mut said);
@@ -325,11 +358,10 @@ pub(super) fn prior_ms(world: &impl World, client: std::net::IpAddr, target: Tar
 }
 
 /// The groups with more members than so many.
-fn heard<G: Ord>(members: impl Iterator<Item = G>, least: f64) -> BTreeMap<G, usize> {
-    let mut counts = BTreeMap::new();
+fn with_more<G: Ord>(members: impl Iterator<Item = G>, least: f64) -> BTreeSet<G> {
+    let mut counts = BTreeMap::<G, usize>::new();
     members.for_each(|group| *counts.entry(group).or_default() += 1);
-    counts.retain(|_, count: &mut usize| *count as f64 > least);
-    counts
+    counts.into_iter().filter(|(_, count)| *count as f64 > least).map(|(group, _)| group).collect()
 }
 
 fn shift_ln(told: &Told) -> f64 {

@@ -1,5 +1,9 @@
 //! What the prefixes of a country, or of a network within one, have in common.
 
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
 use super::TargetId;
 use super::biases::PRIOR_SPREAD;
 use super::estimate::Shift;
@@ -20,53 +24,76 @@ pub(super) struct Vote<G> {
     pub(super) minute: u32,
 }
 
+/// What is said of a group's way to a site without its votes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// Logarithm of the factor of what the group is part of.
+    pub(super) parent: f32,
+    /// Logarithm of the group's own factor that is published, and when the newest sample behind it came; none: there is none.
+    pub(super) published: Option<(f32, Timestamp)>,
+}
+
 /// Prefixes of one group lie no nearer to each other than so, whatever they say, and no farther off than the prior.
 const LEAST_SPREAD: f64 = 0.06;
 /// The scale of Student's t with three degrees of freedom, in medians of what is off.
 const IN_MEDIANS: f64 = 1.31;
 
-/// By group: the shifts that most of its prefixes share, beside so many votes for what is said without them (`before`).
-///
-/// Ascending by group and site; what stays as it was before is left out.
+/// What groups say, ascending, and which of them were heard: those that have more votes on some site than there are for what is said
+/// without them. Of others nothing is said, so that too few neither bring a factor nor take one away.
+pub(super) struct Gathered<G> {
+    pub(super) said: Vec<(G, Vec<Shift>)>,
+    pub(super) heard: BTreeSet<G>,
+}
+
+/// By group and site: the shifts that most of its prefixes share. What is as of the group's parent is left out.
 pub(super) fn gather<G: Ord + Copy>(
     mut votes: Vec<Vote<G>>,
     abstentions: f64,
-    before: impl Fn(G, TargetId) -> f32,
-) -> Vec<(G, Vec<Shift>)> {
+    before: impl Fn(G, TargetId) -> Before,
+) -> Gathered<G> {
     votes.sort_unstable_by(|a, b| {
         let by_place = (a.group, a.target).cmp(&(b.group, b.target));
         let by_say = a.ln.total_cmp(&b.ln).then(a.prior_ms.total_cmp(&b.prior_ms)).then(a.weight.total_cmp(&b.weight));
         by_place.then(by_say)
     });
-    let mut groups: Vec<(G, Vec<Shift>)> = Vec::new();
-    for votes in votes.chunk_by(|a, b| (a.group, a.target) == (b.group, b.target)) {
-        let (group, target) = (votes[0].group, votes[0].target);
-        let Some(shift) = shared(votes, abstentions, before(group, target)) else { continue };
-        match groups.last_mut() {
-            Some((last, shifts)) if *last == group => shifts.push(shift),
-            _ => groups.push((group, vec![shift])),
+    let (mut said, mut heard) = (Vec::<(G, Vec<Shift>)>::new(), BTreeSet::new());
+    for of_group in votes.chunk_by(|a, b| a.group == b.group) {
+        let group = of_group[0].group;
+        let sites = || of_group.chunk_by(|a, b| a.target == b.target);
+        if sites().any(|votes| weight(votes) > abstentions) {
+            heard.insert(group);
+            let shift = |votes: &[Vote<G>]| shared(votes, abstentions, before(group, votes[0].target));
+            let shifts: Vec<Shift> = sites().filter_map(shift).collect();
+            said.extend((!shifts.is_empty()).then_some((group, shifts)));
         }
     }
-    groups
+    Gathered { said, heard }
 }
 
-/// What these say of one site; none: nothing new.
-fn shared<G>(votes: &[Vote<G>], abstentions: f64, before: f32) -> Option<Shift> {
+fn weight<G>(votes: &[Vote<G>]) -> f64 {
+    votes.iter().map(|vote| f64::from(vote.weight)).sum()
+}
+
+/// What these say of one site; none: nothing new. What is published stays with half the votes that brought it.
+fn shared<G>(votes: &[Vote<G>], abstentions: f64, before: Before) -> Option<Shift> {
     let of = |figure: &dyn Fn(&Vote<G>) -> f64| -> Vec<Weighted> {
         votes.iter().map(|vote| (figure(vote), f64::from(vote.weight))).collect()
     };
+    let (Before { parent, published }, weight) = (before, weight(votes));
+    let published = published.filter(|_| weight > abstentions / 2.0);
     let mut said = of(&|vote| f64::from(vote.ln));
-    said.push((f64::from(before), abstentions));
-    let ln = median(&mut said).filter(|ln| *ln != f64::from(before))?;
+    said.push((f64::from(published.map_or(parent, |(ln, _)| ln)), abstentions));
+    let ln = median(&mut said).filter(|ln| *ln != f64::from(parent))?;
     let off = median(&mut of(&|vote| (f64::from(vote.ln) - ln).abs()))?;
     let prior_ms = median(&mut of(&|vote| f64::from(vote.prior_ms)))?;
-    let newest = votes.iter().map(|vote| vote.minute).max()?;
+    let newest = time_of(votes.iter().map(|vote| vote.minute).max()?);
     Some(Shift {
         target: votes[0].target,
         ln: ln as f32,
         spread: (IN_MEDIANS * off).clamp(LEAST_SPREAD, PRIOR_SPREAD) as f32,
-        samples: votes.iter().map(|vote| vote.weight).sum(),
-        newest: time_of(newest),
+        samples: weight as f32,
+        // Who cannot move it cannot keep it, either.
+        newest: published.filter(|_| weight <= abstentions).map_or(newest, |(_, newest)| newest),
         prior_ms: prior_ms as f32,
     })
 }

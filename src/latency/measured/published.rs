@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::biases::PRIOR_SPREAD;
-use super::estimate::{Estimates, Heard, Shift};
+use super::estimate::{Estimates, Shift};
 use super::record::MAX_TARGETS;
 use super::solve::Expected;
 use super::store::Key;
@@ -29,7 +29,7 @@ pub struct Factor {
     pub spread: f32,
     /// Decayed weight: of a prefix samples, of a country or network prefixes.
     pub samples: f32,
-    /// When the newest sample came, to the minute.
+    /// When the newest sample came, to the minute; known to an eighth of the time that samples are kept for.
     pub newest: Timestamp,
 }
 
@@ -78,11 +78,11 @@ pub struct Published {
 
 /// Prefixes that are published: those whose samples × ms moved are most; what is published counts as [`KEPT`] times that.
 pub(super) const MAX_PREFIXES: usize = 65_536;
-const KEPT: f32 = 2.0;
+pub(super) const KEPT: f32 = 2.0;
 /// Networks that answers may tell from the rest of their countries.
 const MAX_NETWORKS: usize = 1_024;
 /// Whoever claims more than this, in ms, gains no place by it.
-const MOST_MS: f32 = 300.0;
+pub(super) const MOST_MS: f32 = 300.0;
 /// Prefixes of one holding ([`Key::holding`]) that are published: nobody takes all places.
 const MAX_OF_HOLDING: usize = 1_024;
 /// A change is one from this part of the round trip on.
@@ -96,14 +96,14 @@ impl Published {
     ///
     /// A place is taken up where its estimates differ from what its parents publish by a *change*: where the round trip to a site is
     /// another by `min_gain_ms` and 10 % or more, or where a site that was as good or better than another is by as much worse. What is published
-    /// of it stays until it is off by a change again, or until what the place says is less than half a change; and where there are too
-    /// few samples of it to say anything, until those behind it would be too old to be kept.
+    /// of it stays until it is off by a change again, or until what the place says is less than half a change; and what too few say
+    /// anything of, until the samples behind it would be too old to be kept.
     #[must_use]
     pub fn next(&self, estimates: &Estimates, world: &impl World, min_gain_ms: f32) -> Option<Self> {
         let (step, heard) = (Step { estimates, min_gain_ms }, &estimates.heard);
         if heard.prefixes.is_empty() {
             // All of it comes from elsewhere, and stays as whoever measures has it.
-            let lasts = self.factors().any(|factors| step.lasts(factors));
+            let lasts = self.factors().any(|factors| step.standing(factors, &[]).is_some());
             return (!lasts && !self.is_empty()).then(Self::default);
         }
         let mut next = self.next_groups(estimates, min_gain_ms);
@@ -120,11 +120,14 @@ impl Published {
             let shifts = said.get(&prefix).copied().unwrap_or_default();
             let old = self.prefixes.get(&prefix);
             if heard.prefixes.binary_search(&Key::of(client)).is_err() {
-                let stays = old.filter(|old| step.lasts(&old.factors)).cloned();
-                ranked.extend(stays.map(|old| (min_gain_ms * old.weight * KEPT, prefix, old)));
+                let stays = old.and_then(|old| Some((old.weight, step.standing(&old.factors, &[])?)));
+                ranked.extend(
+                    stays.map(|(weight, factors)| (min_gain_ms * weight * KEPT, prefix, Prefix { weight, factors })),
+                );
                 continue;
             }
-            let Some(factors) = step.place(old.map(|old| &old.factors), shifts, parent) else { continue };
+            let standing = old.and_then(|old| step.standing(&old.factors, shifts));
+            let Some(factors) = step.place(standing.as_ref(), shifts, parent) else { continue };
             // Answers know nothing of a network that is not told apart: what it says of sites that the prefix has not measured
             // stands beside what the prefix says, else these would be compared wrongly. As it says it now, if at all.
             let network = country.zip(world.asn(client));
@@ -210,7 +213,7 @@ impl Published {
         asn: Option<u32>,
         site: &str,
     ) -> Option<(Place, &Factor)> {
-        let of = |factors| find(factors, site);
+        let of = |factors| find_factor(factors, site);
         let own = || Some((Place::Prefix(prefix?), of(&self.prefixes.get(&prefix?)?.factors)?));
         let network = || {
             let (country, asn) = country.zip(asn)?;
@@ -277,13 +280,14 @@ impl Published {
     }
 }
 
-fn find<'f>(factors: &'f [Factor], site: &str) -> Option<&'f Factor> {
+/// That of a site.
+pub(super) fn find_factor<'f>(factors: &'f [Factor], site: &str) -> Option<&'f Factor> {
     factors.binary_search_by(|factor| (*factor.site).cmp(site)).ok().map(|at| &factors[at])
 }
 
 /// These, and others of sites that they say nothing of.
 fn beside(factors: Factors, others: &Factors) -> Factors {
-    let missing = others.iter().filter(|other| find(&factors, &other.site).is_none()).cloned();
+    let missing = others.iter().filter(|other| find_factor(&factors, &other.site).is_none()).cloned();
     let mut all: Vec<Factor> = missing.collect();
     all.extend(factors);
     all.sort_unstable_by(|a, b| a.site.cmp(&b.site));
@@ -318,7 +322,7 @@ impl Step<'_> {
                     let still_said = old.map(|old| self.still_said(old, shifts));
                     self.place(still_said.as_ref(), shifts, |site| parent(&group, site))
                 }
-                false => old.filter(|old| self.lasts(old)).cloned(),
+                false => old.and_then(|old| self.standing(old, &[])),
             };
             Some((group, factors?))
         };
@@ -331,31 +335,35 @@ impl Step<'_> {
         old.iter().filter(|factor| said.iter().any(|shift| *self.name(shift) == factor.site)).cloned().collect()
     }
 
+    /// Those of which something is said, or the samples behind which would not be forgotten yet; none: no such. So what is published
+    /// outlasts its samples by that: they may be on another node, or lost.
+    fn standing(&self, old: &Factors, said: &[Shift]) -> Option<Factors> {
+        let stands = |factor: &&Factor| {
+            self.estimates.heard.keeps(factor.newest) || said.iter().any(|shift| *self.name(shift) == factor.site)
+        };
+        let standing: Factors = old.iter().filter(stands).cloned().collect();
+        (!standing.is_empty()).then_some(standing)
+    }
+
     /// Those of a prefix without what stood beside them until now: what its network says of sites that nothing is said of.
     fn without_its_networks(&self, factors: Factors, said: &[Shift], network: Option<&Factors>) -> Factors {
         let Some(network) = network else { return factors };
         let is_own = |factor: &Factor| {
-            find(network, &factor.site).is_none() || said.iter().any(|shift| *self.name(shift) == factor.site)
+            find_factor(network, &factor.site).is_none() || said.iter().any(|shift| *self.name(shift) == factor.site)
         };
         factors.into_vec().into_iter().filter(is_own).collect()
     }
 
-    /// Would the samples behind it not be forgotten yet? What is published outlasts its samples by that: they may be on another
-    /// node, or lost.
-    fn lasts(&self, old: &Factors) -> bool {
-        let Heard { oldest, newest, .. } = self.estimates.heard;
-        old.iter().any(|factor| (oldest..=newest).contains(&factor.newest))
-    }
-
     /// What is published of a place next; none: nothing.
     fn place(&self, old: Option<&Factors>, said: &[Shift], parent: impl Fn(&str) -> f32) -> Option<Factors> {
-        let served =
-            |site: &str| old.and_then(|old| find(old, site)).map_or_else(|| parent(site), |factor| factor.factor);
+        let served = |site: &str| {
+            old.and_then(|old| find_factor(old, site)).map_or_else(|| parent(site), |factor| factor.factor)
+        };
         if !self.changes(said, &parent, NOTHING) {
             return None;
         }
         if !self.changes(said, &served, 1.0) {
-            return old.cloned();
+            return old.map(|old| self.as_young(old, said));
         }
         let factor = |shift: &Shift| {
             let &Shift { spread, samples, newest, .. } = shift;
@@ -364,6 +372,17 @@ impl Step<'_> {
         let mut factors: Vec<Factor> = said.iter().map(factor).collect();
         factors.sort_unstable_by(|a, b| a.site.cmp(&b.site));
         Some(factors.into())
+    }
+
+    /// The same, and as young as the samples behind it; seldom anew, since whoever has another table decides anew.
+    fn as_young(&self, old: &Factors, said: &[Shift]) -> Factors {
+        let young = |factor: &Factor| {
+            let newest = said.iter().find(|shift| *self.name(shift) == factor.site).map(|shift| shift.newest);
+            let heard = &self.estimates.heard;
+            let newest = newest.filter(|newest| heard.part(*newest) > heard.part(factor.newest));
+            Factor { newest: newest.unwrap_or(factor.newest), ..factor.clone() }
+        };
+        old.iter().map(young).collect()
     }
 
     /// Is what is said this part of a change, or more, from such factors?

@@ -179,6 +179,74 @@ fn what_nobody_samples_stays_for_a_while() {
     assert!(unheard(before, before).unwrap().is_empty(), "a clock was ahead when they came");
 }
 
+/// What is measured on, and stays the same, is as young as its samples, to an eighth of the time that these are kept for; a site
+/// that a prefix measures no more goes when it is too old.
+#[test]
+fn what_is_measured_on_stays_young_and_a_site_that_is_not_goes() {
+    let made = world();
+    let hours = |days: i64| super::made::later(24 * days);
+    for of_prefix in [true, false] {
+        let said = |ms| if of_prefix { estimates(Some(ms), None) } else { estimates(None, Some(ms)) };
+        let mut published = Published::default().next(&said([80.0, 72.0]), &made, GAIN_MS).unwrap();
+        let (mut sites, mut changes) = (Vec::new(), 0);
+        for day in 1..=60 {
+            let mut said = said([80.0, 72.0]);
+            (said.heard.oldest, said.heard.newest) = (hours(day - 32), hours(day));
+            let countries = said.countries.iter_mut().map(|(_, shifts)| shifts);
+            for shifts in countries.chain(said.prefixes.iter_mut().map(|(_, shifts)| shifts)) {
+                shifts.retain(|shift| shift.target == TargetId(1) || !of_prefix);
+                shifts.iter_mut().for_each(|shift| shift.newest = hours(day));
+            }
+            if let Some(next) = published.next(&said, &made, GAIN_MS) {
+                (published, changes) = (next, changes + 1);
+            }
+            sites.push(served(&published).map(|ms| ms != 50.0 && ms != 60.0));
+        }
+        assert_eq!((sites[30], sites[33]), ([true, true], [!of_prefix, true]), "{of_prefix}");
+        let newest = published.newest().unwrap();
+        assert!(newest > hours(56) && (15..=17).contains(&changes), "{of_prefix}: {newest}, {changes} changes");
+    }
+}
+
+/// Who are too few, by what they weigh, to bring a country's factor take none away, either: there may be a table of elsewhere, or samples
+/// that were lost.
+#[test]
+fn who_are_too_few_to_say_something_take_nothing_away() {
+    let mut random = Random(3);
+    let mut made = Made::new(600, 6, &mut random);
+    let (fr, site, sites) = ("FR".parse().unwrap(), "cloud/region-02", [0, 1, 2, 3, 4, 5].map(TargetId));
+    for number in 0..60 {
+        (made.countries[number], made.asns[number]) = (fr, 64_496 + number as u32);
+        made.truth[number] = made.prior[number].clone();
+        made.truth[number][2] = 2.0 * made.prior[number][2] + 30.0;
+    }
+    // Of the first, so many measure, and of the others all.
+    let measured = |made: &Made, clients: usize, times: usize, random: &mut Random| {
+        let mut samples = made.store();
+        for number in (0..clients).chain(60..made.clients()) {
+            for _ in 0..times {
+                take(&mut samples, number, &made.measure_sites(number, &sites, random), NOW);
+            }
+        }
+        samples
+    };
+    let next = |published: &Published, samples: &Samples, made: &Made| {
+        let estimates = samples.estimate(published, made, GAIN_MS, NOW);
+        published.next(&estimates, made, GAIN_MS).unwrap_or_else(|| published.clone())
+    };
+    let first = next(&Published::default(), &measured(&made, 60, 24, &mut random), &made);
+    assert!(first.factor(Some(fr), None, site) > 1.6, "{:?}", first.countries.get(&fr));
+    for clients in [5, 21, 24] {
+        let few = measured(&made, clients, 1, &mut random);
+        assert!(!next(&Published::default(), &few, &made).countries.contains_key(&fr), "{clients} say nothing");
+        assert_eq!(next(&first, &few, &made).countries.get(&fr), first.countries.get(&fr), "{clients}");
+    }
+    // All of them do.
+    made.truth[..60].clone_from_slice(&made.prior[..60]);
+    let over = next(&first, &measured(&made, 60, 24, &mut random), &made);
+    assert!((over.factor(Some(fr), None, site) - 1.0).abs() < 0.1, "{:?}", over.countries.get(&fr));
+}
+
 /// What a network has in common is believed of its prefixes that measured, although the others go by the country.
 #[test]
 fn a_network_that_answers_do_not_tell_apart_speaks_through_its_prefixes() {
