@@ -72,7 +72,8 @@ cargo bench --bench regret -- memory [--prefixes N] [--sites N]
 const ORIGIN: &str = "\
 the prior: hubs, links and detours from general geography; the residual from AWS's and Azure's round trips between their
 regions, believed as far as each of the two predicts the other; nothing is fitted on tables of cities, but the cities of 2018 were in sight
-when 200 km were chosen, below which the residual counts less, and how bounded votes on biases are and how far upwards ways err
+when 200 km were chosen, below which the residual counts less, and how bounded votes on biases are and how far upwards ways err, and had shown
+that South America and Africa needed a hub that joins their networks (the largest exchange, 3,000 km around)
 a client in a region's own city: 1 ms; one of whose city nothing was measured does not ask
 ";
 

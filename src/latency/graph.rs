@@ -17,6 +17,9 @@ const ACCESS: f64 = 1.35;
 /// A place is joined to so many of its nearest exchanges.
 const EXCHANGES: usize = 3;
 
+/// A hub of tier 3 joins the networks of places so far around it.
+const REGION_KM: f64 = 3_000.0;
+
 /// Nearer than this, a way that no hub lies on may be shorter, in km.
 const NEAR_KM: f32 = 600.0;
 /// Such a way, in great circles.
@@ -24,10 +27,10 @@ const NEARBY: f32 = 1.3;
 
 /// Hubs, and the shortest ways between all of them.
 pub(super) struct Graph {
-    /// Hubs of tier 1 and 2.
+    /// Hubs of all tiers but 0, which cables pass.
     exchanges: Vec<(usize, Point)>,
-    /// Hubs of tier 1.
-    backbone: Vec<usize>,
+    /// Hubs of tier 1, where all networks meet, and of tier 3, where those of a part of the world do; and how far around they join places.
+    backbone: Vec<(usize, Point, f64)>,
     hubs: usize,
     /// From each hub to each, in km.
     km: Box<[f32]>,
@@ -44,7 +47,7 @@ pub(super) static GRAPH: LazyLock<Graph> = LazyLock::new(|| {
 pub(super) struct Access {
     /// Its nearest exchanges, with the km to them.
     exchanges: [(usize, f32); EXCHANGES],
-    /// By hub of tier 1: the shortest way there, in km.
+    /// By backbone hub: the shortest way there, in km; infinite where it does not join this place with others.
     backbone: Box<[f32]>,
 }
 
@@ -67,9 +70,11 @@ impl Graph {
         let of_tiers = |tiers: &'static [u8]| {
             hubs.iter().enumerate().filter(move |(_, hub)| tiers.contains(&hub.2)).map(|(index, hub)| (index, hub.1))
         };
+        let everywhere = of_tiers(&[1]).map(|(index, at)| (index, at, f64::INFINITY));
+        let around = of_tiers(&[3]).map(|(index, at)| (index, at, REGION_KM));
         Ok(Self {
-            exchanges: of_tiers(&[1, 2]).collect(),
-            backbone: of_tiers(&[1]).map(|(index, _)| index).collect(),
+            exchanges: of_tiers(&[1, 2, 3]).collect(),
+            backbone: everywhere.chain(around).collect(),
             hubs: count,
             km: km.into_iter().map(|km| km as f32).collect(),
         })
@@ -93,8 +98,11 @@ impl Graph {
         }
         let km = |(chord, hub): (f64, usize)| (hub, (ACCESS * Point::chord_km(chord)) as f32);
         let exchanges = nearest.map(km);
-        let shortest = |&to: &usize| shortest(exchanges.iter().map(|&(hub, km)| km + self.row(hub)[to]));
-        Access { exchanges, backbone: self.backbone.iter().map(shortest).collect() }
+        let way = |&(to, hub, reach_km): &(usize, Point, f64)| match at.distance_km(hub) <= reach_km {
+            true => shortest(exchanges.iter().map(|&(hub, km)| km + self.row(hub)[to])),
+            false => f32::INFINITY,
+        };
+        Access { exchanges, backbone: self.backbone.iter().map(way).collect() }
     }
 
     /// From such a place to every hub, in km.
@@ -111,7 +119,7 @@ impl Access {
         if direct_km < NEAR_KM { by_hubs.min(NEARBY * direct_km) } else { by_hubs.max(direct_km) }
     }
 
-    /// The km between two places by way of a hub of tier 1.
+    /// The km between two places by way of a backbone hub.
     pub(super) fn backbone_km(&self, other: &Self) -> f32 {
         shortest(self.backbone.iter().zip(&other.backbone).map(|(here, there)| here + there))
     }
@@ -136,7 +144,7 @@ fn hub(row: &str) -> Option<(&str, Point, u8)> {
     let mut next = || columns.next();
     let name = next()?;
     let at = Coordinates::new(next()?.parse().ok()?, next()?.parse().ok()?)?;
-    Some((name, Point::new(at)?, next()?.parse().ok().filter(|tier| *tier <= 2)?))
+    Some((name, Point::new(at)?, next()?.parse().ok().filter(|tier| *tier <= 3)?))
 }
 
 /// Two hubs and the stretch of the cable between them.
@@ -171,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_graph_is_whole() {
-        assert_eq!((GRAPH.hubs, GRAPH.exchanges.len(), GRAPH.backbone.len()), (182, 154, 17));
+        assert_eq!((GRAPH.hubs, GRAPH.exchanges.len(), GRAPH.backbone.len()), (182, 154, 20));
         for from in 0..GRAPH.hubs {
             for to in 0..GRAPH.hubs {
                 let km = GRAPH.row(from)[to];
