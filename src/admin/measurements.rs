@@ -64,7 +64,7 @@ pub(super) async fn take(
             format!("a session has {MOST_SAMPLES} samples at most, and one of these {long}: nothing was taken in");
         return refuse(StatusCode::BAD_REQUEST, wrong);
     }
-    // What is left out takes no memory while the others wait.
+    // No names wait that nobody knows.
     let mut unknown = BTreeSet::new();
     for (site, _) in
         sessions.iter_mut().flat_map(|session| session.samples.extract_if(.., |(site, _)| !known.contains(&**site)))

@@ -5,7 +5,7 @@
 //!         ─ GET /v1/beacons/session ────▶ Exchange::candidates → a signed id (id.rs) and what to time
 //!         ─ fetches of the candidates, one after the other, in idle time
 //!         ─ POST /v1/beacons ───────────▶ body.rs → id.rs → used.rs → Exchange::take → 204
-//! agent   ─ POST /v1/beacons ───────────▶ the same without an id
+//! agent   ─ POST /v1/beacons ───────────▶ the same without an id → 204, or 200 with the sites that there are not
 //! ```
 //! What a stranger can do with it is bounded. A report counts for the network that it came from (client.rs), which no
 //! header names but that of a proxy of ours; it needs an id that this process has signed for that network, within ten minutes,

@@ -206,8 +206,13 @@ async fn take(context: &Context, peer: Peer, request: Request) -> Result<BTreeSe
     let count = judged.len() as u64;
     // An id offers sites that there are, or were.
     let told = judged.iter().filter(|(id, _)| id.is_none()).flat_map(|(_, reported)| &reported.samples);
-    let unknown = told.map(|(site, _)| site).filter(|site| !context.exchange.is_site(site)).cloned().collect();
-    if !context.exchange.take(judged.into_iter().map(|(_, reported)| reported).collect()) {
+    let mut unknown: BTreeSet<Arc<str>> = told.map(|(site, _)| site.clone()).collect();
+    unknown.retain(|site| !context.exchange.is_site(site));
+    let known = |(_, mut reported): (_, Reported)| {
+        reported.samples.retain(|(site, _)| !unknown.contains(site));
+        reported
+    };
+    if !context.exchange.take(judged.into_iter().map(known).collect()) {
         used().give_back(&ids); // so that the same may be sent again
         return Err(Refusal::Full);
     }

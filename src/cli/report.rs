@@ -5,12 +5,16 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tracing::error;
 
 use super::render::render;
 use crate::control::DiskFiles;
 use crate::model::{Problem, Severity};
+
+/// What still runs at the end, which is a write that waits for another, has so long.
+const LAST_WORK: Duration = Duration::from_secs(30);
 
 /// Why a command did not do its work.
 #[derive(Debug)]
@@ -49,7 +53,10 @@ pub(crate) fn start_log() {
 /// # Errors
 /// The future's own, or that there is no runtime to be had.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_timeout(LAST_WORK);
+    result
 }
 
 /// Tells why a command did not do its work; the exit code.

@@ -87,8 +87,9 @@ impl Exchange for Shared {
     }
 
     fn is_site(&self, site: &str) -> bool {
-        let snapshot = self.published.load();
-        snapshot.parts.config.endpoints.iter().any(|endpoint| endpoint.site.name() == site)
+        let (snapshot, Some((cloud, region))) = (self.published.load(), site.split_once('/')) else { return false };
+        let mut sites = snapshot.parts.config.endpoints.iter().map(|endpoint| &endpoint.site);
+        sites.any(|site| site.cloud.as_str() == cloud && &*site.region == region)
     }
 
     fn take(&self, sessions: Vec<beacons::Reported>) -> bool {

@@ -66,7 +66,7 @@ pub struct Move {
     /// Their part of the country's places that move.
     #[serde(default)]
     pub share: f32,
-    /// And the part of the country's places that moves; of those with both address families, each is one.
+    /// And the part of the country's places that moves, each address family of a place by itself.
     #[serde(default)]
     pub of_country: f32,
 }
@@ -138,7 +138,8 @@ impl Weighed {
 /// How an endpoint stands once a drain is over, or all of its clients are back by what was taken back.
 fn finally(before: &Standing, was: Ordered, will: Ordered, health: &EndpointHealth) -> Standing {
     let hand = match will.hand {
-        Hand::Drained { .. } => Hand::Drained { since: Timestamp::MIN, over: None },
+        // What goes on anyway is not of this order.
+        Hand::Drained { .. } if was.hand != will.hand => Hand::Drained { since: Timestamp::MIN, over: None },
         hand => hand,
     };
     let is_given_back = matches!(was.hand, Hand::Drained { .. } | Hand::Down) && hand == Hand::Off;
@@ -173,7 +174,9 @@ impl PlanImpact {
             for (index, location) in snapshot.parts.geo.locations().iter().enumerate() {
                 let order = before.order(family, crate::model::LocationId::at(index));
                 let country = location.country.map_or("??".to_owned(), |country| country.to_string());
-                *places.entry(country.clone()).or_default() += 1;
+                // Of services with addresses of one family, each place is one.
+                let is_asked = !then.members(order).is_empty() || !now.members(order).is_empty();
+                *places.entry(country.clone()).or_default() += u32::from(is_asked);
                 let is_lost = then.is_exhausted(order) && !now.is_exhausted(order);
                 let is_silent = then.members(order).is_empty() && !now.members(order).is_empty();
                 if is_lost || is_silent {

@@ -348,7 +348,7 @@ impl Control {
     }
 
     /// The last time, at the end. What the idle lane writes may not come to its end before the process does, so samples are written
-    /// once more, on a thread that the process waits for.
+    /// once more, on a thread that the process waits for (half a minute).
     pub(super) async fn keep_measured_last(&mut self) {
         if self.shared.unwritten().iter().any(|unwritten| unwritten.what == Kept::Estimates) {
             self.keep_estimates(None); // again
@@ -365,7 +365,7 @@ impl Control {
         if let Some(last) = last
             && timeout_at(until, last).await.is_err()
         {
-            warn!("samples are still being written: the process ends when they are");
+            warn!("samples are still being written: the process ends when they are, or in half a minute");
         }
     }
 }

@@ -68,8 +68,9 @@ pub struct Estimates {
 /// Of whom there are samples enough to say something, or that there is nothing to say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Heard {
-    pub(super) countries: BTreeSet<Country>,
-    pub(super) networks: BTreeSet<(Country, u32)>,
+    /// With the sites of which enough of their prefixes told.
+    pub(super) countries: BTreeMap<Country, Vec<TargetId>>,
+    pub(super) networks: BTreeMap<(Country, u32), Vec<TargetId>>,
     /// Ascending.
     pub(super) prefixes: Vec<Key>,
     /// Samples from before, and from after, are forgotten.
@@ -83,9 +84,9 @@ impl Heard {
         (self.oldest..=self.newest).contains(&at)
     }
 
-    /// The part of the time, of which samples are kept for eight, that it lies in.
+    /// The part of the time, of which samples are kept for sixteen, that it lies in.
     pub(super) fn part(&self, at: Timestamp) -> i64 {
-        let part = self.newest.duration_since(self.oldest).as_secs() / 8;
+        let part = self.newest.duration_since(self.oldest).as_secs() / 16;
         at.as_second().div_euclid(part.max(1))
     }
 }
@@ -290,16 +291,15 @@ impl Samples {
             let factor = find_factor(factors?, &estimates.targets[target.index()])?;
             estimates.heard.keeps(factor.newest).then(|| (ln(factor.factor.into()) as f32, factor.newest))
         };
-        let of_country = |country, target| published_of(published.countries.get(&country), target);
-        let before = |country, target| Before { parent: 0.0, published: of_country(country, target) };
+        let before = |country, target| Before {
+            parent: 0.0,
+            published: published_of(published.countries.get(&country), target),
+        };
         let Gathered { said: countries, heard } = gather(by_country, abstentions, before);
         let before = |network: (Country, u32), target| {
-            let parent = match heard.contains(&network.0) {
-                true => find(&countries, &network.0, target).map(|shift| shift.ln),
-                false => of_country(network.0, target).map(|(ln, _)| ln),
-            };
-            let published = published_of(published.networks.get(&network), target);
-            Before { parent: parent.unwrap_or(0.0), published }
+            // Of a network that is heard, so is the country.
+            let parent = find(&countries, &network.0, target).map_or(0.0, |shift| shift.ln);
+            Before { parent, published: published_of(published.networks.get(&network), target) }
         };
         let networks = gather(by_network, abstentions, before);
         (estimates.countries, estimates.heard.countries) = (countries, heard);
@@ -373,6 +373,7 @@ fn vote<G>(group: G, share: f32, told: &Told) -> Vote<G> {
         group,
         target: told.target,
         ln: shift_ln(told) as f32,
+        share,
         weight: told.weight() as f32 * share,
         prior_ms: told.expected.prior_ms as f32,
         minute: told.minute,

@@ -1,6 +1,6 @@
 //! What the prefixes of a country, or of a network within one, have in common.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -17,7 +17,9 @@ pub(super) struct Vote<G> {
     pub(super) target: TargetId,
     /// Logarithm of the factor on the prior.
     pub(super) ln: f32,
-    /// 1 at most, however many samples it has.
+    /// Its part of one vote.
+    pub(super) share: f32,
+    /// As much as that at most, however many samples it has.
     pub(super) weight: f32,
     pub(super) prior_ms: f32,
     /// Of its newest sample.
@@ -42,7 +44,8 @@ const IN_MEDIANS: f64 = 1.31;
 /// without them. Of others nothing is said, so that too few neither bring a factor nor take one away.
 pub(super) struct Gathered<G> {
     pub(super) said: Vec<(G, Vec<Shift>)>,
-    pub(super) heard: BTreeSet<G>,
+    /// And the sites of which more than so many prefixes told, whatever that weighs.
+    pub(super) heard: BTreeMap<G, Vec<TargetId>>,
 }
 
 /// By group and site: the shifts that most of its prefixes share. What is as of the group's parent is left out.
@@ -56,12 +59,14 @@ pub(super) fn gather<G: Ord + Copy>(
         let by_say = a.ln.total_cmp(&b.ln).then(a.prior_ms.total_cmp(&b.prior_ms)).then(a.weight.total_cmp(&b.weight));
         by_place.then(by_say)
     });
-    let (mut said, mut heard) = (Vec::<(G, Vec<Shift>)>::new(), BTreeSet::new());
+    let (mut said, mut heard) = (Vec::<(G, Vec<Shift>)>::new(), BTreeMap::new());
     for of_group in votes.chunk_by(|a, b| a.group == b.group) {
         let group = of_group[0].group;
         let sites = || of_group.chunk_by(|a, b| a.target == b.target);
         if sites().any(|votes| weight(votes) > abstentions) {
-            heard.insert(group);
+            let told =
+                sites().filter(|votes| votes.iter().map(|vote| f64::from(vote.share)).sum::<f64>() > abstentions);
+            heard.insert(group, told.map(|votes| votes[0].target).collect());
             let shift = |votes: &[Vote<G>]| shared(votes, abstentions, before(group, votes[0].target));
             let shifts: Vec<Shift> = sites().filter_map(shift).collect();
             said.extend((!shifts.is_empty()).then_some((group, shifts)));
@@ -96,4 +101,36 @@ fn shared<G>(votes: &[Vote<G>], abstentions: f64, before: Before) -> Option<Shif
         newest: published.filter(|_| weight <= abstentions).map_or(newest, |(_, newest)| newest),
         prior_ms: prior_ms as f32,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VOTES: f64 = 20.0;
+
+    /// So many votes of such a weight.
+    fn votes(site: u16, count: usize, weight: f32, ln: f32) -> Vec<Vote<u8>> {
+        vec![
+            Vote { group: 1, target: TargetId(site), ln, share: 1.0, weight, prior_ms: 50.0, minute: 29_000_000 };
+            count
+        ]
+    }
+
+    #[test]
+    fn one_site_is_heard_and_others_stand_by_their_votes() {
+        let published = time_of(28_999_000);
+        let before = |_, site: TargetId| Before { parent: 0.0, published: (site.0 > 0).then_some((0.7, published)) };
+        let all =
+            [votes(0, 21, 1.0, 0.5), votes(1, 11, 1.0, 0.0), votes(2, 9, 1.0, 0.0), votes(3, 40, 0.1, 0.0)].concat();
+        let Gathered { said, heard } = gather(all, VOTES, before);
+        let said: Vec<_> = said[0].1.iter().map(|shift| (shift.target.0, shift.ln, shift.newest)).collect();
+        // The second has over half the votes that it took: it stays, and no younger.
+        assert_eq!(said, [(0, 0.5, time_of(29_000_000)), (1, 0.7, published)]);
+        assert_eq!(heard[&1], [TargetId(0), TargetId(3)], "of the last enough told that there is nothing to say");
+        let few = gather(votes(0, 20, 1.0, 0.5), VOTES, before);
+        assert!(few.said.is_empty() && few.heard.is_empty());
+        let turned = gather(votes(1, 21, 1.0, 0.0), VOTES, before);
+        assert!(turned.said.is_empty() && turned.heard.contains_key(&1), "as its parent");
+    }
 }

@@ -156,18 +156,16 @@ impl Published {
         });
         ranked.truncate(MAX_PREFIXES);
         next.prefixes = ranked.into_iter().map(|(_, prefix, place)| (prefix, place)).collect();
-        (next != *self).then_some(next)
+        (!self.may_stay_for(&next, estimates)).then_some(next)
     }
 
     /// The next one as far as it goes for more than one prefix: of countries, networks and servers.
     pub(super) fn next_groups(&self, estimates: &Estimates, min_gain_ms: f32) -> Self {
         let (step, heard) = (Step { estimates, min_gain_ms }, &estimates.heard);
-        let is_heard = |country: &Country| heard.countries.contains(country);
-        let countries = step.places(&self.countries, &estimates.countries, is_heard, |_, _| 1.0);
+        let countries = step.places(&self.countries, &estimates.countries, &heard.countries, |_, _| 1.0);
         let mut next = Self { countries, ..Self::default() };
         let country = |group: &(Country, u32), site: &str| next.factor(Some(group.0), None, site);
-        let is_heard = |network: &(Country, u32)| heard.networks.contains(network);
-        next.networks = step.places(&self.networks, &estimates.networks, is_heard, country);
+        next.networks = step.places(&self.networks, &estimates.networks, &heard.networks, country);
         let unknown = |site: &Arc<str>| !self.is_empty() && !estimates.targets.contains(site);
         next.biases = self.biases.clone();
         next.biases.retain(|site, _| unknown(site));
@@ -177,6 +175,23 @@ impl Published {
             next.biases.pop_last();
         }
         next
+    }
+
+    /// Is the next one the same, but for how new the samples are, and that by less than an eighth of the time that they are kept for? Whoever
+    /// has another table decides anew.
+    fn may_stay_for(&self, next: &Self, estimates: &Estimates) -> bool {
+        let is_as = |old: &Factor, new: &Factor| {
+            let (at, parts) = (old.newest, |at| estimates.heard.part(at));
+            *old == Factor { newest: at, ..new.clone() } && parts(new.newest) <= parts(at) + 1
+        };
+        let are_as = |(old, new): (&Factors, &Factors)| {
+            old.len() == new.len() && old.iter().zip(new).all(|(old, new)| is_as(old, new))
+        };
+        self.biases == next.biases
+            && self.countries.keys().eq(next.countries.keys())
+            && self.networks.keys().eq(next.networks.keys())
+            && self.prefixes.keys().eq(next.prefixes.keys())
+            && self.factors().zip(next.factors()).all(are_as)
     }
 
     /// Of all places.
@@ -260,11 +275,13 @@ impl Published {
     /// Are the factors of countries the same, and those of the networks that answers tell apart?
     #[must_use]
     pub fn has_groups_of(&self, other: &Self, is_told_apart: impl Fn((Country, u32)) -> bool) -> bool {
-        let of = |published: &'_ Self| -> Vec<((Country, u32), Factors)> {
-            let told_apart = published.networks.iter().filter(|(network, _)| is_told_apart(**network));
-            told_apart.map(|(network, factors)| (*network, factors.clone())).collect()
-        };
-        self.countries == other.countries && of(self) == of(other)
+        fn by_site<G>((group, factors): (G, &Factors)) -> (G, Vec<(&str, f32)>) {
+            (group, factors.iter().map(|factor| (&*factor.site, factor.factor)).collect())
+        }
+        let told_apart = |(network, _): &(&(Country, u32), &Factors)| is_told_apart(**network);
+        let networks = other.networks.iter().filter(&told_apart).map(by_site);
+        self.countries.iter().map(by_site).eq(other.countries.iter().map(by_site))
+            && self.networks.iter().filter(&told_apart).map(by_site).eq(networks)
     }
 
     /// When the newest sample came that anything of it rests on; none: nothing is published.
@@ -310,29 +327,34 @@ impl Step<'_> {
         &self,
         old: &BTreeMap<G, Factors>,
         said: &[(G, Vec<Shift>)],
-        is_heard: impl Fn(&G) -> bool,
+        heard: &BTreeMap<G, Vec<TargetId>>,
         parent: impl Fn(&G, &str) -> f32,
     ) -> BTreeMap<G, Factors> {
         let said: BTreeMap<G, &[Shift]> = said.iter().map(|(group, shifts)| (*group, &**shifts)).collect();
         let groups: BTreeSet<G> = old.keys().chain(said.keys()).copied().collect();
         let next = |group: G| {
             let (old, shifts) = (old.get(&group), said.get(&group).copied().unwrap_or_default());
-            let factors = match is_heard(&group) {
-                true => {
-                    let still_said = old.map(|old| self.still_said(old, shifts));
-                    self.place(still_said.as_ref(), shifts, |site| parent(&group, site))
-                }
-                false => old.and_then(|old| self.standing(old, &[])),
+            let Some(told) = heard.get(&group) else {
+                return Some((group, self.standing(old?, &[])?));
             };
-            Some((group, factors?))
+            let (said, unheard) = old.map(|old| self.split(old, shifts, told)).unwrap_or_default();
+            let next = self.place(Some(&said), shifts, |site| parent(&group, site)).unwrap_or_default();
+            let next = beside(next, &unheard);
+            (!next.is_empty()).then_some((group, next))
         };
         groups.into_iter().filter_map(next).collect()
     }
 
-    /// Those of a group without the sites that it says nothing of any more: its parent's hold for these, lest what is over stay beside
-    /// what goes on.
-    fn still_said(&self, old: &Factors, said: &[Shift]) -> Factors {
-        old.iter().filter(|factor| said.iter().any(|shift| *self.name(shift) == factor.site)).cloned().collect()
+    /// Those of a group of which something is said, and those of which too few told to say anything, and which are not too old. Where
+    /// enough told and there is nothing to say, its parent's hold, lest what is over stay beside what goes on.
+    fn split(&self, old: &Factors, said: &[Shift], told: &[TargetId]) -> (Factors, Factors) {
+        let is_said = |factor: &Factor| said.iter().any(|shift| *self.name(shift) == factor.site);
+        let is_unheard = |factor: &Factor| {
+            self.estimates.heard.keeps(factor.newest)
+                && told.iter().all(|target| self.estimates.targets[target.index()] != factor.site)
+        };
+        let (said, others): (Vec<_>, Vec<_>) = old.iter().cloned().partition(is_said);
+        (said.into(), others.into_iter().filter(is_unheard).collect())
     }
 
     /// Those of which something is said, or the samples behind which would not be forgotten yet; none: no such. So what is published
@@ -374,13 +396,11 @@ impl Step<'_> {
         Some(factors.into())
     }
 
-    /// The same, and as young as the samples behind it; seldom anew, since whoever has another table decides anew.
+    /// The same, and as young as the samples behind it.
     fn as_young(&self, old: &Factors, said: &[Shift]) -> Factors {
         let young = |factor: &Factor| {
             let newest = said.iter().find(|shift| *self.name(shift) == factor.site).map(|shift| shift.newest);
-            let heard = &self.estimates.heard;
-            let newest = newest.filter(|newest| heard.part(*newest) > heard.part(factor.newest));
-            Factor { newest: newest.unwrap_or(factor.newest), ..factor.clone() }
+            Factor { newest: newest.map_or(factor.newest, |newest| newest.max(factor.newest)), ..factor.clone() }
         };
         old.iter().map(young).collect()
     }
