@@ -136,7 +136,15 @@ async fn what_an_order_would_come_to_is_what_it_changes() {
     done(&server, "down", "azure-westeurope").await;
     let moves = would("release", "azure-westeurope").await["plans"][0]["moves"].clone();
     let of = |country: &str| moves.as_array().unwrap().iter().find(|moved| moved["country"] == country).cloned();
-    assert_eq!(of("NL").unwrap()["to"], "azure-westeurope", "{moves:#}");
+    let all = (&"azure-westeurope".into(), &1.0.into());
+    assert_eq!((&of("NL").unwrap()["to"], &of("NL").unwrap()["of_country"]), all, "{moves:#}");
+    // A drain that goes on is none of another order's.
+    let body =
+        json!({"action": "drain", "target": "gcp-singapore", "author": "anna", "over": "1h", "accept_impact": true});
+    assert_eq!(order(&server, body).await.0, 200);
+    let still = would("release", "azure-westeurope").await["plans"][0]["moves"].clone();
+    assert!(still.as_array().unwrap().iter().all(|moved| moved["to"] == "azure-westeurope"), "{still:#}");
+    done(&server, "undrain", "gcp-singapore").await;
     done(&server, "release", "azure-westeurope").await;
     let body = json!({"action": "drain", "target": "azure-westeurope", "author": "anna", "over": "1s"});
     assert_eq!(order(&server, body).await.0, 200);
