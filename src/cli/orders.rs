@@ -141,7 +141,8 @@ fn plan_in_words(text: &mut String, plan: &PlanImpact) {
         let percent = |part: f32| if part < 0.995 { Some(format!("{:.0}", (part * 100.0).max(1.0))) } else { None };
         let others = percent(moved.share).map(|part| format!(", {part} % of those that move")).unwrap_or_default();
         let places = percent(moved.of_country).map(|part| format!(" (of {part} % of its places)")).unwrap_or_default();
-        let _ = writeln!(text, "  {}{places}  {from} -> {to}{others}", moved.country);
+        let mixed = if moved.mixed { ", prefixes under several fences" } else { "" };
+        let _ = writeln!(text, "  {}{mixed}{places}  {from} -> {to}{others}", moved.country);
     }
     let more = plan.more + plan.moves.len().saturating_sub(NAMED);
     if more > 0 {
@@ -188,6 +189,7 @@ mod tests {
     fn the_impact_is_told_by_place() {
         let of = |(country, share, of_country): (&str, f32, f32)| Move {
             country: country.into(),
+            mixed: share < 1.0,
             from: "a".into(),
             to: "b".into(),
             from_ms: 2.0,
@@ -214,7 +216,7 @@ mod tests {
              ALL ARE DOWN, now and then, for clients in BR\n  \
              TOO LITTLE: 25 % of a fence's capacity is left, less than panic_below: of b, c\n  \
              SG  a 2 ms -> b 170 ms\n  \
-             US (of 1 % of its places)  a 2 ms -> b 170 ms, 62 % of those that move\n  \
+             US, prefixes under several fences (of 1 % of its places)  a 2 ms -> b 170 ms, 62 % of those that move\n  \
              and 1 more country, which moves less far\n\
              DOWN BY THEIR PROBES, and answered all the same: c\n"
         );

@@ -44,7 +44,7 @@ pub struct PlanImpact {
     /// Of that fence, the endpoints.
     #[serde(default)]
     pub scarce_of: Vec<String>,
-    /// By country, those that move farthest first, be it away or nearer.
+    /// By country, those that move farthest first, be it away or nearer; behind these, prefixes under several fences.
     pub moves: Vec<Move>,
     /// Countries that are not told.
     pub more: usize,
@@ -55,6 +55,9 @@ pub struct PlanImpact {
 pub struct Move {
     /// ISO 3166-1; `??`: not located.
     pub country: String,
+    /// Prefixes that lie under several fences, and get what all of these allow.
+    #[serde(default)]
+    pub mixed: bool,
     /// Who answers most of those that move now.
     pub from: String,
     /// Who will.
@@ -167,8 +170,8 @@ impl PlanImpact {
         let endpoints = &snapshot.parts.config.endpoints;
         let members = Members::of(&before.plan, endpoints, &snapshot.parts.measured);
         let mut impact = Self::none(services);
-        let (mut without, mut dead, mut moves) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::<String, Moves>::new());
-        let mut places = BTreeMap::<String, u32>::new();
+        let (mut without, mut dead, mut moves) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::<Country, Moves>::new());
+        let mut places = BTreeMap::<Country, u32>::new();
         for family in Family::ALL {
             let (then, now) = (Answers::of(after, endpoints, family), Answers::of(before, endpoints, family));
             for (index, location) in snapshot.parts.geo.locations().iter().enumerate() {
@@ -176,7 +179,8 @@ impl PlanImpact {
                 let country = location.country.map_or("??".to_owned(), |country| country.to_string());
                 // Of services with addresses of one family, each place is one.
                 let is_asked = !then.members(order).is_empty() || !now.members(order).is_empty();
-                *places.entry(country.clone()).or_default() += u32::from(is_asked);
+                let of = (country.clone(), location.mixed);
+                *places.entry(of.clone()).or_default() += u32::from(is_asked);
                 let is_lost = then.is_exhausted(order) && !now.is_exhausted(order);
                 let is_silent = then.members(order).is_empty() && !now.members(order).is_empty();
                 if is_lost || is_silent {
@@ -186,9 +190,9 @@ impl PlanImpact {
                 {
                     let ms = [from, to].map(|member| members.ms(&origins[index], location, member));
                     if then.is_exhausted(order) {
-                        dead.insert(country.clone());
+                        dead.insert(country);
                     }
-                    moves.entry(country).or_default().add((from, to), ms);
+                    moves.entry(of).or_default().add((from, to), ms);
                 }
             }
         }
@@ -205,17 +209,20 @@ impl PlanImpact {
         }
         (impact.without, impact.dead) = (without.into_iter().collect(), dead.into_iter().collect());
         let name = |member: Member| members.list[member.index()].0.name.to_string();
-        let told = |(country, moves): (String, Moves)| {
+        let told = |(country, moves): (Country, Moves)| {
             let of = places[&country];
             moves.told(country, of, name)
         };
         let mut moves: Vec<_> = moves.into_iter().filter_map(told).collect();
-        moves.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        moves.sort_by(|a, b| a.0.mixed.cmp(&b.0.mixed).then(b.1.abs().total_cmp(&a.1.abs())));
         impact.more = moves.len().saturating_sub(COUNTRIES);
         impact.moves = moves.into_iter().take(COUNTRIES).map(|(moved, _)| moved).collect();
         impact
     }
 }
+
+/// Its code, and whether they are the places of prefixes under several fences.
+type Country = (String, bool);
 
 /// A plan's, ready to tell how far they are.
 struct Members<'a> {
@@ -252,7 +259,7 @@ impl Moves {
 
     /// What most do, and how much farther all that move have it in the mean. (A few networks stand in odd places of the
     /// database: who goes farthest tells little.)
-    fn told(self, country: String, places: u32, name: impl Fn(Member) -> String) -> Option<(Move, f32)> {
+    fn told(self, (country, mixed): Country, places: u32, name: impl Fn(Member) -> String) -> Option<(Move, f32)> {
         let (mut all, mut farther) = (0, 0.0);
         for (count, [now, then]) in self.of.values() {
             (all, farther) = (all + count, farther + then - now);
@@ -261,7 +268,7 @@ impl Moves {
         let [from_ms, to_ms] = sums.map(|sum| sum / count as f32);
         let (share, of_country) = (count as f32 / all as f32, all as f32 / places as f32);
         let (from, to) = (name(from), name(to));
-        Some((Move { country, from, to, from_ms, to_ms, share, of_country }, farther / all as f32))
+        Some((Move { country, mixed, from, to, from_ms, to_ms, share, of_country }, farther / all as f32))
     }
 }
 

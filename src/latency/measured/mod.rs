@@ -25,7 +25,9 @@
 //! `max_source_share` of one prefix's vote, and more than [`LIARS`] of all prefixes have. So whoever has fewer prefixes than
 //! these can never outvote them, even where nobody else measures; and where others measure, only move the median to where one
 //! of theirs stands. Such small moves go no farther: biases, countries and networks stay as they are published until they are off
-//! by a threshold, and prefixes are worked out by what is published of these. (All /48s of an IPv6 /32 share one vote, since who holds one has 65,536 of these.) The price: what fewer prefixes than these say of a country is not believed of its other prefixes.
+//! by a threshold, and prefixes are worked out by what is published of these. (All /48s of an IPv6 /32 share one vote, since who holds one has 65,536 of these.)
+//! Nor can they take away what is published: that is what votes for no change then stand for, and of a site with fewer votes it stays until
+//! the samples behind it would be too old to be kept. The price: what fewer say of a country is not believed of its other prefixes.
 //!
 //! All figures are made of what rounds alike on every machine (`sphere`). Nodes that go by the same [`Published`] decide alike, to
 //! the bit; two that took the same samples in, in another order, may differ in an estimate's last bits.
