@@ -144,7 +144,7 @@ fn harm(attack: impl Fn(u64) -> Attack) -> Harm {
 
 impl Harm {
     /// Nothing moved but a group that honest votes had brought as near to its threshold as liars can move a median, and its
-    /// clients with it: in two of 200 attacks of the first kind below, in four of the second.
+    /// clients with it: in two of 200 attacks of the first kind below, in three of the second.
     fn is_seldom(&self) -> bool {
         self.biases == 0 && self.alone == 0 && self.groups <= 1 && self.changed <= 2
     }
