@@ -67,13 +67,12 @@ fn unknown_account(loaded: &Loaded) -> Option<Problem> {
 
 fn failed(arguments: &arguments::Check, problems: &[Problem]) -> ExitCode {
     report::show(problems);
-    let count = |severity, noun: &str| {
-        let count = problems.iter().filter(|problem| problem.severity == severity).count();
-        format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-    };
-    let (errors, warnings) = (count(Severity::Error, "error"), count(Severity::Warning, "warning"));
-    let warnings = if warnings.starts_with("0 ") { String::new() } else { format!(", {warnings}") };
-    let _ = writeln!(io::stderr(), "{}: {errors}{warnings}", arguments.config.path.display());
+    let of = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+    let mut told = report::count(of(Severity::Error), "error");
+    if of(Severity::Warning) > 0 {
+        told += &format!(", {}", report::count(of(Severity::Warning), "warning"));
+    }
+    let _ = writeln!(io::stderr(), "{}: {told}", arguments.config.path.display());
     ExitCode::FAILURE
 }
 

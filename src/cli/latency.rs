@@ -14,7 +14,7 @@ use reqwest::{Client, StatusCode};
 use tokio::time::sleep;
 
 use super::arguments::Import;
-use super::report::{self, StartError};
+use super::report::{self, StartError, count};
 use super::server;
 use crate::admin::Taken;
 use crate::config::closest;
@@ -94,15 +94,6 @@ fn taken_in(sessions: &[Reported], unknown: &BTreeSet<String>) -> String {
     text
 }
 
-/// So many of them.
-fn count(number: usize, noun: &str) -> String {
-    let plural = match noun {
-        "prefix" => "es",
-        _ => "s",
-    };
-    format!("{number} {noun}{}", if number == 1 { "" } else { plural })
-}
-
 /// The site, and which one that there is may be meant.
 fn meant(site: &str) -> String {
     let regions = || built_in_regions().iter();
@@ -164,7 +155,7 @@ fn read(table: &mut impl BufRead, name: &str) -> Result<Vec<Reported>, StartErro
     let count = wrong.len();
     wrong.truncate(TOLD);
     let told = wrong.join("\n");
-    Err(io::Error::other(format!("{told}\n{}: nothing was sent", self::count(count, "wrong line"))).into())
+    Err(io::Error::other(format!("{told}\n{}: nothing was sent", report::count(count, "wrong line"))).into())
 }
 
 /// Is it one of the columns' names? A round trip that is damaged is not.

@@ -90,10 +90,19 @@ fn not_started(why: &StartError) -> String {
     let StartError::Problems(problems) = why else { return "meridian: not started".to_owned() };
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     let (count, files) = (errors.clone().count(), errors.map(|problem| &problem.file).collect::<BTreeSet<_>>());
-    let noun = if count == 1 { "problem" } else { "problems" };
+    let problems = self::count(count, "problem");
     match files.first() {
-        Some(only) if files.len() == 1 => format!("meridian: not started: {count} {noun} in {}", only.display()),
-        _ => format!("meridian: not started: {count} {noun} in {} files", files.len()),
+        Some(only) if files.len() == 1 => format!("meridian: not started: {problems} in {}", only.display()),
+        _ => format!("meridian: not started: {problems} in {} files", files.len()),
+    }
+}
+
+/// So many of them.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ if noun.ends_with('x') => format!("{number} {noun}es"),
+        _ => format!("{number} {noun}s"),
     }
 }
 
