@@ -84,7 +84,8 @@ impl Impact {
     /// What becomes of `snapshot` by what is `ordered`, under the orders `now` in force.
     #[must_use]
     pub fn of(snapshot: &Snapshot, ordered: Weighed, now: Timestamp) -> Self {
-        let Weighed { standings, released, blind } = ordered;
+        let Weighed { drained, standings, released, blind } = ordered;
+        let snapshot = &snapshot.with_standings(drained, now);
         let after = snapshot.with_standings(standings, now).released(&released, now);
         let plans = snapshot.plans_changed(&after).into_iter();
         let origins = || snapshot.parts.geo.locations().iter().map(Origin::new).collect::<Vec<_>>();
@@ -100,6 +101,8 @@ impl Impact {
 /// What orders come to once they have had their whole effect.
 #[derive(Debug)]
 pub struct Weighed {
+    /// Endpoints whose clients leave them anyway, as they stand when all have left.
+    drained: Vec<(EndpointId, Standing)>,
     /// Endpoints that stand otherwise.
     standings: Vec<(EndpointId, Standing)>,
     /// Plans that are held no more.
@@ -117,15 +120,19 @@ impl Weighed {
         if board.endpoints().len() != config.endpoints.len() {
             return None;
         }
-        let mut weighed = Self { standings: Vec::new(), released: Vec::new(), blind: Vec::new() };
+        let mut weighed = Self { drained: Vec::new(), standings: Vec::new(), released: Vec::new(), blind: Vec::new() };
         for (id, endpoint) in (0..).map(EndpointId).zip(&config.endpoints) {
             let (was, will, health) = (before.of(endpoint), after.of(endpoint), board.endpoint(id));
             if will.hand == Hand::Up && was.hand != Hand::Up && health.state == State::Down {
                 weighed.blind.push(endpoint.name.to_string());
             }
-            let standing = snapshot.standing(id);
-            let then = finally(standing, was, will, health);
-            if then != *standing {
+            let mut standing = snapshot.standing(id).clone();
+            if was.hand == will.hand && matches!(was.hand, Hand::Drained { .. }) {
+                standing.hand = DRAINED;
+                weighed.drained.push((id, standing.clone()));
+            }
+            let then = finally(&standing, was, will, health);
+            if then != standing {
                 weighed.standings.push((id, then));
             }
         }
@@ -138,11 +145,13 @@ impl Weighed {
     }
 }
 
+/// All of its clients have left it.
+const DRAINED: Hand = Hand::Drained { since: Timestamp::MIN, over: None };
+
 /// How an endpoint stands once a drain is over, or all of its clients are back by what was taken back.
 fn finally(before: &Standing, was: Ordered, will: Ordered, health: &EndpointHealth) -> Standing {
     let hand = match will.hand {
-        // What goes on anyway is not of this order.
-        Hand::Drained { .. } if was.hand != will.hand => Hand::Drained { since: Timestamp::MIN, over: None },
+        Hand::Drained { .. } => DRAINED,
         hand => hand,
     };
     let is_given_back = matches!(was.hand, Hand::Drained { .. } | Hand::Down) && hand == Hand::Off;
